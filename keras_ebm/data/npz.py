@@ -1,0 +1,100 @@
+"""Arrays in .npz files."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+
+import numpy as np
+
+from keras_ebm.data.dataset import Dataset
+
+
+def read_npz(path: str | os.PathLike) -> Dataset:
+    """Reads rows "x" and, where there are any, labels "y".
+
+    Args:
+        path: a `.npz` file. "x" is uint8 of shape `(n, height, width)` or
+            `(n, height, width, channels)` for images, or numbers of shape
+            `(n, d)` for vectors. "y" holds one integer a row, from 0, with -1
+            for "unlabelled".
+
+    Returns:
+        `Dataset` whose classes are named "0", "1" and so on up to the largest
+        label.
+
+    Raises:
+        ValueError: if the file cannot be read without pickle, lacks "x", or
+            holds arrays of another type or shape.
+    """
+    arrays = _read_arrays(path)
+    x, kind = _as_rows(arrays["x"], path)
+    y = _as_labels(arrays.get("y"), len(x), path)
+    num_classes = int(y.max(initial=-1)) + 1
+    return Dataset(
+        x=x,
+        y=y,
+        kind=kind,
+        class_names=tuple(str(label) for label in range(num_classes)),
+        name=f"npz:{path}",
+    )
+
+
+def _read_arrays(path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            names = file.files
+            arrays = {name: file[name] for name in ("x", "y") if name in names}
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        TypeError,
+        AttributeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise ValueError(
+            f"{path}: it must be a .npz file of plain arrays, as `numpy.savez` "
+            f"writes it. It could not be read: {error}"
+        ) from error
+    if "x" not in arrays:
+        raise ValueError(
+            f"{path}: it must hold an array 'x', and may hold labels 'y'. "
+            f"Received: {', '.join(names) or 'no array'}. Save it again with "
+            "numpy.savez(path, x=..., y=...)."
+        )
+    return arrays
+
+
+def _as_rows(x: np.ndarray, path) -> tuple[np.ndarray, str]:
+    if x.dtype == np.uint8 and x.ndim in (3, 4):
+        return (x[..., None] if x.ndim == 3 else x), "image"
+    if x.dtype.kind in "fiu" and x.ndim == 2:
+        # A number too large for float32 becomes inf, which `validate` refuses.
+        with np.errstate(over="ignore"):
+            return x.astype(np.float32), "vector"
+    raise ValueError(
+        f"{path}: 'x' must be uint8 of rank 3 or 4 (images) or numbers of rank 2 "
+        f"(vectors). Received: {x.dtype} of shape {x.shape}. Images in [0, 1] "
+        "become uint8 with (255 * x).round().astype('uint8')."
+    )
+
+
+def _as_labels(y: np.ndarray | None, num_rows: int, path) -> np.ndarray:
+    if y is None:
+        return np.full(num_rows, -1, np.int64)
+    if y.dtype.kind not in "iub" or y.shape != (num_rows,):
+        raise ValueError(
+            f"{path}: 'y' must hold one integer for each of the {num_rows} rows. "
+            f"Received: {y.dtype} of shape {y.shape}. Save y.astype('int64')."
+        )
+    y = y.astype(np.int64)
+    if y.size and (y.min() < -1 or y.max() >= num_rows):
+        raise ValueError(
+            f"{path}: labels must count the classes from 0, with -1 for "
+            f"'unlabelled'. Received: {y.min()} to {y.max()} in {num_rows} rows. "
+            "Renumber them with numpy.unique(y, return_inverse=True)[1]."
+        )
+    return y

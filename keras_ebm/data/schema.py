@@ -1,0 +1,73 @@
+"""What the columns of a table mean."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+KINDS = ("numeric", "categorical")
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """One feature of a table.
+
+    Args:
+        name: str, as in the file's header.
+        kind: `"numeric"` or `"categorical"`.
+        vocabulary: tuple of str. The categories; a cell holds the position of
+            its category in here. Empty for a numeric column.
+
+    Raises:
+        ValueError: if `kind` is neither of the two.
+    """
+
+    name: str
+    kind: str
+    vocabulary: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise ValueError(
+                f"`kind` must be one of {KINDS}. Received: kind={self.kind!r} "
+                f"for column {self.name!r}."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class TableSchema:
+    """The features of a table, in order, and the classes of its target.
+
+    Args:
+        columns: tuple of `Column`, the target not among them.
+        target: str or `None`, the column that holds the class.
+        class_names: tuple of str; a label is a position in here.
+    """
+
+    columns: tuple[Column, ...]
+    target: str | None = None
+    class_names: tuple[str, ...] = ()
+
+    def to_config(self) -> dict[str, Any]:
+        """Returns the schema as a dict that JSON can hold."""
+        return {
+            "columns": [
+                {
+                    "name": column.name,
+                    "kind": column.kind,
+                    "vocabulary": list(column.vocabulary),
+                }
+                for column in self.columns
+            ],
+            "target": self.target,
+            "class_names": list(self.class_names),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> TableSchema:
+        """Builds the schema that `to_config` described."""
+        columns = tuple(
+            Column(entry["name"], entry["kind"], tuple(entry["vocabulary"]))
+            for entry in config["columns"]
+        )
+        return cls(columns, config["target"], tuple(config["class_names"]))

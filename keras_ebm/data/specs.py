@@ -1,0 +1,136 @@
+"""Data sets named by a string, which programs and tests share."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+import numpy as np
+
+from keras_ebm.data import toy
+from keras_ebm.data.dataset import Dataset, validate
+from keras_ebm.data.npz import read_npz
+from keras_ebm.data.optional import require
+from keras_ebm.data.schema import TableSchema
+from keras_ebm.data.tables import read_csv
+from keras_ebm.data.tfds_images import read_tfds
+
+FORMS = ("digits", "toy:NAME", "tfds:NAME", "csv:PATH", "npz:PATH")
+
+
+def load(
+    spec: str,
+    *,
+    data_dir: str | os.PathLike | None = None,
+    target: str | None = None,
+    schema: TableSchema | None = None,
+    class_names: tuple[str, ...] | None = None,
+    num_rows: int = 20_000,
+    seed: int = 0,
+) -> Dataset:
+    """Loads and checks the data set that `spec` names.
+
+    | spec | what |
+    |---|---|
+    | `digits` | scikit-learn's 1,797 handwritten digits, 8x8 grey |
+    | `toy:NAME` | points in the plane, see `toy.DENSITIES` |
+    | `tfds:NAME` | an image set of TensorFlow Datasets |
+    | `csv:PATH` | a table with a header line, see `read_csv` |
+    | `npz:PATH` | arrays "x" and perhaps "y", see `read_npz` |
+
+    Args:
+        spec: str, as in the table.
+        data_dir: where `tfds:` sets are stored.
+        target: str, the column of a `csv:` file that holds the classes.
+            Defaults to the last one; `""` if there is none.
+        schema: `TableSchema` of the table that a model was trained on, which
+            a `csv:` file must then fit.
+        class_names: tuple of str, the classes of a model trained elsewhere,
+            in its order. Labels are renumbered to it by name; those of a
+            `npz:` file, which has no names, are taken as they are.
+        num_rows: int > 0. How many points of a `toy:` density.
+        seed: int >= 0, of those points.
+
+    Returns:
+        `Dataset`.
+
+    Raises:
+        ImportError: if the source needs a package that is not installed.
+        ValueError: if the spec is of none of these forms, the source cannot be
+            read, or `validate` refuses what is in it. With `schema` or
+            `class_names`, rows of one class alone are let through.
+    """
+    dataset = read(
+        spec,
+        data_dir=data_dir,
+        target=target,
+        schema=schema,
+        num_rows=num_rows,
+        seed=seed,
+    )
+    if class_names is not None:
+        dataset = _recode(dataset, tuple(class_names))
+    known_classes = schema is not None or class_names is not None
+    validate(dataset, allow_one_class=known_classes)
+    return dataset
+
+
+def read(
+    spec: str,
+    *,
+    data_dir: str | os.PathLike | None = None,
+    target: str | None = None,
+    schema: TableSchema | None = None,
+    num_rows: int = 20_000,
+    seed: int = 0,
+) -> Dataset:
+    """Does what `load` does, but for checking the result; see there."""
+    source, _, name = spec.partition(":")
+    if spec == "digits":
+        return _read_digits()
+    if source == "toy":
+        x = toy.draw(name, num_rows, seed)
+        return Dataset(x, np.full(len(x), -1, np.int64), "vector", (), name=spec)
+    if source == "tfds" and name:
+        return read_tfds(name, data_dir)
+    if source == "csv" and name:
+        return read_csv(os.path.expanduser(name), target, schema)
+    if source == "npz" and name:
+        return read_npz(os.path.expanduser(name))
+    raise ValueError(
+        f"`spec` must be one of {', '.join(FORMS)}. Received: spec={spec!r}."
+    )
+
+
+def _read_digits() -> Dataset:
+    digits = require("sklearn.datasets").load_digits()
+    # Its pixels are the whole numbers from 0 to 16.
+    pixels = np.rint(digits.images * (255.0 / 16.0)).astype(np.uint8)
+    return Dataset(
+        x=pixels[..., None],
+        y=digits.target.astype(np.int64),
+        kind="image",
+        class_names=tuple(str(name) for name in digits.target_names),
+        name="digits",
+    )
+
+
+def _recode(dataset: Dataset, class_names: tuple[str, ...]) -> Dataset:
+    """Renumbers the labels by name so that they count in `class_names`."""
+    y, schema = dataset.y, dataset.schema
+    if not dataset.name.startswith("npz:"):
+        present = np.unique(y[y >= 0])
+        unknown = [dataset.class_names[code] for code in present]
+        unknown = [name for name in unknown if name not in class_names]
+        if unknown:
+            raise ValueError(
+                f"{dataset.name}: every class must be one of {', '.join(class_names)}"
+                f". Received: {', '.join(unknown)}. Drop those rows first."
+            )
+        table = np.full(dataset.num_classes + 1, -1, np.int64)
+        for code in present:
+            table[code] = class_names.index(dataset.class_names[code])
+        y = table[y]  # A label of -1 reads the last entry, which is -1.
+    if schema is not None:
+        schema = dataclasses.replace(schema, class_names=class_names)
+    return dataclasses.replace(dataset, y=y, schema=schema, class_names=class_names)

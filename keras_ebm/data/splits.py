@@ -1,0 +1,206 @@
+"""Which rows train, validate, calibrate and test a model."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import zipfile
+from collections.abc import Sequence
+
+import numpy as np
+
+from keras_ebm.data.dataset import Dataset
+from keras_ebm.data.labels import class_codes
+
+PARTS = ("train", "validation", "calibration", "test", "holdout")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Splits:
+    """Disjoint parts of a dataset, each an int64 array of row numbers.
+
+    Args:
+        train: the rows that a model is fitted on.
+        validation: the rows that choose among models.
+        calibration: the rows that set its thresholds, seen by no training.
+        test: the rows that measure it.
+        holdout: rows of held-out classes, which stand for the unknown.
+        seed: int, of the permutation.
+        fingerprint: str, a SHA-256 of the dataset in hexadecimal.
+        train_hashes: uint64 array, `row_hashes` of training and validation.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray
+    calibration: np.ndarray
+    test: np.ndarray
+    holdout: np.ndarray
+    seed: int
+    fingerprint: str
+    train_hashes: np.ndarray
+
+
+def make_splits(
+    dataset: Dataset,
+    *,
+    seed: int,
+    holdout_classes: Sequence[str | int] = (),
+    train_size: int | None = None,
+) -> Splits:
+    """Splits a dataset at random, but for an official test split.
+
+    Rows of held-out classes are set aside first; n rows are left.
+    - Without an official test split, of a permutation the first
+      `floor(7n/10)` rows are for training and the last tenth of these, at
+      least one, for validation; the next `n//10` are for calibration and the
+      rest for the test.
+    - With one, it is the test, and n counts the other rows. Of their
+      permutation the last 20 % are validation and calibration, half each.
+      With `train_size`, validation and calibration are instead the next
+      `max(1, train_size//10)` rows each after the first `train_size`.
+
+    Args:
+        dataset: `Dataset`.
+        seed: int >= 0. The same seed gives the same splits.
+        holdout_classes: names (str) or numbers (int) of classes to keep from
+            the model. They are in no part but `holdout`, which has their rows
+            of the official test split if there is one, else all of them.
+        train_size: int > 0. Train on this many rows only.
+
+    Returns:
+        `Splits`.
+
+    Raises:
+        ValueError: if a held-out class is unknown, fewer than two classes are
+            left, `train_size` is more than there is, or a part comes out empty.
+    """
+    held_out = class_codes(dataset.class_names, holdout_classes)
+    unknown = np.isin(dataset.y, held_out)
+    num_rows = len(dataset.x)
+    first_test = num_rows - dataset.num_test
+    if first_test == 0:
+        raise ValueError(
+            f"{dataset.name}: it must have rows besides its official test split, "
+            f"which has all {num_rows}. It can only serve as a foreign set."
+        )
+    rows = np.random.default_rng(seed).permutation(first_test)
+    rows = rows[~unknown[rows]]
+    is_test = np.arange(num_rows) >= first_test
+    if dataset.num_test:
+        train, validation, calibration = _cut_training(rows, train_size)
+        test = np.flatnonzero(is_test & ~unknown)
+    else:
+        train, validation, calibration, test = _cut_all(rows, train_size)
+    parts = {
+        "train": train,
+        "validation": validation,
+        "calibration": calibration,
+        "test": test,
+        "holdout": np.flatnonzero(unknown & (is_test | (dataset.num_test == 0))),
+    }
+    for name in PARTS[:4]:
+        if len(parts[name]) == 0:
+            raise ValueError(
+                f"{dataset.name}: no row is left for the part {name!r}. Received: "
+                f"{len(rows)} rows to split and {len(test)} test rows. "
+                "Give at least 10 rows."
+            )
+    seen = np.concatenate([train, validation])
+    return Splits(
+        **{name: rows.astype(np.int64) for name, rows in parts.items()},
+        seed=seed,
+        fingerprint=_fingerprint(dataset),
+        train_hashes=row_hashes(dataset.x[seen]),
+    )
+
+
+def _cut_all(rows: np.ndarray, train_size: int | None):
+    n = len(rows)
+    end = 7 * n // 10
+    num_validation = max(1, end // 10)
+    train, validation = np.split(rows[:end], [max(0, end - num_validation)])
+    _check_train_size(train_size, len(train))
+    calibration, test = np.split(rows[end:], [n // 10])
+    return train[:train_size], validation, calibration, test
+
+
+def _cut_training(rows: np.ndarray, train_size: int | None):
+    n = len(rows)
+    if train_size is None:
+        share = n // 10
+        train_size = n - 2 * share
+    else:
+        share = max(1, train_size // 10)
+        _check_train_size(train_size, n - 2 * share)
+    ends = np.cumsum([train_size, share, share])
+    return np.split(rows[: ends[-1]], ends[:-1])
+
+
+def _check_train_size(train_size: int | None, available: int) -> None:
+    if train_size is not None and not 0 < train_size <= available:
+        raise ValueError(
+            "`train_size` must be positive and leave rows for validation and "
+            f"calibration. Received: train_size={train_size}, which leaves room "
+            f"for {available} training rows."
+        )
+
+
+def _fingerprint(dataset: Dataset) -> str:
+    digest = hashlib.sha256()
+    for array in (dataset.x, dataset.y):
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def row_hashes(x: np.ndarray) -> np.ndarray:
+    """Hashes each row's bytes: the first 8 bytes of its BLAKE2b.
+
+    Args:
+        x: array of shape `(n, ...)`, of the type that the dataset has.
+
+    Returns:
+        uint64 array of shape `(n,)`.
+    """
+    digests = (hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in x)
+    return np.frombuffer(b"".join(digests), np.dtype("<u8")).astype(np.uint64)
+
+
+def seen_rows(x: np.ndarray, splits: Splits) -> np.ndarray:
+    """Tells which rows are, byte for byte, among training and validation.
+
+    Args:
+        x: array of shape `(n, ...)`, of the type that the dataset had.
+        splits: `Splits`.
+
+    Returns:
+        bool array of shape `(n,)`.
+    """
+    return np.isin(row_hashes(x), splits.train_hashes)
+
+
+def save_splits(path: str | os.PathLike, splits: Splits) -> None:
+    """Writes splits to a `.npz` file, exactly at `path`."""
+    with open(path, "wb") as file:
+        np.savez_compressed(file, **dataclasses.asdict(splits))
+
+
+def load_splits(path: str | os.PathLike) -> Splits:
+    """Reads what `save_splits` wrote.
+
+    Raises:
+        ValueError: if the file cannot be read or is not of that kind.
+    """
+    names = [field.name for field in dataclasses.fields(Splits)]
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            fields = {name: file[name] for name in names}
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path}: it must be a file that `save_splits` wrote. It could not be "
+            f"read: {error}"
+        ) from error
+    fields["seed"] = int(fields["seed"])
+    fields["fingerprint"] = str(fields["fingerprint"])
+    return Splits(**fields)

@@ -1,0 +1,197 @@
+"""Tables in CSV files."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import zlib
+
+import numpy as np
+
+from keras_ebm.data.dataset import Dataset
+from keras_ebm.data.optional import require
+from keras_ebm.data.schema import Column, TableSchema
+
+# What stands for "no value" in a feature. The target is compared with the
+# empty text alone, since "None" is a fair name for a class.
+MISSING = ("", "NA", "N/A", "<NA>", "NaN", "nan", "NULL", "null", "None")
+
+MAX_CATEGORIES = 1000
+
+
+def read_csv(
+    path: str | os.PathLike,
+    target: str | None = None,
+    schema: TableSchema | None = None,
+) -> Dataset:
+    """Reads a table with a header line, and finds out or applies its schema.
+
+    Without a schema a column is numeric when each of its values is a number,
+    else categorical with the sorted values as its vocabulary. Classes are the
+    sorted texts of the target, in the order of the numbers when all of them
+    are whole numbers. Empty cells and `NA`, `N/A`, `<NA>`, `NaN`, `nan`,
+    `NULL`, `null`, `None` are missing; a row with an empty target is unlabelled.
+
+    Args:
+        path: a `.csv` or `.csv.gz` file, comma-separated, in UTF-8.
+        target: str, the column with the classes. Defaults to the last one, or
+            to the schema's. `""` says that the file has no classes.
+        schema: `TableSchema` of the table that a model was trained on. Columns
+            that it does not know are left out, a category it does not know
+            becomes -1, and the target may be absent.
+
+    Returns:
+        `Dataset` of kind `"table"`.
+
+    Raises:
+        ValueError: if the file is absent, unreadable or without rows, or if
+            its cells do not fit the rules above; the message names the column
+            and, counted from 0 without the header, the row.
+    """
+    frame = _read_text(path)
+    if schema is None:
+        target = frame.columns[-1] if target is None else target
+        schema = _infer(frame, target, path)
+        absent = []
+    else:
+        absent = [c.name for c in schema.columns if c.name not in frame.columns]
+    if absent:
+        raise ValueError(
+            f"{path}: every column of the schema must be in the file. Missing: "
+            f"{', '.join(absent)}. The file has: {', '.join(frame.columns)}."
+        )
+    if target:
+        _check_target(frame, target, path)
+        schema = dataclasses.replace(schema, target=target)
+    cells = [_encode(frame[column.name], column, path) for column in schema.columns]
+    return Dataset(
+        x=np.stack(cells, axis=1).astype(np.float32),
+        y=_encode_target(frame, schema, path),
+        kind="table",
+        class_names=schema.class_names,
+        schema=schema,
+        name=f"csv:{path}",
+    )
+
+
+def _read_text(path):
+    """Reads every cell as text, so that "01" stays "01" and "None" "None"."""
+    pandas = require("pandas")
+    if not pathlib.Path(path).is_file():
+        raise ValueError(f"`path` must be a CSV file. There is no file {path}.")
+    try:
+        frame = pandas.read_csv(
+            path, dtype=object, na_filter=False, encoding="utf-8-sig"
+        )
+    except pandas.errors.EmptyDataError:
+        frame = pandas.DataFrame()
+    except (pandas.errors.ParserError, ValueError, OSError, EOFError, zlib.error) as e:
+        raise ValueError(
+            f"{path}: it could not be read as comma-separated UTF-8 text: {e}"
+        ) from e
+    if len(frame) == 0:
+        raise ValueError(
+            f"{path}: there must be a header line and at least one row below it. "
+            f"Received: {len(frame.columns)} columns and no rows."
+        )
+    if not isinstance(frame.index, pandas.RangeIndex):
+        raise ValueError(
+            f"{path}: its rows have more cells than its header has names. "
+            "Name every column."
+        )
+    frame = frame.fillna("").rename(columns=str.strip)
+    return frame.apply(lambda cells: cells.str.strip())
+
+
+def _check_target(frame, target: str, path) -> None:
+    if target not in frame.columns:
+        raise ValueError(
+            f"`target` must be a column of {path}. Received: target={target!r}. "
+            f"The columns are: {', '.join(frame.columns)}."
+        )
+
+
+def _infer(frame, target: str, path) -> TableSchema:
+    names = [name for name in frame.columns if name != target]
+    if target:
+        _check_target(frame, target, path)
+    if not names:
+        raise ValueError(
+            f"{path}: there must be a column besides the target {target!r}. "
+            "If the file has no classes, pass target=''."
+        )
+    columns = tuple(_infer_column(frame[name], path) for name in names)
+    classes = _class_names(frame[target], path) if target else ()
+    return TableSchema(columns, target or None, classes)
+
+
+def _infer_column(cells, path) -> Column:
+    present = cells[~cells.isin(MISSING)]
+    if _to_number(present).notna().all():
+        return Column(cells.name, "numeric")
+    vocabulary = tuple(sorted(present.unique()))
+    if len(vocabulary) > MAX_CATEGORIES:
+        raise ValueError(
+            f"{path}: a categorical column must have at most {MAX_CATEGORIES} "
+            f"distinct values. Received: {len(vocabulary)} in column "
+            f"{cells.name!r}. Drop it or bin it."
+        )
+    return Column(cells.name, "categorical", vocabulary)
+
+
+def _class_names(cells, path) -> tuple[str, ...]:
+    names = sorted(set(cells) - {""})
+    if len(names) > MAX_CATEGORIES:
+        raise ValueError(
+            f"{path}: the target must have at most {MAX_CATEGORIES} classes. "
+            f"Received: {len(names)} distinct values in column {cells.name!r}. "
+            "Name another column as the target, or pass target='' if there is none."
+        )
+    try:
+        return tuple(sorted(names, key=int))
+    except ValueError:
+        return tuple(names)
+
+
+def _to_number(cells):
+    return require("pandas").to_numeric(cells, errors="coerce").astype(np.float64)
+
+
+def _encode(cells, column: Column, path) -> np.ndarray:
+    missing = cells.isin(MISSING).to_numpy()
+    if column.kind == "categorical":
+        codes = {value: code for code, value in enumerate(column.vocabulary)}
+        known = cells.map(codes).fillna(-1).to_numpy(np.float64)
+        return np.where(missing, np.nan, known)
+    values = _to_number(cells.where(~missing)).to_numpy()
+    with np.errstate(over="ignore"):
+        infinite = np.isinf(values.astype(np.float32))
+    for bad, rule in (
+        (np.isnan(values) & ~missing, "be a number, or empty"),
+        (infinite, "be finite, in float32 too"),
+    ):
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise ValueError(
+                f"{path}: a cell of the numeric column {column.name!r} must {rule}. "
+                f"Received: {cells.iloc[row]!r} in row {row} (counted from 0). "
+                "Correct or empty the cell."
+            )
+    return values
+
+
+def _encode_target(frame, schema: TableSchema, path) -> np.ndarray:
+    if schema.target not in frame.columns:
+        return np.full(len(frame), -1, np.int64)
+    codes = {name: code for code, name in enumerate(schema.class_names)}
+    codes[""] = -1
+    cells = frame[schema.target]
+    unknown = sorted(set(cells) - set(codes))
+    if unknown:
+        raise ValueError(
+            f"{path}: a label in column {schema.target!r} must be one of "
+            f"{', '.join(schema.class_names)}, or empty. Received: "
+            f"{', '.join(unknown[:20])}."
+        )
+    return cells.map(codes).to_numpy(np.int64)

@@ -1,0 +1,121 @@
+"""VERA's entropy gradient: importance sampling around the latent that was drawn."""
+
+import math
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from keras_ebm.arguments import check_positive, check_size
+from keras_ebm.entropy.base import EntropyEstimator, score_surrogate
+
+
+@keras.saving.register_keras_serializable(package="keras_ebm")
+class ImportanceSampling(EntropyEstimator):
+    """Estimates `d log q(x) / dx` by self-normalised importance sampling.
+
+    For each sample `x = g(z0) + sigma * eps`, latents are proposed from
+    `N(z0, diag(eta^2))` and weighted towards the posterior `q(z|x)`; the
+    score is the weighted mean of `(g(z_i) - x) / sigma^2`. The widths `eta`
+    ascend the evidence lower bound. The estimate stays near `z0`, which
+    shrinks the entropy gradient: with a latent of 100 dimensions and 20
+    samples about a fifth of it is left on a linear generator.
+
+    Args:
+        num_samples: int >= 1, proposals for each sample; the paper's code
+            uses 20.
+        initial_width: float > 0, where each `eta` starts, in units of the
+            latent. Default 0.1, as in the paper's code.
+        widening: float > 0, multiplies the learned widths when proposing.
+            Above 1 it recovers more of the gradient (3 did, on linear
+            generators) at a higher variance.
+        **kwargs: forwarded to `keras.layers.Layer`.
+
+    References:
+        - Grathwohl et al. (2021), https://arxiv.org/abs/2010.04230, section 3
+          and algorithm 1.
+    """
+
+    learns = True
+
+    def __init__(
+        self,
+        num_samples: int = 20,
+        initial_width: float = 0.1,
+        widening: float = 1.0,
+        **kwargs,
+    ):
+        super().__init__(dtype=kwargs.pop("dtype", "float32"), **kwargs)
+        self.num_samples = check_size("num_samples", num_samples)
+        self.initial_width = check_positive("initial_width", initial_width)
+        self.widening = check_positive("widening", widening)
+
+    def build(self, input_shape):
+        self.log_width = self.add_weight(
+            name="log_width",
+            shape=(input_shape[-1],),
+            initializer=keras.initializers.Constant(math.log(self.initial_width)),
+        )
+        self.built = True
+
+    def build_for(self, generator):
+        if not self.built:
+            self.build((None, generator.latent_dim))
+
+    def proposal(self, centre, widening: float = 1.0):
+        """`N(centre, diag((widening * eta)^2))`, independent dimensions."""
+        width = widening * tf.exp(tf.convert_to_tensor(self.log_width))
+        return tfp.distributions.Normal(centre, width)
+
+    def prepare(self, generator, draw, random):
+        batch, latent_dim = tf.shape(draw.latents)[0], generator.latent_dim
+        # Drawn batch-first, so that every replica gets the rows of its share.
+        shape = [batch, self.num_samples, latent_dim]
+        noise = random.normal(shape, "importance")
+        proposal = self.proposal(draw.latents[:, None], self.widening)
+        latents = tf.stop_gradient(proposal.loc + proposal.scale * noise)
+
+        flat = tf.reshape(latents, [batch * self.num_samples, latent_dim])
+        means = tf.cast(generator(flat), tf.float32)
+        means = tf.reshape(
+            means, [batch, self.num_samples, *generator.sample_shape]
+        )
+        x = draw.x[:, None]
+        log_weights = (
+            generator.log_likelihood(x, means)
+            + generator.log_prior(latents)
+            - tf.reduce_sum(proposal.log_prob(latents), axis=-1)
+        )
+        weights = tf.nn.softmax(log_weights, axis=1)
+        mean = tf.einsum("bs,bs...->b...", weights, means)
+        return {
+            "score": (mean - draw.x) / tf.square(generator.stddev),
+            "effective_sample_size": 1.0 / tf.reduce_sum(weights**2, axis=1),
+        }
+
+    def surrogate(self, generator, draw, prepared):
+        return score_surrogate(draw.x, prepared["score"])
+
+    def loss(self, generator, draw, random):
+        """Minus the evidence lower bound of `eta`, one reparameterised sample."""
+        noise = random.normal(tf.shape(draw.latents), "posterior")
+        proposal = self.proposal(tf.stop_gradient(draw.latents))
+        latents = proposal.loc + proposal.scale * noise
+        mean = tf.cast(generator(latents), tf.float32)
+        log_joint = generator.log_likelihood(
+            tf.stop_gradient(draw.x), mean
+        ) + generator.log_prior(latents)
+        return -tf.reduce_mean(log_joint) - tf.reduce_sum(proposal.entropy()[0])
+
+    def logs(self, prepared):
+        return {
+            "effective_sample_size": tf.reduce_mean(prepared["effective_sample_size"])
+        }
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_samples": self.num_samples,
+            "initial_width": self.initial_width,
+            "widening": self.widening,
+        }

@@ -1,0 +1,6 @@
+"""Training models."""
+
+from keras_ebm.models.energy_model import EnergyModel
+from keras_ebm.models.vera import VERA
+
+__all__ = ["VERA", "EnergyModel"]

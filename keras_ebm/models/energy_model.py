@@ -1,0 +1,389 @@
+"""The base of every model here: an energy network trained by `fit`."""
+
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from keras_ebm import objectives
+from keras_ebm.arguments import check_choice, check_positive
+from keras_ebm.gradients import energy_and_gradient
+from keras_ebm.layers.logit_energy import LogitEnergy
+from keras_ebm.random import StepRandom, replica_context
+
+
+class EnergyStep(NamedTuple):
+    """What one descent of the energy leaves for the sampler's turn.
+
+    `sample_gradient` is `dE/dx` at the sampler's own negatives, read off the
+    energy's backward pass; None where there are none.
+    """
+
+    logs: dict
+    sample_gradient: tf.Tensor | None
+
+
+@keras.saving.register_keras_serializable(package="keras_ebm")
+class EnergyModel(keras.Model):
+    """An energy-based model `p(x) = exp(-E(x)) / Z`, and a classifier if K > 1.
+
+    `E(x) = -logsumexp_y f(x)[y]` for the logits `f` of `network`. One step
+    descends
+
+        classification_weight * CE(p(y|x), y)            labelled rows
+        + conditional_entropy_weight * H(p(y|x))         unlabelled rows
+        + energy_weight * (objective(E(x), E(x_neg))
+                           + gradient_penalty * mean 0.5 ||dE/dx||^2)
+
+    This class takes its negatives from the batch (`negatives`), or has none
+    and is then a plain classifier; subclasses bring a sampler.
+
+    Args:
+        network: Keras model from preprocessed inputs to logits of shape
+            `(batch, K)`; `K = 1` is a plain density. Without batch
+            normalisation.
+        preprocessor: Keras layer from raw inputs (uint8 images, table rows)
+            to what `network` takes, adapted beforehand; it is part of the
+            saved model. None: inputs are taken as they are.
+        negatives: callable `(x, random) -> x_neg` on preprocessed batches,
+            such as `keras_ebm.negatives.CutAndBlend()`, or None.
+        objective: `"contrastive"` (the papers'; a likelihood) or
+            `"logistic"` (a density ratio, bounded, kind to accuracy).
+        energy_weight: float >= 0. For the logistic objective 0.03 to 0.1 was
+            good beside a cross-entropy of weight 1.
+        classification_weight: float >= 0, `alpha` in the paper.
+        conditional_entropy_weight: float >= 0, `beta` in the paper.
+        gradient_penalty: float >= 0, `gamma` in the paper; costs a double
+            backpropagation when above 0.
+        data_stddev: float >= 0, Gaussian noise added to preprocessed data in
+            training, in its units.
+        class_names: K strings, kept for serving; optional.
+        seed: int, keys every random draw together with the iteration.
+        **kwargs: forwarded to `keras.Model`.
+
+    Call arguments:
+        inputs: raw inputs.
+
+    Returns:
+        Logits of shape `(batch, K)`.
+
+    Raises:
+        ValueError: if an argument breaks its rule.
+
+    References:
+        - Grathwohl et al. (2020), https://arxiv.org/abs/1912.03263.
+        - Grathwohl et al. (2021), https://arxiv.org/abs/2010.04230.
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        *,
+        preprocessor: keras.layers.Layer | None = None,
+        negatives=None,
+        objective: str = "contrastive",
+        energy_weight: float = 1.0,
+        classification_weight: float = 1.0,
+        conditional_entropy_weight: float = 0.0,
+        gradient_penalty: float = 0.0,
+        data_stddev: float = 0.0,
+        class_names=None,
+        seed: int = 0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.network = network
+        self.preprocessor = preprocessor
+        self.negatives = negatives
+        self.objective = check_choice("objective", objective, objectives.OBJECTIVES)
+        weights = {
+            "energy_weight": energy_weight,
+            "classification_weight": classification_weight,
+            "conditional_entropy_weight": conditional_entropy_weight,
+            "gradient_penalty": gradient_penalty,
+            "data_stddev": data_stddev,
+        }
+        for name, value in weights.items():
+            setattr(self, name, check_positive(name, value, zero_allowed=True))
+        self.class_names = self._check_class_names(class_names)
+        self.seed = seed
+        self.to_energy = LogitEnergy()
+        self.trackers = {}
+        self._add_trackers("loss", "data_energy", "negative_energy")
+        if self.num_classes > 1:
+            self._add_trackers("accuracy", "cross_entropy", "conditional_entropy")
+        # The parts are built already, and train_step never calls the model:
+        # without this, saving and exporting take it for an unbuilt one.
+        self.built = True
+
+    @property
+    def num_classes(self) -> int:
+        """Number of logits; 1 means a density without classes."""
+        return self.network.output_shape[-1]
+
+    def _check_class_names(self, class_names):
+        names = [str(name) for name in class_names] if class_names else None
+        if names and len(names) != self.num_classes:
+            raise ValueError(
+                "`class_names` must name each logit of `network`. Received: "
+                f"{len(names)} names for {self.num_classes} logits."
+            )
+        return names
+
+    def _add_trackers(self, *names):
+        for name in names:
+            self.trackers[name] = keras.metrics.Mean(name=name)
+
+    @property
+    def metrics(self):
+        return list(self.trackers.values())
+
+    # Calling
+
+    def preprocess(self, x):
+        """Raw inputs to the float32 inputs of `network`."""
+        if self.preprocessor is not None:
+            x = self.preprocessor(x)
+        return ops.cast(x, "float32")
+
+    def call(self, inputs, training=False):
+        return self.network(self.preprocess(inputs), training=training)
+
+    def logits(self, x):
+        """Logits of raw inputs, `(batch, K)`."""
+        return self(x, training=False)
+
+    def energy(self, x, y=None):
+        """Energies of raw inputs in nats, `(batch,)`; low means likely.
+
+        Args:
+            x: raw inputs.
+            y: optional integer labels `(batch,)`; then `E(x, y) = -f(x)[y]`.
+        """
+        logits = self.logits(x)
+        if y is None:
+            return self.to_energy(logits)
+        return -tf.gather(logits, tf.cast(y, tf.int32), batch_dims=1)
+
+    # Training
+
+    def compile(self, optimizer="adam", jit_compile=False, **kwargs):
+        """Configures training.
+
+        Args:
+            optimizer: Keras optimizer of the energy network.
+            jit_compile: bool. False is the fastest on CPUs for this step.
+            **kwargs: `run_eagerly`, `steps_per_execution`. Losses and metrics
+                are the model's own and cannot be passed.
+        """
+        for name in ("loss", "metrics", "weighted_metrics", "loss_weights"):
+            if kwargs.get(name) is not None:
+                raise ValueError(
+                    f"`{name}` cannot be set: the losses and metrics of "
+                    f"{type(self).__name__} are its own. Received: "
+                    f"{name}={kwargs[name]!r}; add other measures as callbacks."
+                )
+        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+        # Built here, not inside the compiled step: lazily built optimizers
+        # fail under strategies and lose their state on a resume.
+        self.optimizer.build(self.network.trainable_variables)
+
+    def get_compile_config(self):
+        serialize = keras.saving.serialize_keras_object
+        return {
+            name: None if optimizer is None else serialize(optimizer)
+            for name, optimizer in self._optimizers().items()
+        }
+
+    def compile_from_config(self, config):
+        deserialize = keras.saving.deserialize_keras_object
+        self.compile(
+            **{
+                name: None if value is None else deserialize(value)
+                for name, value in config.items()
+            }
+        )
+
+    def _optimizers(self):
+        return {"optimizer": self.optimizer}
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        # Every part is built; the hook fails on uneven shards of a strategy.
+        pass
+
+    def _unpack(self, data):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if sample_weight is not None:
+            raise ValueError(
+                "`sample_weight` and `class_weight` are not supported. Mark rows "
+                "whose label should not count with -1 instead."
+            )
+        x = self.preprocess(x)
+        if y is None:
+            return x, -tf.ones([tf.shape(x)[0]], tf.int32)
+        return x, tf.reshape(tf.cast(y, tf.int32), [-1])
+
+    def draw_negatives(self, x, random) -> list:
+        """Negatives that need no gradient, each `(n, ...)`."""
+        if self.negatives is None:
+            return []
+        return [tf.stop_gradient(self.negatives(x, random))]
+
+    def energy_loss(self, x, y, negatives, training=False):
+        """The energy network's loss; see the class docstring.
+
+        Args:
+            x: preprocessed data `(batch, ...)`.
+            y: labels `(batch,)`, -1 unlabelled.
+            negatives: list of preprocessed batches of negatives; may be empty.
+            training: bool; only then is the gradient penalty added.
+
+        Returns:
+            `(loss, logs)`: a scalar and the terms by name; `negative_energies`
+            among them holds one tensor for each batch of negatives.
+        """
+        logs = {}
+        network = self.network
+        if training and self.gradient_penalty and self.energy_weight:
+            logits, energy, gradient = self._logits_with_gradient(x)
+            logs["gradient_penalty"] = objectives.gradient_penalty(gradient)
+        else:
+            logits = tf.cast(network(x, training=training), tf.float32)
+            energy = self.to_energy(logits)
+        logs["data_energy"] = energy
+        loss = self._class_loss(logits, y, logs) if self.num_classes > 1 else 0.0
+        contrast = 0.0
+        if negatives:
+            logs["negative_energies"] = [
+                self.to_energy(network(batch, training=training)) for batch in negatives
+            ]
+            logs["negative_energy"] = tf.concat(logs["negative_energies"], axis=0)
+            contrast = objectives.OBJECTIVES[self.objective](
+                energy, logs["negative_energy"]
+            )
+        penalty = self.gradient_penalty * logs.get("gradient_penalty", 0.0)
+        return loss + self.energy_weight * (contrast + penalty), logs
+
+    def _logits_with_gradient(self, x):
+        store = {}
+
+        def energy_fn(inputs):
+            store["logits"] = tf.cast(self.network(inputs, training=True), tf.float32)
+            return self.to_energy(store["logits"])
+
+        energy, gradient = energy_and_gradient(energy_fn, x)
+        return store["logits"], energy, gradient
+
+    def _class_loss(self, logits, y, logs):
+        labelled = y >= 0
+        values = objectives.cross_entropy(logits, y)
+        entropy = objectives.conditional_entropy(logits)
+        correct = tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32) == y, "float32")
+        logs["accuracy"] = (correct, labelled)
+        logs["cross_entropy"] = (values, labelled)
+        logs["conditional_entropy"] = entropy
+        loss = self.classification_weight * objectives.mean_over(values, labelled)
+        if self.conditional_entropy_weight:
+            unlabelled = objectives.mean_over(entropy, ~labelled)
+            loss += self.conditional_entropy_weight * unlabelled
+        return loss
+
+    def descend_energy(self, x, y, samples=None, negatives=()) -> EnergyStep:
+        """One update of the energy network.
+
+        Args:
+            x: preprocessed data.
+            y: labels, -1 unlabelled.
+            samples: the sampler's own negatives, where `dE/dx` is wanted.
+            negatives: further batches of negatives.
+        """
+        _, num_replicas = replica_context()
+        variables = self.network.trainable_variables
+        watched = [variable.value for variable in variables]
+        sources = [] if samples is None else [samples]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([*watched, *sources])
+            loss, logs = self.energy_loss(x, y, [*sources, *negatives], training=True)
+            # `apply` sums over replicas; `factor` makes that a mean, and
+            # carries the loss scale of half precision.
+            factor = self.optimizer.scale_loss(tf.constant(1.0 / num_replicas))
+            scaled = loss * factor
+        gradients = tape.gradient(scaled, watched + sources)
+        sample_gradient = None
+        if samples is not None:
+            sample_gradient = self._energy_gradient(gradients.pop(), logs, factor)
+        self.optimizer.apply(gradients, variables)
+        logs["loss"] = loss
+        return EnergyStep(logs, sample_gradient)
+
+    def _energy_gradient(self, gradient, logs, factor):
+        """`dE/dx` at the samples from the loss's gradient there."""
+        energies = logs["negative_energies"][0]
+        total = tf.cast(tf.shape(logs["negative_energy"])[0], tf.float32)
+        slope = objectives.negative_slope(self.objective, energies)
+        slope = -factor * self.energy_weight * slope / total
+        return gradient / tf.reshape(slope, [-1, *[1] * (len(gradient.shape) - 1)])
+
+    def train_step(self, data):
+        x, y = self._unpack(data)
+        random = StepRandom(self.seed, self.optimizer.iterations)
+        x = self.add_data_noise(x, random)
+        step = self.descend_energy(x, y, negatives=self.draw_negatives(x, random))
+        return self.report(step.logs)
+
+    def add_data_noise(self, x, random):
+        """Adds the Gaussian noise of `data_stddev` to preprocessed data."""
+        if not self.data_stddev:
+            return x
+        return x + self.data_stddev * random.normal(tf.shape(x), "data")
+
+    def test_step(self, data):
+        x, y = self._unpack(data)
+        random = StepRandom(self.seed, 0)
+        loss, logs = self.energy_loss(x, y, self.draw_negatives(x, random))
+        return self.report({**logs, "loss": loss})
+
+    def report(self, logs):
+        """Updates each tracker that `logs` has a value for."""
+        for name, tracker in self.trackers.items():
+            if name not in logs:
+                continue
+            value = logs[name]
+            if isinstance(value, tuple):
+                tracker.update_state(value[0], sample_weight=value[1])
+            else:
+                tracker.update_state(value)
+        return {
+            name: tracker.result()
+            for name, tracker in self.trackers.items()
+            if name in logs
+        }
+
+    # Saving
+
+    def get_config(self):
+        serialize = keras.saving.serialize_keras_object
+        parts = {name: getattr(self, name) for name in self._parts}
+        numbers = (
+            "objective energy_weight classification_weight class_names seed "
+            "conditional_entropy_weight gradient_penalty data_stddev"
+        )
+        return {
+            **super().get_config(),
+            **{name: getattr(self, name) for name in numbers.split()},
+            **{
+                name: None if part is None else serialize(part)
+                for name, part in parts.items()
+            },
+        }
+
+    _parts = ("network", "preprocessor", "negatives")
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        for name in cls._parts:
+            if config.get(name) is not None:
+                config[name] = keras.saving.deserialize_keras_object(config[name])
+        return cls(**config)

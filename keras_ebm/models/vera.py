@@ -1,0 +1,192 @@
+"""VERA: an energy and the generator that amortises its sampling."""
+
+import keras
+import tensorflow as tf
+
+from keras_ebm.arguments import check_positive
+from keras_ebm.entropy import Draw, ImportanceSampling
+from keras_ebm.models.energy_model import EnergyModel
+from keras_ebm.random import StepRandom, replica_context
+
+
+@keras.saving.register_keras_serializable(package="keras_ebm")
+class VERA(EnergyModel):
+    """Trains an energy against a generator instead of against Markov chains.
+
+    After the energy's descent (see `EnergyModel`), with samples `x` of the
+    generator among its negatives, the generator descends
+
+        mean E(x) - entropy_weight * H(q)
+
+    and the entropy estimator its own loss. `dE/dx` at the samples is read off
+    the energy's backward pass, so the generator's update needs no further
+    pass through the energy network; it therefore sees the energy as it was
+    before that update.
+
+    Args:
+        network: energy network; see `EnergyModel`.
+        generator: `keras_ebm.generators.GaussianGenerator` whose samples have
+            the shape of `network`'s input.
+        entropy: estimator of the gradient of `H(q)`. Defaults to
+            `ImportanceSampling()`, the paper's.
+        entropy_weight: float >= 0, `lambda` in the paper; 1 for a likelihood.
+            At 0 the estimator is skipped altogether.
+        **kwargs: arguments of `EnergyModel`; with `negatives`, the batch's
+            own stand beside the generator's.
+
+    Raises:
+        ValueError: if the generator's samples do not fit the network.
+
+    References:
+        - Grathwohl et al. (2021), "No MCMC for me: Amortized samplers for
+          fast and stable training of energy-based models",
+          https://arxiv.org/abs/2010.04230, algorithm 1.
+    """
+
+    _parts = (*EnergyModel._parts, "generator", "entropy")
+
+    def __init__(
+        self, network, generator, *, entropy=None, entropy_weight=1.0, **kwargs
+    ):
+        super().__init__(network, **kwargs)
+        expected = tuple(network.input_shape[1:])
+        if generator.sample_shape != expected:
+            raise ValueError(
+                "`generator` must make inputs of the energy network. Received: "
+                f"samples of shape {generator.sample_shape} for inputs of shape "
+                f"{expected}; build the decoder with that output shape."
+            )
+        if not self.energy_weight:
+            raise ValueError(
+                "`energy_weight` must be above 0, as the generator learns from "
+                "the energy. Received: energy_weight=0; use EnergyModel for a "
+                "plain classifier."
+            )
+        self.generator = generator
+        self.entropy = ImportanceSampling() if entropy is None else entropy
+        self.entropy_weight = check_positive(
+            "entropy_weight", entropy_weight, zero_allowed=True
+        )
+        self.entropy.build_for(generator)
+        if self.gradient_penalty:
+            self._add_trackers("gradient_penalty")
+        self._add_trackers("generator_loss", "generator_stddev")
+        if self.entropy_weight and self.entropy.learns:
+            self._add_trackers("posterior_loss", "effective_sample_size")
+
+    def compile(
+        self,
+        optimizer="adam",
+        generator_optimizer="adam",
+        posterior_optimizer=None,
+        **kwargs,
+    ):
+        """Configures training.
+
+        Args:
+            optimizer: Keras optimizer of the energy network; callbacks act
+                on this one (see `keras_ebm.callbacks.ForOptimizer`).
+            generator_optimizer: Keras optimizer of the generator.
+            posterior_optimizer: Keras optimizer of the entropy estimator's
+                own weights. Defaults to Adam at 0.02, as in the paper's code.
+            **kwargs: see `EnergyModel.compile`.
+        """
+        super().compile(optimizer=optimizer, **kwargs)
+        self.generator_optimizer = keras.optimizers.get(generator_optimizer)
+        self.generator_optimizer.build(self.generator.trainable_variables)
+        if posterior_optimizer is None:
+            posterior_optimizer = keras.optimizers.Adam(0.02)
+        self.posterior_optimizer = keras.optimizers.get(posterior_optimizer)
+        self.posterior_optimizer.build(self.entropy.trainable_variables)
+
+    def _optimizers(self):
+        return {
+            **super()._optimizers(),
+            "generator_optimizer": self.generator_optimizer,
+            "posterior_optimizer": self.posterior_optimizer,
+        }
+
+    def draw(self, num_samples, random, training=False) -> Draw:
+        """Draws latents and noise, and pushes them through the generator."""
+        generator = self.generator
+        latents = random.normal([num_samples, generator.latent_dim], "latents")
+        noise = random.normal([num_samples, *generator.sample_shape], "noise")
+        return Draw(generator.sample(latents, noise, training), latents, noise)
+
+    def sample(self, num_samples: int, seed: int = 0, noise: bool = True):
+        """Samples the generator.
+
+        Args:
+            num_samples: int.
+            seed: int.
+            noise: bool, whether to add the generator's Gaussian noise.
+
+        Returns:
+            Preprocessed inputs of shape `(num_samples, ...)`.
+        """
+        draw = self.draw(num_samples, StepRandom(seed, 0))
+        return draw.x if noise else self.generator(draw.latents)
+
+    def train_step(self, data):
+        x, y = self._unpack(data)
+        random = StepRandom(self.seed, self.optimizer.iterations)
+        x = self.add_data_noise(x, random)
+        watched = [v.value for v in self.generator.trainable_variables]
+
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(watched)
+            draw = self.draw(tf.shape(x)[0], random, training=True)
+        step = self.descend_energy(
+            x, y, tf.stop_gradient(draw.x), self.draw_negatives(x, random)
+        )
+        logs = step.logs
+        logs |= self._descend_generator(tape, draw, step.sample_gradient, random)
+        return self.report(logs)
+
+    def _descend_generator(self, tape, draw, energy_gradient, random):
+        """Updates the generator and then the entropy estimator."""
+        held = Draw(*(tf.stop_gradient(part) for part in draw))
+        logs = {"generator_stddev": self.generator.stddev}
+        use_entropy = self.entropy_weight > 0
+        if use_entropy:
+            prepared = self.entropy.prepare(self.generator, held, random)
+            logs |= self.entropy.logs(prepared)
+        # The tape that recorded the draw goes on recording.
+        with tape:
+            axes = list(range(1, len(draw.x.shape)))
+            loss = tf.reduce_mean(tf.reduce_sum(energy_gradient * draw.x, axis=axes))
+            if use_entropy:
+                surrogate = self.entropy.surrogate(self.generator, draw, prepared)
+                loss -= self.entropy_weight * surrogate
+        logs["generator_loss"] = loss
+        if use_entropy and self.entropy.learns:
+            logs["posterior_loss"] = self._descend_posterior(held, random)
+        self._apply(tape, loss, self.generator, self.generator_optimizer)
+        return logs
+
+    def _descend_posterior(self, draw, random):
+        watched = [v.value for v in self.entropy.trainable_variables]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(watched)
+            loss = self.entropy.loss(self.generator, draw, random)
+        self._apply(tape, loss, self.entropy, self.posterior_optimizer)
+        return loss
+
+    @staticmethod
+    def _apply(tape, loss, owner, optimizer):
+        _, num_replicas = replica_context()
+        variables = owner.trainable_variables
+        gradients = tape.gradient(loss, [v.value for v in variables])
+        optimizer.apply([g / num_replicas for g in gradients], variables)
+
+    def test_step(self, data):
+        x, y = self._unpack(data)
+        random = StepRandom(self.seed, 0)
+        samples = self.draw(tf.shape(x)[0], random).x
+        loss, logs = self.energy_loss(
+            x, y, [samples, *self.draw_negatives(x, random)]
+        )
+        return self.report({**logs, "loss": loss})
+
+    def get_config(self):
+        return {**super().get_config(), "entropy_weight": self.entropy_weight}

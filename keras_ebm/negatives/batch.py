@@ -1,0 +1,103 @@
+"""Negatives made from the batch itself: inputs that mix two of its rows."""
+
+import math
+
+import keras
+import tensorflow as tf
+
+
+def partners(x):
+    """Each row's neighbour in its pair: rows 0 and 1, 2 and 3, and so on.
+
+    Batches are shuffled, so a neighbour is a random partner; and a pair never
+    straddles two replicas, so their number does not change who meets whom.
+    The last row of an odd batch meets the first.
+    """
+    size = tf.shape(x)[0]
+    index = tf.range(size)
+    neighbour = tf.bitwise.bitwise_xor(index, 1)
+    return tf.gather(x, tf.where(neighbour < size, neighbour, 0))
+
+
+@keras.saving.register_keras_serializable(package="keras_ebm")
+class CutJoin:
+    """Joins two inputs along a cut.
+
+    Images `(batch, height, width, channels)` are cut along a random straight
+    line through the middle half of the picture; vectors `(batch, features)`
+    take a random half of their features from each parent.
+
+    Call arguments:
+        x: float tensor, the batch.
+        random: `keras_ebm.random.StepRandom`.
+
+    Returns:
+        Tensor shaped like `x`.
+    """
+
+    def __call__(self, x, random):
+        if len(x.shape) == 4:
+            keep = self._half_planes(x, random)
+        else:
+            keep = random.uniform(tf.shape(x), "cut_mask") < 0.5
+        return tf.where(keep, x, partners(x))
+
+    def _half_planes(self, x, random):
+        size, (height, width) = tf.shape(x)[0], x.shape[1:3]
+        angle = random.uniform([size], "cut_angle", 0.0, 2.0 * math.pi)
+        offset = random.uniform([size], "cut_offset", -0.5, 0.5)
+        rows = tf.linspace(-1.0, 1.0, height)[None, :, None]
+        columns = tf.linspace(-1.0, 1.0, width)[None, None, :]
+        angle, offset = angle[:, None, None], offset[:, None, None]
+        side = tf.cos(angle) * rows + tf.sin(angle) * columns > offset
+        return side[..., None]
+
+    def get_config(self):
+        return {}
+
+
+@keras.saving.register_keras_serializable(package="keras_ebm")
+class Blend:
+    """Mixes two inputs: `w * x + (1 - w) * partner`, `w` uniform in `share`.
+
+    Args:
+        share: `(low, high)` of the first parent's weight. Default
+            `(0.3, 0.7)`: both parents stay visible.
+    """
+
+    def __init__(self, share: tuple[float, float] = (0.3, 0.7)):
+        low, high = share
+        if not 0.0 <= low <= high <= 1.0:
+            raise ValueError(
+                "`share` must satisfy 0 <= low <= high <= 1. "
+                f"Received: share={tuple(share)}."
+            )
+        self.share = (low, high)
+
+    def __call__(self, x, random):
+        shape = [tf.shape(x)[0], *[1] * (len(x.shape) - 1)]
+        weight = random.uniform(shape, "blend", *self.share)
+        return weight * x + (1.0 - weight) * partners(x)
+
+    def get_config(self):
+        return {"share": list(self.share)}
+
+
+@keras.saving.register_keras_serializable(package="keras_ebm")
+class CutAndBlend:
+    """Cuts and blends in turn: pairs alternate between the two.
+
+    Neighbouring pairs of rows alternate between `CutJoin` and `Blend`.
+    """
+
+    def __init__(self):
+        self.cut = CutJoin()
+        self.blend = Blend()
+
+    def __call__(self, x, random):
+        index = tf.range(tf.shape(x)[0]) // 2 % 2
+        first = tf.reshape(index == 0, [-1, *[1] * (len(x.shape) - 1)])
+        return tf.where(first, self.cut(x, random), self.blend(x, random))
+
+    def get_config(self):
+        return {}

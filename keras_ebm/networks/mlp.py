@@ -1,0 +1,79 @@
+"""Fully connected energies and decoders."""
+
+import math
+
+import keras
+
+from keras_ebm.arguments import check_size
+from keras_ebm.networks.initializers import fan_in_uniform
+
+
+def mlp_energy(
+    input_shape: tuple[int, ...],
+    num_outputs: int = 1,
+    *,
+    hidden: tuple[int, ...] = (256, 256),
+    activation="silu",
+) -> keras.Model:
+    """Builds an energy network of dense layers, without normalisation.
+
+    Batch normalisation is left out on purpose: it makes the energy of a row
+    depend on the rest of its batch, and centres data and samples alike.
+
+    Args:
+        input_shape: shape of one preprocessed input; flattened inside.
+        num_outputs: int, number of classes, or 1 for a plain density.
+        hidden: widths of the hidden layers.
+        activation: any Keras activation; it should be twice differentiable
+            where the gradient penalty is used.
+
+    Returns:
+        A functional model from `(batch, *input_shape)` to logits of shape
+        `(batch, num_outputs)`; its last layer is called `"logits"`.
+    """
+    check_size("num_outputs", num_outputs)
+    inputs = keras.Input(input_shape, name="inputs")
+    x = keras.layers.Flatten()(inputs) if len(input_shape) > 1 else inputs
+    for index, width in enumerate(hidden):
+        x = _dense(width, f"hidden_{index}")(x)
+        x = keras.layers.Activation(activation, name=f"activation_{index}")(x)
+    return keras.Model(inputs, _dense(num_outputs, "logits")(x), name="energy")
+
+
+def mlp_decoder(
+    latent_dim: int,
+    output_shape: tuple[int, ...],
+    *,
+    hidden: tuple[int, ...] = (128, 128),
+    activation="silu",
+    output_activation=None,
+) -> keras.Model:
+    """Builds the mean of a generator, from latents to preprocessed inputs.
+
+    Args:
+        latent_dim: int >= 1, size of the latent.
+        output_shape: shape of one preprocessed input.
+        hidden: widths of the hidden layers.
+        activation: hidden activation.
+        output_activation: `"tanh"` for images in `[-1, 1]`; `None` (linear)
+            for standardised features.
+
+    Returns:
+        A functional model from `(batch, latent_dim)` to
+        `(batch, *output_shape)`.
+    """
+    check_size("latent_dim", latent_dim)
+    latents = keras.Input((latent_dim,), name="latents")
+    x = latents
+    for index, width in enumerate(hidden):
+        x = _dense(width, f"hidden_{index}")(x)
+        x = keras.layers.Activation(activation, name=f"activation_{index}")(x)
+    x = _dense(math.prod(output_shape), "outputs")(x)
+    x = keras.layers.Activation(output_activation or "linear")(x)
+    if len(output_shape) > 1:
+        x = keras.layers.Reshape(output_shape)(x)
+    return keras.Model(latents, x, name="decoder")
+
+
+def _dense(width, name):
+    return keras.layers.Dense(width, name=name, kernel_initializer=fan_in_uniform())

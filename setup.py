@@ -1,0 +1,46 @@
+"""Packaging of keras_ebm; the wheel ships the library alone."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+CORE = [
+    "absl-py>=2.1",
+    "keras>=3.12",
+    "numpy>=1.26",
+    "tensorflow>=2.21",
+    "tensorflow-probability>=0.25",
+    # TensorFlow Probability imports tf_keras without declaring it; tf-keras
+    # in turn pins the minor version of TensorFlow.
+    "tf-keras>=2.21",
+]
+
+PLOTS = ["matplotlib>=3.8", "tensorboard>=2.20"]
+
+DATA = [
+    "pandas>=2.2",
+    "pillow>=10.0",
+    "scikit-learn>=1.4",
+    "tensorflow-datasets>=4.9.10",
+    # tensorflow-datasets 4.9.10 imports it without declaring it.
+    "importlib_resources>=6.0",
+]
+
+TUNE = ["keras-tuner>=1.4.8"]
+
+DEV = [*PLOTS, *DATA, *TUNE, "pytest>=8.0", "ruff>=0.9", "scipy>=1.11"]
+
+setup(
+    name="keras_ebm",
+    version="0.1.0",
+    description=(
+        "Energy-based models for Keras 3: classifiers that know when an "
+        "input is unlike their training data"
+    ),
+    long_description=Path(__file__).with_name("README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    packages=find_packages(include=["keras_ebm", "keras_ebm.*"]),
+    python_requires=">=3.11",
+    install_requires=CORE,
+    extras_require={"plots": PLOTS, "data": DATA, "tune": TUNE, "dev": DEV},
+)
