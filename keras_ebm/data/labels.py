@@ -27,7 +27,11 @@ def class_codes(class_names: Sequence[str], classes: Sequence[str | int]) -> lis
     unknown = [
         name
         for name in classes
-        if (name not in names if isinstance(name, str) else name not in range(len(names)))
+        if (
+            name not in names
+            if isinstance(name, str)
+            else name not in range(len(names))
+        )
     ]
     if unknown:
         raise ValueError(

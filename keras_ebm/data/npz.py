@@ -10,6 +10,9 @@ import numpy as np
 
 from keras_ebm.data.dataset import Dataset
 
+# Labels beyond this are taken for a mistake, such as row numbers or codes.
+MAX_CLASSES = 100_000
+
 
 def read_npz(path: str | os.PathLike) -> Dataset:
     """Reads rows "x" and, where there are any, labels "y".
@@ -43,7 +46,11 @@ def read_npz(path: str | os.PathLike) -> Dataset:
 
 def _read_arrays(path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # numpy leaves a broken file open when it opens it itself.
+        with (
+            open(path, "rb") as stream,
+            np.load(stream, allow_pickle=False) as file,
+        ):
             names = file.files
             arrays = {name: file[name] for name in ("x", "y") if name in names}
     except (
@@ -91,10 +98,10 @@ def _as_labels(y: np.ndarray | None, num_rows: int, path) -> np.ndarray:
             f"Received: {y.dtype} of shape {y.shape}. Save y.astype('int64')."
         )
     y = y.astype(np.int64)
-    if y.size and (y.min() < -1 or y.max() >= num_rows):
+    if y.size and (y.min() < -1 or y.max() >= MAX_CLASSES):
         raise ValueError(
             f"{path}: labels must count the classes from 0, with -1 for "
-            f"'unlabelled'. Received: {y.min()} to {y.max()} in {num_rows} rows. "
+            f"'unlabelled'. Received: from {y.min()} to {y.max()}. "
             "Renumber them with numpy.unique(y, return_inverse=True)[1]."
         )
     return y

@@ -61,7 +61,7 @@ def make_splits(
       `max(1, train_size//10)` rows each after the first `train_size`.
 
     Args:
-        dataset: `Dataset`.
+        dataset: `Dataset`, before `relabel`.
         seed: int >= 0. The same seed gives the same splits.
         holdout_classes: names (str) or numbers (int) of classes to keep from
             the model. They are in no part but `holdout`, which has their rows
@@ -75,44 +75,47 @@ def make_splits(
         ValueError: if a held-out class is unknown, fewer than two classes are
             left, `train_size` is more than there is, or a part comes out empty.
     """
-    held_out = class_codes(dataset.class_names, holdout_classes)
-    unknown = np.isin(dataset.y, held_out)
-    num_rows = len(dataset.x)
-    first_test = num_rows - dataset.num_test
-    if first_test == 0:
-        raise ValueError(
-            f"{dataset.name}: it must have rows besides its official test split, "
-            f"which has all {num_rows}. It can only serve as a foreign set."
-        )
-    rows = np.random.default_rng(seed).permutation(first_test)
-    rows = rows[~unknown[rows]]
-    is_test = np.arange(num_rows) >= first_test
-    if dataset.num_test:
-        train, validation, calibration = _cut_training(rows, train_size)
-        test = np.flatnonzero(is_test & ~unknown)
-    else:
-        train, validation, calibration, test = _cut_all(rows, train_size)
-    parts = {
-        "train": train,
-        "validation": validation,
-        "calibration": calibration,
-        "test": test,
-        "holdout": np.flatnonzero(unknown & (is_test | (dataset.num_test == 0))),
-    }
-    for name in PARTS[:4]:
-        if len(parts[name]) == 0:
-            raise ValueError(
-                f"{dataset.name}: no row is left for the part {name!r}. Received: "
-                f"{len(rows)} rows to split and {len(test)} test rows. "
-                "Give at least 10 rows."
-            )
-    seen = np.concatenate([train, validation])
+    parts = _cut(dataset, seed, holdout_classes, train_size)
+    seen = np.concatenate([parts["train"], parts["validation"]])
     return Splits(
         **{name: rows.astype(np.int64) for name, rows in parts.items()},
         seed=seed,
         fingerprint=_fingerprint(dataset),
         train_hashes=row_hashes(dataset.x[seen]),
     )
+
+
+def _cut(dataset, seed, holdout_classes, train_size) -> dict[str, np.ndarray]:
+    """The row numbers of every part, by its name."""
+    held_out = class_codes(dataset.class_names, holdout_classes)
+    unknown = np.isin(dataset.y, held_out)
+    first_test = len(dataset.x) - dataset.num_test
+    is_test = np.arange(len(dataset.x)) >= first_test
+    rows = np.random.default_rng(seed).permutation(first_test)
+    rows = rows[~unknown[rows]]
+    if dataset.num_test:
+        _check_training_rows(dataset)
+        known = [*_cut_training(rows, train_size), np.flatnonzero(is_test & ~unknown)]
+        unknown &= is_test
+    else:
+        known = _cut_all(rows, train_size)
+    parts = dict(zip(PARTS, [*known, np.flatnonzero(unknown)], strict=True))
+    for name in PARTS[:4]:
+        if len(parts[name]) == 0:
+            raise ValueError(
+                f"{dataset.name}: no row is left for the part {name!r}. Received: "
+                f"{len(rows)} rows to split and {dataset.num_test} official test "
+                "rows. Give at least 10 rows to split."
+            )
+    return parts
+
+
+def _check_training_rows(dataset: Dataset) -> None:
+    if dataset.num_test == len(dataset.x):
+        raise ValueError(
+            f"{dataset.name}: it must have rows besides its official test split, "
+            f"which has all {dataset.num_test}. It can only serve as a foreign set."
+        )
 
 
 def _cut_all(rows: np.ndarray, train_size: int | None):
@@ -194,9 +197,19 @@ def load_splits(path: str | os.PathLike) -> Splits:
     """
     names = [field.name for field in dataclasses.fields(Splits)]
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with (
+            open(path, "rb") as stream,
+            np.load(stream, allow_pickle=False) as file,
+        ):
             fields = {name: file[name] for name in names}
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        KeyError,
+        TypeError,
+        zipfile.BadZipFile,
+    ) as error:
         raise ValueError(
             f"{path}: it must be a file that `save_splits` wrote. It could not be "
             f"read: {error}"

@@ -50,20 +50,23 @@ def read_csv(
             and, counted from 0 without the header, the row.
     """
     frame = _read_text(path)
+    if schema is None and target is None:
+        target = frame.columns[-1]
+    if target and target not in frame.columns:
+        raise ValueError(
+            f"`target` must be a column of {path}. Received: target={target!r}. "
+            f"The columns are: {', '.join(frame.columns)}."
+        )
     if schema is None:
-        target = frame.columns[-1] if target is None else target
         schema = _infer(frame, target, path)
-        absent = []
-    else:
-        absent = [c.name for c in schema.columns if c.name not in frame.columns]
+    elif target is not None:
+        schema = dataclasses.replace(schema, target=target or None)
+    absent = [c.name for c in schema.columns if c.name not in frame.columns]
     if absent:
         raise ValueError(
             f"{path}: every column of the schema must be in the file. Missing: "
             f"{', '.join(absent)}. The file has: {', '.join(frame.columns)}."
         )
-    if target:
-        _check_target(frame, target, path)
-        schema = dataclasses.replace(schema, target=target)
     cells = [_encode(frame[column.name], column, path) for column in schema.columns]
     return Dataset(
         x=np.stack(cells, axis=1).astype(np.float32),
@@ -101,21 +104,16 @@ def _read_text(path):
             "Name every column."
         )
     frame = frame.fillna("").rename(columns=str.strip)
-    return frame.apply(lambda cells: cells.str.strip())
-
-
-def _check_target(frame, target: str, path) -> None:
-    if target not in frame.columns:
+    if not frame.columns.is_unique:
         raise ValueError(
-            f"`target` must be a column of {path}. Received: target={target!r}. "
-            f"The columns are: {', '.join(frame.columns)}."
+            f"{path}: column names must differ in more than spaces. "
+            f"Received: {', '.join(frame.columns)}. Rename one."
         )
+    return frame.apply(lambda cells: cells.str.strip())
 
 
 def _infer(frame, target: str, path) -> TableSchema:
     names = [name for name in frame.columns if name != target]
-    if target:
-        _check_target(frame, target, path)
     if not names:
         raise ValueError(
             f"{path}: there must be a column besides the target {target!r}. "

@@ -63,11 +63,12 @@ def _prepared_builder(name: str, data_dir):
         if not builder.is_prepared():
             builder.download_and_prepare()
     except Exception as error:
+        cause = (str(error).splitlines() or [""])[0]
         raise ValueError(
             f"tfds:{name}: the set is not stored in data_dir={data_dir}, and it "
             "could not be downloaded. Check the name and the network, or give the "
             "folder that holds it as `data_dir`. The cause: "
-            f"{type(error).__name__}: {str(error)[:300]}"
+            f"{type(error).__name__}: {cause[:300]}"
         ) from error
     return builder
 

@@ -33,9 +33,7 @@ def draw(name: str, num_rows: int, seed: int) -> np.ndarray:
             f"`name` must be one of {', '.join(DENSITIES)}. Received: name={name!r}."
         )
     if num_rows < 1:
-        raise ValueError(
-            f"`num_rows` must be positive. Received: num_rows={num_rows}."
-        )
+        raise ValueError(f"`num_rows` must be positive. Received: num_rows={num_rows}.")
     return _DRAW[name](np.random.default_rng(seed), num_rows).astype(np.float32)
 
 

@@ -77,9 +77,7 @@ class ImportanceSampling(EntropyEstimator):
 
         flat = tf.reshape(latents, [batch * self.num_samples, latent_dim])
         means = tf.cast(generator(flat), tf.float32)
-        means = tf.reshape(
-            means, [batch, self.num_samples, *generator.sample_shape]
-        )
+        means = tf.reshape(means, [batch, self.num_samples, *generator.sample_shape])
         x = draw.x[:, None]
         log_weights = (
             generator.log_likelihood(x, means)

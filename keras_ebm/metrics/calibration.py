@@ -198,9 +198,7 @@ def _check_shapes(values, labels, name) -> None:
 
 def _check_label_range(labels, num_classes: int) -> None:
     if not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(
-            f"`labels` must be integers. Received: dtype {labels.dtype}."
-        )
+        raise ValueError(f"`labels` must be integers. Received: dtype {labels.dtype}.")
     if labels.min() < 0 or labels.max() >= num_classes:
         raise ValueError(
             f"`labels` must lie in [0, {num_classes}), or be -1 for an "

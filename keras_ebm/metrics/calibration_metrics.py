@@ -89,9 +89,7 @@ class ExpectedCalibrationError(_CalibrationMetric):
         check_num_bins(num_bins)
         super().__init__(from_logits=from_logits, name=name, **kwargs)
         self.num_bins = num_bins
-        self.gap = self.add_variable(
-            (num_bins,), "zeros", dtype="float64", name="gap"
-        )
+        self.gap = self.add_variable((num_bins,), "zeros", dtype="float64", name="gap")
 
     def _add(self, labels, probabilities, weight):
         confidence = ops.max(probabilities, axis=-1)
@@ -101,7 +99,7 @@ class ExpectedCalibrationError(_CalibrationMetric):
         hit = ops.cast(ops.equal(likeliest, labels), "float64")
         # A row without weight is left out even where its prediction is nan.
         gap = ops.cast(confidence, "float64") - hit
-        gap = ops.where(weight > 0, weight * gap, ops.zeros_like(gap))
+        gap = ops.where(weight != 0, weight * gap, ops.zeros_like(gap))
         self.gap.assign_add(ops.segment_sum(gap, bins, self.num_bins))
 
     def result(self):
@@ -143,7 +141,7 @@ class BrierScore(_CalibrationMetric):
         target = ops.one_hot(labels, num_classes, dtype=probabilities.dtype)
         error = ops.sum(ops.square(probabilities - target), axis=-1)
         error = ops.cast(error, "float64")
-        error = ops.where(weight > 0, weight * error, ops.zeros_like(error))
+        error = ops.where(weight != 0, weight * error, ops.zeros_like(error))
         self.total.assign_add(ops.sum(error))
 
     def result(self):

@@ -43,8 +43,8 @@ class _ScoreMetric(keras.metrics.Metric):
                 f"sample_weight={sample_weight!r}. List it under `metrics`, "
                 "not under `weighted_metrics`."
             )
-        labels = tf.reshape(tf.cast(y_true, tf.float32), [-1])
-        scores = tf.reshape(tf.cast(y_pred, tf.float32), [-1])
+        labels = _from_all_replicas(tf.reshape(tf.cast(y_true, tf.float32), [-1]))
+        scores = _from_all_replicas(tf.reshape(tf.cast(y_pred, tf.float32), [-1]))
         is_foreign = tf.equal(labels, 1.0)
         check = tf.debugging.Assert(
             tf.reduce_all(is_foreign | tf.equal(labels, 0.0)),
@@ -160,7 +160,22 @@ class FPRAtRecall(_ScoreMetric):
 
 
 def _growing_vector(name: str) -> tf.Variable:
-    return tf.Variable(tf.zeros([0]), shape=[None], trainable=False, name=name)
+    return tf.Variable(
+        tf.zeros([0]),
+        shape=[None],
+        trainable=False,
+        name=name,
+        # Every replica assigns the same rows; see `_from_all_replicas`.
+        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+    )
+
+
+def _from_all_replicas(values: tf.Tensor) -> tf.Tensor:
+    """The rows of every replica, so that each keeps the same vectors."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return values
+    return context.all_gather(values, axis=0)
 
 
 def _append(vector: tf.Variable, values: tf.Tensor) -> None:

@@ -279,7 +279,9 @@ class EnergyModel(keras.Model):
         labelled = y >= 0
         values = objectives.cross_entropy(logits, y)
         entropy = objectives.conditional_entropy(logits)
-        correct = tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32) == y, "float32")
+        correct = tf.cast(
+            tf.argmax(logits, axis=-1, output_type=tf.int32) == y, "float32"
+        )
         logs["accuracy"] = (correct, labelled)
         logs["cross_entropy"] = (values, labelled)
         logs["conditional_entropy"] = entropy

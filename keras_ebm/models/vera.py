@@ -183,9 +183,7 @@ class VERA(EnergyModel):
         x, y = self._unpack(data)
         random = StepRandom(self.seed, 0)
         samples = self.draw(tf.shape(x)[0], random).x
-        loss, logs = self.energy_loss(
-            x, y, [samples, *self.draw_negatives(x, random)]
-        )
+        loss, logs = self.energy_loss(x, y, [samples, *self.draw_negatives(x, random)])
         return self.report({**logs, "loss": loss})
 
     def get_config(self):

@@ -86,7 +86,9 @@ def convolutional_decoder(
         x = keras.layers.Conv2DTranspose(size, 4, strides=2, padding="same")(x)
         x = keras.layers.Activation(activation)(x)
     x = keras.layers.Conv2DTranspose(channels, 4, strides=2, padding="same")(x)
-    x = keras.layers.Activation(output_activation or "linear")(x)
+    x = keras.layers.Activation(
+        output_activation or "linear", name="output_activation"
+    )(x)
     return keras.Model(latents, x, name="decoder")
 
 

@@ -69,7 +69,9 @@ def mlp_decoder(
         x = _dense(width, f"hidden_{index}")(x)
         x = keras.layers.Activation(activation, name=f"activation_{index}")(x)
     x = _dense(math.prod(output_shape), "outputs")(x)
-    x = keras.layers.Activation(output_activation or "linear")(x)
+    x = keras.layers.Activation(
+        output_activation or "linear", name="output_activation"
+    )(x)
     if len(output_shape) > 1:
         x = keras.layers.Reshape(output_shape)(x)
     return keras.Model(latents, x, name="decoder")

@@ -1,0 +1,17 @@
+r"""Exports a trained model as a SavedModel: a classifier that refuses foreign inputs.
+
+Run from the top of the checkout:
+
+    python -m export.classifier --model=runs/digits/model.keras \
+        --calibration=digits --target_fpr=0.01 --output=served/digits
+"""
+
+from export.common import ExportSettings, main_of
+from keras_ebm.serving import export_classifier
+from trainers import common
+
+main = main_of(export_classifier)
+
+if __name__ == "__main__":
+    common.define_flags(ExportSettings)
+    common.run_program(main)

@@ -1,0 +1,109 @@
+"""What the two exporters share: flags, calibration rows, one line at the end."""
+
+import dataclasses
+
+import numpy as np
+from absl import app, flags
+
+from keras_ebm import ood
+from keras_ebm.data import load_splits, seen_rows
+from trainers import common, data
+from trainers.common import setting
+
+FLAGS = flags.FLAGS
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportSettings:
+    """What to export, how it is calibrated, and where it goes."""
+
+    model: str = setting("", "model.keras in the folder of its run.")
+    calibration: str = setting(
+        "",
+        "Spec of calibration rows. The training data's spec takes the calibration "
+        "split of the run; other data must hold no row that training saw.",
+    )
+    data_dir: str = setting("", "Folder of prepared tensorflow-datasets.")
+    target: str = setting("", "Label column of a csv; default that of the run.")
+    target_fpr: float = setting(0.01, "Share of known inputs that may be refused.")
+    score: str = setting(
+        "energy",
+        f"Score of the decision: one of {', '.join(ood.SCORES)}, or A+B. Choose it "
+        "before looking at foreign data.",
+    )
+    per_class: bool = setting(False, "Calibrate within each predicted class.")
+    output: str = setting("", "Folder DIR/NAME; versions are DIR/NAME/1, 2, ...")
+
+
+def fit_detector(settings: ExportSettings):
+    """Loads a model and calibrates its decision.
+
+    Args:
+        settings: `ExportSettings`.
+
+    Returns:
+        `(detector, rows)`: the `Detector` and the calibration rows.
+
+    Raises:
+        ValueError: if the model, the data or the rate does not serve.
+    """
+    model = common.load_model(settings.model)
+    rows = calibration_rows(settings)
+    parts = {}
+    if ood.make_score(settings.score).fitted_names:
+        run = data.recall(settings.model, data_dir=settings.data_dir)
+        parts = {name: run.rows(name) for name in ("train", "validation")}
+    detector = ood.Detector.fit(
+        model,
+        rows,
+        score=settings.score,
+        target_fpr=settings.target_fpr,
+        per_class=settings.per_class,
+        **parts,
+    )
+    return detector, rows
+
+
+def calibration_rows(settings: ExportSettings) -> np.ndarray:
+    """Raw rows to calibrate on; see `ExportSettings.calibration`.
+
+    Raises:
+        ValueError: if training or the choice of the model saw any of them.
+    """
+    spec = settings.calibration
+    if data.is_training_data(settings.model, spec, settings.data_dir):
+        run = data.recall(settings.model, spec, settings.data_dir)
+        return run.rows("calibration")[0]
+    other = data.load_like(settings.model, spec, settings.data_dir, settings.target)
+    splits = load_splits(data.split_path(settings.model))
+    seen = seen_rows(other.x, splits)
+    if seen.any():
+        raise ValueError(
+            "`calibration` must hold no row that training or validation saw, as "
+            "that would void the false-alarm rate. Received: "
+            f"{spec}, of whose {len(seen)} rows {int(seen.sum())} were seen; pass "
+            "the training data's own spec to use the split that the run recorded."
+        )
+    return other.x
+
+
+def main_of(export, settings_class=ExportSettings):
+    """Returns the `main` of an exporter around `export(detector, output, x)`."""
+
+    def main(argv):
+        del argv
+        for name in ("model", "calibration", "output"):
+            common.require(name)
+        settings = common.from_flags(settings_class)
+        with common.usage_errors():
+            detector, rows = fit_detector(settings)
+            try:
+                path = export(detector, settings.output, rows[:256])
+            except RuntimeError as error:
+                raise app.UsageError(str(error)) from error
+        print(
+            f"{path}: score {detector.score.name}, false-alarm rate "
+            f"{detector.target_fpr:g} on {len(rows)} calibration rows, verified"
+        )
+
+    return main

@@ -1,0 +1,14 @@
+"""Energy-based models for Keras 3.
+
+One sign throughout: `p(x) = exp(-E(x)) / Z`, so a LOW energy is likely, and
+every out-of-distribution score is HIGHER for inputs less like the training
+data (the energy is such a score as it stands). A label of -1 means
+"unlabelled". Energies and likelihoods are in nats.
+"""
+
+from keras_ebm.generators import GaussianGenerator
+from keras_ebm.models import VERA, EnergyModel
+
+__version__ = "0.1.0"
+
+__all__ = ["VERA", "EnergyModel", "GaussianGenerator", "__version__"]

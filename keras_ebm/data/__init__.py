@@ -1,0 +1,38 @@
+"""Data sets, how they are split, and foreign rows to test a model with."""
+
+from keras_ebm.data.dataset import Dataset, validate
+from keras_ebm.data.foreign import fit_images, foreign
+from keras_ebm.data.labels import mask_labels, relabel
+from keras_ebm.data.schema import Column, TableSchema
+from keras_ebm.data.specs import load
+from keras_ebm.data.splits import (
+    Splits,
+    load_splits,
+    make_splits,
+    row_hashes,
+    save_splits,
+    seen_rows,
+)
+from keras_ebm.data.tables import read_csv
+from keras_ebm.data.toy import DENSITIES, draw
+
+__all__ = [
+    "DENSITIES",
+    "Column",
+    "Dataset",
+    "Splits",
+    "TableSchema",
+    "draw",
+    "fit_images",
+    "foreign",
+    "load",
+    "load_splits",
+    "make_splits",
+    "mask_labels",
+    "read_csv",
+    "relabel",
+    "row_hashes",
+    "save_splits",
+    "seen_rows",
+    "validate",
+]

@@ -1,0 +1,79 @@
+"""Training batches whose order is a function of the seed and the epoch."""
+
+import numpy as np
+import tensorflow as tf
+
+
+def training_batches(
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    batch_size: int,
+    seed: int,
+    first_epoch: int = 0,
+    labelled_share: float = 0.5,
+):
+    """Builds an endless stream of shuffled batches for `fit`.
+
+    Epoch `e` visits the rows in an order keyed by `(seed, e)` alone, so a run
+    resumed at epoch `e` sees what the uninterrupted run would have seen. The
+    last partial batch of an epoch is dropped: replicas need equal shares.
+
+    Where some rows are unlabelled, `labelled_share` of each batch is drawn
+    from the labelled rows and the rest from all rows, so that few labels
+    still reach every step; an epoch is then one pass over all rows.
+
+    Args:
+        x: raw rows `(n, ...)`.
+        y: labels `(n,)`, -1 unlabelled.
+        batch_size: int, rows a step.
+        seed: int.
+        first_epoch: int, where a resumed run starts.
+        labelled_share: float in (0, 1); unused where all rows or none are
+            labelled.
+
+    Returns:
+        `(dataset, steps_per_epoch)`; pass both to `fit`.
+
+    Raises:
+        ValueError: if a batch is larger than the data.
+    """
+    labelled = np.flatnonzero(y >= 0)
+    mixed = 0 < len(labelled) < len(y)
+    per_labelled = max(1, round(batch_size * labelled_share)) if mixed else 0
+    per_all = batch_size - per_labelled
+    steps = len(y) // max(per_all, 1)
+    if batch_size < 1 or steps == 0 or per_all == 0:
+        raise ValueError(
+            "`batch_size` must be at least 1 (2 with unlabelled rows) and at most "
+            f"the number of training rows. Received: batch_size={batch_size} for "
+            f"{len(y)} rows."
+        )
+    order = _order(np.arange(len(y)), steps * per_all, seed, first_epoch)
+    indices = order.batch(per_all, drop_remainder=True)
+    if mixed:
+        few = _order(labelled, steps * per_labelled, seed + 1, first_epoch)
+        few = few.batch(per_labelled, drop_remainder=True)
+        indices = tf.data.Dataset.zip(indices, few)
+        indices = indices.map(lambda a, b: tf.concat([a, b], 0))
+    x, y = tf.constant(x), tf.constant(y.astype(np.int32))
+    batches = indices.map(lambda rows: (tf.gather(x, rows), tf.gather(y, rows)))
+    return batches.prefetch(tf.data.AUTOTUNE), steps
+
+
+def _order(rows, length, seed, first_epoch):
+    """Endless stream of row indices, `length` an epoch, reshuffled each epoch."""
+    rows = tf.constant(rows.astype(np.int64))
+    repeats = -(-length // int(rows.shape[0]))
+
+    def one_epoch(epoch):
+        key = tf.stack([tf.constant(seed, tf.int64), epoch])
+        parts = [
+            tf.random.experimental.stateless_shuffle(
+                rows, key + tf.constant([0, part << 32], tf.int64), alg="philox"
+            )
+            for part in range(repeats)
+        ]
+        return tf.data.Dataset.from_tensor_slices(tf.concat(parts, 0)[:length])
+
+    return tf.data.Dataset.range(first_epoch, 2**31).flat_map(one_epoch)

@@ -1,0 +1,171 @@
+"""Rows that a model should find unlike its training data."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+import numpy as np
+
+from keras_ebm.data.dataset import Dataset, validate
+from keras_ebm.data.specs import FORMS, read
+
+NOISE = ("noise:uniform", "noise:gaussian")
+ROTATIONS = ("rotate:90", "rotate:180", "rotate:270")
+MAX_NOISE_ROWS = 10_000
+
+# ITU-R BT.601, what "grey" means to most image software.
+LUMA = (0.299, 0.587, 0.114)
+
+
+def foreign(
+    spec: str,
+    reference: Dataset,
+    *,
+    seed: int = 0,
+    data_dir: str | os.PathLike | None = None,
+    holdout: np.ndarray | None = None,
+) -> np.ndarray:
+    """Makes raw rows of the kind and shape of `reference`, but unlike it.
+
+    - `noise:uniform`: images take each value of 0..255 alike; other columns are
+      uniform over the range that the reference has.
+    - `noise:gaussian`: images are N(127.5, 64 squared), clipped and rounded;
+      other columns are normal about the mean, with 3 times the standard
+      deviation.
+    - `rotate:90`, `rotate:180`, `rotate:270`: the reference's images, turned.
+    - `holdout`: the rows of held-out classes.
+    - any spec of `load`: the official test rows if there are any, else all.
+
+    Categorical cells of noise are uniform over the vocabulary. Noise has as
+    many rows as the reference, but at most 10,000. Images of another size are
+    made to fit by `fit_images`.
+
+    Args:
+        spec: str, as in the list.
+        reference: `Dataset` of known rows.
+        seed: int >= 0, of the noise and of `toy:` densities.
+        data_dir: where `tfds:` sets are stored.
+        holdout: array of the rows of held-out classes, for `holdout` alone.
+
+    Returns:
+        Array of shape `(m, *reference.input_shape)` and of `reference.x`'s type.
+
+    Raises:
+        ValueError: if the spec is unknown, or what it names cannot be made to
+            fit the reference.
+    """
+    if spec in NOISE:
+        return _noise(spec, reference, np.random.default_rng(seed))
+    if spec in ROTATIONS:
+        return _rotate(reference, int(spec.removeprefix("rotate:")) // 90)
+    if spec == "holdout":
+        if holdout is None or len(holdout) == 0:
+            raise ValueError(
+                "The foreign set 'holdout' needs rows of classes that the model has "
+                "not seen. Received: none. Train with --holdout_classes."
+            )
+        return holdout
+    if spec.partition(":")[0] not in {form.partition(":")[0] for form in FORMS}:
+        forms = (*NOISE, *ROTATIONS, "holdout", *FORMS)
+        raise ValueError(
+            f"`spec` must be one of {', '.join(forms)}. Received: spec={spec!r}."
+        )
+    return _from_dataset(spec, reference, seed, data_dir)
+
+
+def _noise(spec: str, reference: Dataset, rng: np.random.Generator) -> np.ndarray:
+    is_uniform = spec == "noise:uniform"
+    num_rows = min(len(reference.x), MAX_NOISE_ROWS)
+    shape = (num_rows, *reference.input_shape)
+    if reference.kind == "image":
+        if is_uniform:
+            return rng.integers(0, 256, shape, dtype=np.uint8)
+        pixels = rng.normal(127.5, 64.0, shape)
+        return np.rint(np.clip(pixels, 0.0, 255.0)).astype(np.uint8)
+    x = np.empty(shape, np.float32)
+    for j in range(shape[1]):
+        column = reference.schema.columns[j] if reference.schema else None
+        if column is not None and column.kind == "categorical":
+            x[:, j] = rng.integers(0, len(column.vocabulary), num_rows)
+        else:
+            x[:, j] = _numeric_noise(reference.x[:, j], num_rows, is_uniform, rng)
+    return x
+
+
+def _numeric_noise(values, num_rows: int, is_uniform: bool, rng) -> np.ndarray:
+    values = values[~np.isnan(values)].astype(np.float64)
+    if len(values) == 0:  # A column of missing cells stays one.
+        return np.full(num_rows, np.nan)
+    if is_uniform:
+        return rng.uniform(values.min(), values.max(), num_rows)
+    return rng.normal(values.mean(), 3.0 * values.std(), num_rows)
+
+
+def _rotate(reference: Dataset, quarters: int) -> np.ndarray:
+    shape = reference.input_shape
+    if reference.kind != "image" or shape[0] != shape[1]:
+        raise ValueError(
+            "Only square images can be rotated. "
+            f"Received: {reference.kind} rows of shape {shape}."
+        )
+    return np.ascontiguousarray(np.rot90(reference.x, quarters, axes=(1, 2)))
+
+
+def _from_dataset(spec: str, reference: Dataset, seed: int, data_dir) -> np.ndarray:
+    schema = reference.schema
+    if schema is not None:  # Whatever classes the other table has do not matter.
+        schema = dataclasses.replace(schema, target=None, class_names=())
+    other = read(spec, data_dir=data_dir, schema=schema, seed=seed)
+    unlabelled = np.full(len(other.x), -1, np.int64)
+    validate(dataclasses.replace(other, y=unlabelled))
+    x = other.x[len(other.x) - other.num_test :] if other.num_test else other.x
+    is_image = reference.kind == other.kind == "image"
+    if other.kind != reference.kind or not (
+        is_image or other.input_shape == reference.input_shape
+    ):
+        raise ValueError(
+            f"{spec}: its rows must be like those of the model. Received: "
+            f"{other.kind} rows of shape {other.input_shape} for a model of "
+            f"{reference.kind} rows of shape {reference.input_shape}."
+        )
+    return fit_images(x, reference.input_shape) if is_image else x
+
+
+def fit_images(x: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """Fits images to a size, without resampling, and to a number of channels.
+
+    Height and width are cut or padded with zeros about the centre; when the
+    difference is odd, the odd line is cut or added at the end. Colour becomes
+    grey as `0.299 R + 0.587 G + 0.114 B`, rounded; grey becomes colour by
+    repeating it.
+
+    Args:
+        x: uint8 array of shape `(n, height, width, channels)`.
+        shape: the `(height, width, channels)` wanted; 1 or 3 channels.
+
+    Returns:
+        uint8 array of shape `(n, *shape)`.
+    """
+    for axis in (1, 2):
+        x = _fit_axis(x, axis, shape[axis - 1])
+    if x.shape[-1] == shape[-1]:
+        return np.ascontiguousarray(x)
+    if shape[-1] == 3:
+        return np.repeat(x, 3, axis=-1)
+    grey = sum(
+        np.float32(weight) * x[..., channel] for channel, weight in enumerate(LUMA)
+    )
+    return np.rint(grey).astype(np.uint8)[..., None]
+
+
+def _fit_axis(x: np.ndarray, axis: int, size: int) -> np.ndarray:
+    surplus = x.shape[axis] - size
+    if surplus >= 0:
+        cut = [slice(None)] * x.ndim
+        cut[axis] = slice(surplus // 2, surplus // 2 + size)
+        return x[tuple(cut)]
+    before = -surplus // 2
+    padding = [(0, 0)] * x.ndim
+    padding[axis] = (before, -surplus - before)
+    return np.pad(x, padding)

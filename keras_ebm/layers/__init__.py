@@ -1,0 +1,6 @@
+"""Layers that networks and models need and Keras lacks."""
+
+from keras_ebm.layers.logit_energy import LogitEnergy
+from keras_ebm.layers.table_encoder import TableEncoder
+
+__all__ = ["LogitEnergy", "TableEncoder"]

@@ -1,0 +1,49 @@
+"""Out-of-distribution scores of one network, and decisions made from them.
+
+The sign, once for the whole package: **every score is higher for an input
+that is more out-of-distribution**. The energy `E(x) = -logsumexp_y f(x)[y]`
+is such a score as it stands; what the literature writes the other way round
+is negated here. Out-of-distribution is the positive class of every detection
+metric in `keras_ebm.metrics`.
+"""
+
+from keras_ebm.ood.combined import SCORES, SumScore, load_score, make_score
+from keras_ebm.ood.conformal import ConformalDetector, conformal_band
+from keras_ebm.ood.detector import Detector
+from keras_ebm.ood.feature_scores import (
+    KNN,
+    ClassGaussian,
+    Mahalanobis,
+    RelativeMahalanobis,
+)
+from keras_ebm.ood.output_scores import (
+    ApproximateMass,
+    Energy,
+    Entropy,
+    MaxLogit,
+    MaxSoftmax,
+)
+from keras_ebm.ood.outputs import network_outputs, output_function
+from keras_ebm.ood.score import Score
+
+__all__ = [
+    "KNN",
+    "SCORES",
+    "ApproximateMass",
+    "ClassGaussian",
+    "ConformalDetector",
+    "Detector",
+    "Energy",
+    "Entropy",
+    "Mahalanobis",
+    "MaxLogit",
+    "MaxSoftmax",
+    "RelativeMahalanobis",
+    "Score",
+    "SumScore",
+    "conformal_band",
+    "load_score",
+    "make_score",
+    "network_outputs",
+    "output_function",
+]

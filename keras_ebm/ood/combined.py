@@ -1,0 +1,199 @@
+"""Scores by name, and the sum of two of them."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from keras_ebm.ood.feature_scores import (
+    KNN,
+    ClassGaussian,
+    Mahalanobis,
+    RelativeMahalanobis,
+)
+from keras_ebm.ood.output_scores import (
+    ApproximateMass,
+    Energy,
+    Entropy,
+    MaxLogit,
+    MaxSoftmax,
+)
+from keras_ebm.ood.score import Score
+
+SCORE_CLASSES = {
+    score.name: score
+    for score in (
+        Energy,
+        MaxSoftmax,
+        MaxLogit,
+        Entropy,
+        ApproximateMass,
+        KNN,
+        Mahalanobis,
+        RelativeMahalanobis,
+        ClassGaussian,
+    )
+}
+SCORES = tuple(SCORE_CLASSES)
+
+
+class SumScore(Score):
+    """The sum of two scores, each in standard deviations of known rows.
+
+    Both are fitted on the training rows. Then the mean and the standard
+    deviation of each over the validation rows put them on one scale:
+    `(a(x) - mean_a) / std_a + (b(x) - mean_b) / std_b`. Training rows would
+    not do, as a distance to stored rows is 0 for the rows themselves. No
+    foreign row is used.
+
+    Args:
+        first: a `Score`.
+        second: a `Score`.
+    """
+
+    fitted_names = ("means", "stds")
+
+    def __init__(self, first: Score, second: Score):
+        super().__init__()
+        self.first = first
+        self.second = second
+        self.name = f"{first.name}+{second.name}"
+        self.requires = first.requires | second.requires
+
+    def fit(self, train, validation=None):
+        """Fits both scores, and their scales on validation rows.
+
+        Args:
+            train: dict of arrays of the training rows.
+            validation: dict of arrays of known rows that the network was not
+                trained on. Where it has `"labels"`, rows labelled -1 are left
+                out, since they may be of any kind.
+
+        Returns:
+            The score itself.
+
+        Raises:
+            ValueError: if there are no validation rows, or a score is
+                constant or not finite on them.
+        """
+        known = self._known_rows(validation)
+        scales = []
+        for score in (self.first, self.second):
+            values = score.fit(train, validation).predict(known)
+            scales.append(_mean_and_std(values.astype(np.float64), score.name))
+        means, stds = np.asarray(scales, np.float32).T
+        self.arrays = {"means": means, "stds": stds}
+        return self
+
+    def _known_rows(self, validation):
+        if validation is None:
+            raise ValueError(
+                f"`validation` must be given to fit `{self.name}`, which puts "
+                "its two scores on the scale of known rows that the network "
+                "was not trained on. Received: validation=None."
+            )
+        missing = self.requires - set(validation)
+        if missing:
+            raise ValueError(
+                f"`validation` must have the keys {sorted(self.requires)}. "
+                f"Received: only {sorted(validation)}."
+            )
+        if "labels" not in validation:
+            return validation
+        known = np.asarray(validation["labels"]) != -1
+        return {key: np.asarray(validation[key])[known] for key in self.requires}
+
+    def _score(self, inputs):
+        means, stds = self.arrays["means"], self.arrays["stds"]
+        first = (self.first._score(inputs) - means[0]) / stds[0]
+        return first + (self.second._score(inputs) - means[1]) / stds[1]
+
+    def _check_fitted(self):
+        super()._check_fitted()
+        self.first._check_fitted()
+        self.second._check_fitted()
+
+    def state(self):
+        parts = {"first": self.first, "second": self.second}
+        state = super().state()
+        for part, score in parts.items():
+            state |= {f"{part}.{key}": v for key, v in score.state().items()}
+        return state
+
+    @classmethod
+    def from_state(cls, state):
+        score = cls(
+            load_score(_part(state, "first.")), load_score(_part(state, "second."))
+        )
+        score.arrays = {key: np.asarray(state[key]) for key in cls.fitted_names}
+        return score
+
+
+def make_score(spec: str) -> Score:
+    """Makes an unfitted score from its name.
+
+    Args:
+        spec: string, one of `SCORES`, or two of them joined by `+` for a
+            `SumScore`, such as `"energy+knn"`.
+
+    Returns:
+        A `Score`.
+
+    Raises:
+        ValueError: if the string names no score.
+    """
+    names = [name.strip() for name in spec.split("+")]
+    if len(names) > 2 or not set(names) <= set(SCORES):
+        raise ValueError(
+            f"`spec` must be one of {', '.join(SCORES)}, or two of them joined "
+            f"by '+'. Received: spec={spec!r}."
+        )
+    parts = [SCORE_CLASSES[name]() for name in names]
+    return parts[0] if len(parts) == 1 else SumScore(*parts)
+
+
+def load_score(state: Mapping[str, np.ndarray]) -> Score:
+    """Rebuilds a fitted score of any kind from what its `state()` gave.
+
+    Args:
+        state: mapping of arrays, such as `numpy.load` returns.
+
+    Returns:
+        A fitted `Score`.
+
+    Raises:
+        ValueError: if the state names no known score.
+    """
+    name = str(state["name"])
+    if "+" in name:
+        return SumScore.from_state(state)
+    if name not in SCORE_CLASSES:
+        raise ValueError(
+            f"`state` must name one of {', '.join(SCORES)}. Received: {name!r}."
+        )
+    return SCORE_CLASSES[name].from_state(state)
+
+
+def _mean_and_std(values: np.ndarray, name: str) -> tuple[float, float]:
+    if not len(values):
+        raise ValueError(
+            "`validation` must have at least one labelled row, or no key "
+            "'labels' at all. Received: no row that is not labelled -1."
+        )
+    finite = np.isfinite(values)
+    if not finite.all():
+        raise ValueError(
+            f"`validation` must have finite scores of `{name}`. Received: "
+            f"{(~finite).sum()} of {len(values)} rows with nan or inf."
+        )
+    if np.ptp(values) == 0.0:
+        raise ValueError(
+            f"`validation` must have rows whose `{name}` scores differ, to "
+            f"measure their spread. Received: {values[0]} for each of "
+            f"{len(values)} rows. Pass more rows."
+        )
+    return values.mean(), values.std()
+
+
+def _part(state, prefix: str) -> dict[str, np.ndarray]:
+    keys = [key for key in state if key.startswith(prefix)]
+    return {key.removeprefix(prefix): state[key] for key in keys}

@@ -1,0 +1,322 @@
+"""Turns scores into decisions with a stated false-alarm rate."""
+
+import math
+import numbers
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+Rate = float | tf.Tensor
+
+
+class ConformalDetector:
+    """Split-conformal p-values and decisions from scores of known rows.
+
+    The p-value of an input is `(1 + #{calibration scores >= its own}) /
+    (n + 1)`. If calibration rows and a new known row are exchangeable, it is
+    at most `a` with probability at most `a`, whatever the network and the
+    score: refusing inputs with p-values up to the target rate raises at most
+    that share of false alarms. The calibration rows must have been used for
+    nothing else, fitting the score included.
+
+    The promise is on average over calibration sets; for one given set the
+    rate scatters as `conformal_band` says. With `calibration_classes` the
+    comparison is within a class and so is the promise (Mondrian conformal
+    prediction). These must be the classes the model *predicts* for the
+    calibration rows, not their true ones: a new input is compared with the
+    rows of its own class, and only a function of the input is known for it.
+
+    Everything is compared in float32, the type of the scores.
+
+    Args:
+        calibration_scores: float array of shape `(rows,)`, finite, higher for
+            more foreign.
+        calibration_classes: optional int array of shape `(rows,)`.
+        num_classes: optional int, with `calibration_classes`. Defaults to the
+            largest class plus 1. A class without calibration rows refuses
+            nothing.
+
+    Example:
+
+    >>> detector = ConformalDetector(np.arange(99.0))
+    >>> detector.accept(tf.constant([98.0, 98.5]), 0.01).numpy()
+    array([ True, False])
+
+    References:
+        - Vovk, Gammerman and Shafer (2005), "Algorithmic learning in a random
+          world", sections 2.2 and 4.5.
+        - Bates et al. (2023), "Testing for outliers with conformal p-values",
+          equation 3.
+    """
+
+    def __init__(
+        self,
+        calibration_scores: np.ndarray,
+        *,
+        calibration_classes: np.ndarray | None = None,
+        num_classes: int | None = None,
+    ):
+        scores = _check_calibration(calibration_scores)
+        self.by_class = calibration_classes is not None
+        if self.by_class:
+            classes = _check_classes(calibration_classes, len(scores), num_classes)
+            self.num_classes = int(num_classes or classes.max() + 1)
+        else:
+            classes, self.num_classes = np.zeros(len(scores), int), 1
+        order = np.lexsort((scores, classes))
+        self.scores, self.classes = scores[order], classes[order]
+        self.sizes = np.bincount(classes, minlength=self.num_classes)
+        self.table = self._padded_table()
+
+    def p_value(self, scores: tf.Tensor, classes: tf.Tensor | None = None) -> tf.Tensor:
+        """Conformal p-values.
+
+        Args:
+            scores: float tensor of shape `(batch,)`.
+            classes: int tensor of shape `(batch,)`, the predicted classes.
+                Needed by a detector that compares within classes, and ignored
+                by one that does not.
+
+        Returns:
+            Float32 tensor of shape `(batch,)`, from `1 / (n + 1)` to 1; small
+            is foreign, and `nan` for a score of `nan`.
+        """
+        scores = _check_batch(scores)
+        above, sizes = self._count_at_least(scores, classes)
+        p_value = tf.cast((1.0 + above) / (sizes + 1.0), tf.float32)
+        return tf.where(tf.math.is_nan(scores), float("nan"), p_value)
+
+    def accept(
+        self,
+        scores: tf.Tensor,
+        target_fpr: Rate,
+        classes: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Says which inputs pass as known.
+
+        Args:
+            scores: float tensor of shape `(batch,)`.
+            target_fpr: the share of known inputs that may be refused: a
+                float, which `check_rate` checks, or a float tensor of shape
+                `()` or `(batch,)`. A tensor may differ from request to
+                request and cannot be checked in a graph: a rate below
+                `1 / (n + 1)` then refuses nothing, as no p-value is so small.
+            classes: as in `p_value`.
+
+        Returns:
+            Bool tensor of shape `(batch,)`; false for a score of `nan`.
+
+        Raises:
+            ValueError: if a float `target_fpr` cannot be kept.
+        """
+        if isinstance(target_fpr, numbers.Real):
+            self.check_rate(target_fpr)
+            # `tf.cast` would go by way of float32.
+            target_fpr = tf.constant(float(target_fpr), tf.float64)
+        rate = tf.cast(target_fpr, tf.float64)
+        if rate.shape.rank not in (None, 0, 1):
+            raise ValueError(
+                "`target_fpr` must be a float or a tensor of shape `()` or "
+                f"`(batch,)`. Received: shape {rate.shape}."
+            )
+        scores = _check_batch(scores)
+        above, sizes = self._count_at_least(scores, classes)
+        passes = 1.0 + above > tf.floor(rate * (sizes + 1.0) + _slack(sizes))
+        return passes & ~tf.math.is_nan(scores)
+
+    def check_rate(self, target_fpr: float) -> None:
+        """Raises `ValueError` unless the calibration rows can keep the rate.
+
+        The smallest p-value is `1 / (n + 1)`, so a lower rate could refuse
+        nothing. With classes, `n` is that of the smallest one.
+
+        Args:
+            target_fpr: float, the share of known inputs that may be refused.
+        """
+        _check_in_unit_interval(target_fpr, "target_fpr")
+        smallest = int(self.sizes.argmin())
+        num_rows = int(self.sizes[smallest])
+        if _num_refused(target_fpr, num_rows) < 1:
+            where = f" of predicted class {smallest}" if self.by_class else ""
+            raise ValueError(
+                f"`target_fpr` must be at least {1 / (num_rows + 1):.3g}, which "
+                f"is 1 / (n + 1) for n = {num_rows} calibration rows{where}. "
+                f"Received: target_fpr={target_fpr}, which needs "
+                f"{math.ceil(1 / target_fpr - 1e-9) - 1} rows. Calibrate on "
+                "more rows or allow more false alarms."
+            )
+
+    def threshold(self, target_fpr: float) -> float | np.ndarray:
+        """The score above which inputs are refused.
+
+        Args:
+            target_fpr: float, the share of known inputs that may be refused.
+
+        Returns:
+            A float; with classes, a float32 array of shape `(num_classes,)`.
+
+        Raises:
+            ValueError: if the rate cannot be kept.
+        """
+        self.check_rate(target_fpr)
+        ranks = [size - _num_refused(target_fpr, size) for size in self.sizes]
+        thresholds = self.table[np.arange(self.num_classes), ranks]
+        return thresholds if self.by_class else float(thresholds[0])
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything needed to rebuild it, as `numpy.savez` takes it."""
+        state = {"calibration_scores": self.scores}
+        if self.by_class:
+            state["calibration_classes"] = self.classes
+            state["num_classes"] = np.array(self.num_classes)
+        return state
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, np.ndarray]) -> "ConformalDetector":
+        """Rebuilds a detector from what `state()` gave."""
+        if "calibration_classes" not in state:
+            return cls(state["calibration_scores"])
+        return cls(
+            state["calibration_scores"],
+            calibration_classes=state["calibration_classes"],
+            num_classes=int(state["num_classes"]),
+        )
+
+    def _padded_table(self) -> np.ndarray:
+        """Ascending scores of each class in a row, filled up with `inf`."""
+        table = np.full((self.num_classes, self.sizes.max()), np.inf, np.float32)
+        columns = np.concatenate([np.arange(size) for size in self.sizes])
+        table[self.classes, columns] = self.scores
+        return table
+
+    def _count_at_least(self, scores, classes):
+        """Calibration scores >= each score, and how many there are, float64."""
+        if not self.by_class:
+            below = tf.searchsorted(self.table[0], scores, side="left")
+            sizes = tf.fill(tf.shape(scores), tf.constant(self.sizes[0], tf.float64))
+            return sizes - tf.cast(below, tf.float64), sizes
+        if classes is None:
+            raise ValueError(
+                "`classes` must be given to a detector that was calibrated by "
+                "class. Received: classes=None. Pass the predicted classes."
+            )
+        tiled = tf.tile(scores[None, :], [self.num_classes, 1])
+        below = tf.transpose(tf.searchsorted(self.table, tiled, side="left"))
+        below = tf.gather(below, tf.cast(classes, tf.int32), batch_dims=1)
+        sizes = tf.gather(tf.constant(self.sizes, tf.float64), classes)
+        return sizes - tf.cast(below, tf.float64), sizes
+
+
+def conformal_band(
+    target_fpr: float, num_calibration: int, num_test: int, level: float = 0.95
+) -> tuple[float, float]:
+    """Where the false-alarm rate on held-out known rows should fall.
+
+    Of a calibration set of `n` rows, `k = floor(target_fpr * (n + 1))` lie at
+    or above the threshold. The chance that a known row is refused then has
+    the law `Beta(k, n + 1 - k)` over calibration sets, so the number refused
+    of `num_test` rows is beta-binomial. Exact for scores without ties, and
+    for a detector that does not compare within classes.
+
+    Args:
+        target_fpr: float in (0, 1), the rate aimed at.
+        num_calibration: int, the `n` above.
+        num_test: int, how many held-out rows the rate is measured on.
+        level: float in (0, 1), the coverage of the equal-tailed band.
+
+    Returns:
+        `(low, high)`, the two rates.
+
+    Raises:
+        ValueError: if an argument breaks its rule, or `num_calibration` rows
+            cannot keep the rate.
+
+    References:
+        - Vovk (2012), "Conditional validity of inductive conformal
+          predictors", proposition 2a.
+    """
+    _check_in_unit_interval(target_fpr, "target_fpr")
+    _check_in_unit_interval(level, "level")
+    num_refused = _num_refused(target_fpr, num_calibration)
+    if num_refused < 1 or num_test < 1:
+        raise ValueError(
+            "`num_calibration` must be at least 1 / target_fpr - 1 and "
+            f"`num_test` at least 1. Received: num_calibration="
+            f"{num_calibration}, num_test={num_test}, target_fpr={target_fpr}."
+        )
+    cdf = _beta_binomial_cdf(num_test, num_refused, num_calibration + 1 - num_refused)
+    tail = 0.5 * (1.0 - level)
+    low, high = np.searchsorted(cdf, [tail, 1.0 - tail])
+    return float(low / num_test), float(high / num_test)
+
+
+def _beta_binomial_cdf(size: int, a: int, b: int) -> np.ndarray:
+    """Distribution function at `0, 1, ..., size` of a beta-binomial count."""
+    x = np.arange(size, dtype=np.float64)
+    # p(x + 1) / p(x), which needs no gamma function.
+    ratios = (size - x) * (x + a) / ((x + 1.0) * (size - x - 1.0 + b))
+    log_p = np.concatenate([[0.0], np.cumsum(np.log(ratios))])
+    p = np.exp(log_p - log_p.max())
+    return np.cumsum(p) / p.sum()
+
+
+def _slack(num_rows):
+    """Lets a rate of 1/100 in float32 refuse 1 of 99 + 1, as 0.01 does."""
+    return 1e-6 * (num_rows + 1.0)
+
+
+def _num_refused(rate: float, num_rows: int) -> int:
+    """Rank from the top of the calibration score that is the threshold."""
+    return min(math.floor(rate * (num_rows + 1.0) + _slack(num_rows)), int(num_rows))
+
+
+def _check_in_unit_interval(value: float, name: str) -> None:
+    if not 0.0 < value < 1.0:
+        raise ValueError(
+            f"`{name}` must be between 0 and 1, both excluded. Received: "
+            f"{name}={value}."
+        )
+
+
+def _check_batch(scores) -> tf.Tensor:
+    scores = tf.cast(tf.convert_to_tensor(scores), tf.float32)
+    if scores.shape.rank not in (None, 1):
+        raise ValueError(
+            f"`scores` must have shape `(batch,)`. Received: shape {scores.shape}."
+        )
+    return scores
+
+
+def _check_calibration(scores) -> np.ndarray:
+    scores = np.asarray(scores, np.float32)
+    if scores.ndim != 1 or not len(scores):
+        raise ValueError(
+            "`calibration_scores` must have shape `(rows,)` with at least one "
+            f"row. Received: shape {scores.shape}."
+        )
+    finite = np.isfinite(scores)
+    if not finite.all():
+        raise ValueError(
+            "`calibration_scores` must be finite. Received: nan or inf in "
+            f"{(~finite).sum()} of {len(scores)} rows, the first of them row "
+            f"{finite.argmin()}. Find the input that gave it; leaving the row "
+            "out would void the false-alarm rate."
+        )
+    return scores
+
+
+def _check_classes(classes, num_rows: int, num_classes: int | None) -> np.ndarray:
+    classes = np.asarray(classes)
+    if classes.shape != (num_rows,) or not np.issubdtype(classes.dtype, np.integer):
+        raise ValueError(
+            f"`calibration_classes` must be integers of shape ({num_rows},), "
+            f"one per score. Received: {classes.dtype} of shape {classes.shape}."
+        )
+    limit = num_classes if num_classes is not None else classes.max() + 1
+    if classes.min() < 0 or classes.max() >= limit:
+        raise ValueError(
+            f"`calibration_classes` must lie in [0, {limit}), as predicted "
+            f"classes do. Received: from {classes.min()} to {classes.max()}."
+        )
+    return classes

@@ -1,0 +1,148 @@
+"""A network, a score and a threshold: the decision that is served."""
+
+import numpy as np
+import tensorflow as tf
+
+from keras_ebm.ood.combined import make_score
+from keras_ebm.ood.conformal import ConformalDetector
+from keras_ebm.ood.outputs import network_outputs, output_function
+from keras_ebm.ood.score import Score
+
+
+class Detector:
+    """Answers, and says when not to: class, energy, p-value and accept flag.
+
+    Use `Detector.fit`; the constructor joins parts that are fitted already.
+
+    Args:
+        model: an `EnergyModel`.
+        score: a fitted `Score`.
+        conformal: `ConformalDetector` calibrated on this score.
+        target_fpr: float, share of known inputs that may be refused.
+    """
+
+    def __init__(
+        self, model, score: Score, conformal: ConformalDetector, target_fpr: float
+    ):
+        conformal.check_rate(target_fpr)
+        self.model = model
+        self.score = score
+        self.conformal = conformal
+        self.target_fpr = float(target_fpr)
+        self._outputs = output_function(model, score.requires)
+        self._compiled = None
+
+    @classmethod
+    def fit(
+        cls,
+        model,
+        calibration: np.ndarray,
+        *,
+        score: str = "energy",
+        target_fpr: float = 0.01,
+        train=None,
+        validation=None,
+        per_class: bool = False,
+    ) -> "Detector":
+        """Fits a score and calibrates its threshold.
+
+        Args:
+            model: a trained `EnergyModel`.
+            calibration: raw known rows that neither training nor the choice
+                of the model saw; `1 / target_fpr - 1` of them at least.
+            score: name for `make_score`. Choose it before looking at foreign
+                data.
+            target_fpr: float in (0, 1), share of known inputs that may be
+                refused. It holds on average over calibration sets, for inputs
+                exchangeable with the calibration rows.
+            train: `(x, y)` raw training rows, for scores that are fitted.
+            validation: `(x, y)` known rows, for a sum of two scores.
+            per_class: bool, calibrate within each predicted class (Mondrian).
+
+        Returns:
+            A `Detector`.
+
+        Raises:
+            ValueError: if the rate needs more calibration rows, or the score
+                lacks the rows it is fitted on.
+        """
+        scorer = make_score(score)
+        # Refuse a rate that cannot be had before anything is computed.
+        ConformalDetector(np.zeros(len(calibration))).check_rate(target_fpr)
+        if scorer.fitted_names:
+            scorer.fit(
+                cls._known(model, scorer, train, "train"),
+                cls._known(model, scorer, validation, "validation")
+                if "+" in score
+                else None,
+            )
+        outputs = network_outputs(model, calibration, requires=scorer.requires)
+        classes = None
+        if per_class:
+            classes = np.argmax(outputs["logits"], axis=-1)
+        conformal = ConformalDetector(
+            scorer.predict(outputs),
+            calibration_classes=classes,
+            num_classes=model.num_classes if per_class else None,
+        )
+        return cls(model, scorer, conformal, target_fpr)
+
+    @staticmethod
+    def _known(model, scorer, rows, name):
+        if rows is None:
+            raise ValueError(
+                f"`{name}` must be given as (x, y) for score={scorer.name!r}, which "
+                f"is fitted. Received: {name}=None."
+            )
+        x, y = rows
+        return network_outputs(model, x, y, requires=scorer.requires)
+
+    def decide(self, x, target_fpr=None):
+        """Decides on a batch, in TensorFlow operations.
+
+        Args:
+            x: raw inputs `(batch, ...)`.
+            target_fpr: float or tensor `(batch,)`; defaults to the detector's.
+
+        Returns:
+            Dict of tensors with leading axis `batch`: `energy` (nats),
+            `ood_score`, `p_value`, `accept` (bool) and, with classes,
+            `class_id` (int64), `label` (string) and `probabilities`
+            `(batch, K)`.
+        """
+        rate = self.target_fpr if target_fpr is None else target_fpr
+        outputs = self._outputs(x)
+        logits = outputs["logits"]
+        score = self.score(outputs)
+        class_id = tf.argmax(logits, axis=-1) if self.model.num_classes > 1 else None
+        groups = class_id if self.conformal.by_class else None
+        decision = {
+            "energy": self.model.to_energy(logits),
+            "ood_score": score,
+            "p_value": self.conformal.p_value(score, groups),
+            "accept": self.conformal.accept(score, rate, groups),
+        }
+        if class_id is not None:
+            names = tf.constant(self.class_names)
+            decision["class_id"] = class_id
+            decision["label"] = tf.gather(names, class_id)
+            decision["probabilities"] = tf.nn.softmax(logits)
+        return decision
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes; their numbers where the model has none."""
+        default = [str(index) for index in range(self.model.num_classes)]
+        return list(self.model.class_names or default)
+
+    def predict(self, x: np.ndarray, batch_size: int = 256) -> dict[str, np.ndarray]:
+        """`decide` on numpy rows, in batches, as numpy arrays."""
+        x = np.asarray(x)
+        if self._compiled is None:
+            spec = tf.TensorSpec((None, *x.shape[1:]), x.dtype)
+            decide = tf.function(self.decide, autograph=False)
+            self._compiled = decide.get_concrete_function(spec)
+        parts = []
+        for start in range(0, len(x), batch_size):
+            parts.append(self._compiled(tf.constant(x[start : start + batch_size])))
+        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}

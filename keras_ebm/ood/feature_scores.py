@@ -1,0 +1,217 @@
+"""Scores that compare a row's features with those of the training rows."""
+
+import numpy as np
+import tensorflow as tf
+
+from keras_ebm.ood.score import Score
+from keras_ebm.ood.training_rows import read_class_rows, read_features
+
+# Leaves a row without any active feature at 0, where 0 / 0 would be nan.
+SMALLEST_NORM = 1e-12
+
+
+class KNN(Score):
+    """Distance to the k-th nearest training row, on L2-normalised features.
+
+    Uses every training row, labelled or not, and keeps them all: 4 bytes a
+    number, within a SavedModel too, whose graph is limited to 2 GB. Distances
+    come from inner products in float32: below about 1e-3 they are rounding.
+
+    Args:
+        k: int >= 1. Defaults to `10`.
+
+    References:
+        - Sun et al. (2022), "Out-of-distribution detection with deep nearest
+          neighbors", section 3.
+    """
+
+    name = "knn"
+    requires = frozenset({"features"})
+    fitted_names = ("rows",)
+
+    def __init__(self, k: int = 10):
+        super().__init__()
+        if k < 1:
+            raise ValueError(f"`k` must be at least 1. Received: k={k}.")
+        self.k = k
+
+    def fit(self, train, validation=None):
+        features = read_features(train)
+        if len(features) < self.k:
+            raise ValueError(
+                f"`train['features']` must have at least k={self.k} rows. "
+                f"Received: {len(features)}. Lower `k` or pass more rows."
+            )
+        self.arrays = {"rows": _unit_rows(features).astype(np.float32)}
+        return self
+
+    def _score(self, inputs):
+        squared = _squared_distances(
+            _unit_tensor(inputs["features"]), tf.constant(self.arrays["rows"])
+        )
+        nearest_first = -tf.math.top_k(-squared, self.k).values
+        return tf.sqrt(_without_negatives(nearest_first[:, -1]))
+
+    def get_config(self):
+        return {"k": self.k}
+
+
+class Mahalanobis(Score):
+    """Squared Mahalanobis distance to the nearest class mean.
+
+    All classes share one covariance, to whose diagonal 1/1000 of the mean
+    variance is added. Needs labels.
+
+    References:
+        - Lee et al. (2018), "A simple unified framework for detecting
+          out-of-distribution samples and adversarial attacks", equation 2.
+    """
+
+    name = "mahalanobis"
+    requires = frozenset({"features"})
+    fitted_names = ("center", "whitening", "class_means")
+
+    def fit(self, train, validation=None):
+        rows = read_class_rows(train, read_features(train))
+        center = rows.features.mean(axis=0)
+        covariance = _covariance(rows.features - rows.means[rows.labels])
+        whitening = _whitening(covariance, 1e-3 * _mean_variance(covariance))
+        # Centring first keeps the float32 products of the score small.
+        self.arrays = {
+            "center": center.astype(np.float32),
+            "whitening": whitening.astype(np.float32),
+            "class_means": ((rows.means - center) @ whitening).astype(np.float32),
+        }
+        return self
+
+    def _score(self, inputs):
+        white = (inputs["features"] - self.arrays["center"]) @ self.arrays["whitening"]
+        squared = _squared_distances(white, tf.constant(self.arrays["class_means"]))
+        return tf.reduce_min(squared, axis=-1)
+
+
+class RelativeMahalanobis(Score):
+    """Mahalanobis distance to the nearest class less that to all rows at once.
+
+    The second is taken under one Gaussian fitted to every training row,
+    labelled or not; it cancels directions in which no class differs.
+
+    References:
+        - Ren et al. (2021), "A simple fix to Mahalanobis distance for
+          improving near-OOD detection", section 3.
+    """
+
+    name = "relative_mahalanobis"
+    requires = frozenset({"features"})
+    fitted_names = (*Mahalanobis.fitted_names, "global_center", "global_whitening")
+
+    def fit(self, train, validation=None):
+        features = read_features(train)
+        center = features.mean(axis=0)
+        covariance = _covariance(features - center)
+        whitening = _whitening(covariance, 1e-3 * _mean_variance(covariance))
+        self.arrays = {
+            **Mahalanobis().fit(train).arrays,
+            "global_center": center.astype(np.float32),
+            "global_whitening": whitening.astype(np.float32),
+        }
+        return self
+
+    def _score(self, inputs):
+        nearest = Mahalanobis._score(self, inputs)
+        centered = inputs["features"] - self.arrays["global_center"]
+        white = centered @ self.arrays["global_whitening"]
+        return nearest - tf.reduce_sum(tf.square(white), axis=-1)
+
+
+class ClassGaussian(Score):
+    """`-log p(u)` in nats, `u` the L2-normalised features, one Gaussian a class.
+
+    `p(u) = sum_c p(c) N(u; m_c, S_c)`: an energy in feature space. Each class
+    has its own full covariance; 1/100 of the mean variance within classes is
+    added to its diagonal, so a class of a few rows stays usable. Needs labels,
+    and keeps `num_classes * dim**2` numbers.
+    """
+
+    name = "class_gaussian"
+    requires = frozenset({"features"})
+    fitted_names = ("center", "whitenings", "class_means", "log_weights")
+
+    def fit(self, train, validation=None):
+        rows = read_class_rows(train, _unit_rows(read_features(train)))
+        center = rows.features.mean(axis=0)
+        residuals = rows.features - rows.means[rows.labels]
+        ridge = 1e-2 * _mean_variance(_covariance(residuals))
+        whitenings = np.stack(
+            [
+                _whitening(_covariance(residuals[rows.labels == c]), ridge)
+                for c in range(len(rows.means))
+            ]
+        )
+        means = np.einsum("kd,kde->ke", rows.means - center, whitenings)
+        self.arrays = {
+            "center": center.astype(np.float32),
+            "whitenings": whitenings.astype(np.float32),
+            "class_means": means.astype(np.float32),
+            "log_weights": _log_weights(rows.counts, whitenings).astype(np.float32),
+        }
+        return self
+
+    def _score(self, inputs):
+        centered = _unit_tensor(inputs["features"]) - self.arrays["center"]
+        white = tf.einsum("nd,kde->nke", centered, self.arrays["whitenings"])
+        white -= self.arrays["class_means"]
+        squared = tf.reduce_sum(tf.square(white), axis=-1)
+        return -tf.reduce_logsumexp(self.arrays["log_weights"] - 0.5 * squared, axis=-1)
+
+
+def _log_weights(counts: np.ndarray, whitenings: np.ndarray) -> np.ndarray:
+    """`log p(c)` plus the log of the Gaussian's height at its mean."""
+    dim = whitenings.shape[-1]
+    # A whitening W has S^-1 = W W^T, so -log|S| / 2 = log|W|, W triangular.
+    log_det = np.log(np.diagonal(whitenings, axis1=1, axis2=2)).sum(axis=1)
+    return np.log(counts / counts.sum()) + log_det - 0.5 * dim * np.log(2.0 * np.pi)
+
+
+def _covariance(residuals: np.ndarray) -> np.ndarray:
+    return residuals.T @ residuals / len(residuals)
+
+
+def _mean_variance(covariance: np.ndarray) -> float:
+    variance = float(np.trace(covariance)) / len(covariance)
+    if variance <= 0.0:
+        raise ValueError(
+            "`train['features']` must vary within the classes. Received: "
+            "features that are the same for every row of a class."
+        )
+    return variance
+
+
+def _whitening(covariance: np.ndarray, ridge: float) -> np.ndarray:
+    """Upper triangular `W` with `W W^T = (covariance + ridge I)^-1`."""
+    identity = np.eye(len(covariance))
+    factor = np.linalg.cholesky(covariance + ridge * identity)
+    return np.linalg.solve(factor, identity).T
+
+
+def _unit_rows(features: np.ndarray) -> np.ndarray:
+    norms = np.linalg.norm(features, axis=1, keepdims=True)
+    return features / np.maximum(norms, SMALLEST_NORM)
+
+
+def _unit_tensor(features: tf.Tensor) -> tf.Tensor:
+    norms = tf.norm(features, axis=-1, keepdims=True)
+    return features / tf.maximum(norms, SMALLEST_NORM)
+
+
+def _squared_distances(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+    """`|a - b|^2` of each row of one with each of the other, `(n, m)`."""
+    products = tf.matmul(left, right, transpose_b=True)
+    left_norms = tf.reduce_sum(tf.square(left), axis=-1)
+    right_norms = tf.reduce_sum(tf.square(right), axis=-1)
+    return left_norms[:, None] - 2.0 * products + right_norms
+
+
+def _without_negatives(squared: tf.Tensor) -> tf.Tensor:
+    """Lifts what rounding left below 0, and no nan: nan < 0 is false."""
+    return tf.where(squared < 0.0, tf.zeros_like(squared), squared)

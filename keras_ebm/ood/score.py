@@ -1,0 +1,168 @@
+"""What every out-of-distribution score has in common."""
+
+import json
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+RANKS = {"logits": 2, "features": 2, "gradient_norm": 1}
+
+
+class Score:
+    """A number per input, higher for inputs less like the training data.
+
+    A score is fitted with numpy on what a network gave for its training rows,
+    and called with TensorFlow operations on what it gives for new ones. What
+    was fitted is held as numpy arrays, which a trace turns into constants: a
+    SavedModel with a score in it needs nothing of this package.
+
+    A subclass sets the three class attributes and writes `_score`; one that
+    learns something writes `fit`.
+
+    Attributes:
+        name: string, as `make_score` takes it.
+        requires: frozenset, the keys the score reads: `"logits"` of shape
+            `(batch, num_classes)`, `"features"` of shape `(batch, dim)`,
+            `"gradient_norm"` of shape `(batch,)`.
+        fitted_names: tuple of strings, the arrays that `fit` leaves behind.
+        arrays: dict from these names to float32 arrays.
+    """
+
+    name: str = ""
+    requires: frozenset[str] = frozenset()
+    fitted_names: tuple[str, ...] = ()
+
+    def __init__(self):
+        self.arrays: dict[str, np.ndarray] = {}
+
+    def fit(
+        self,
+        train: Mapping[str, np.ndarray],
+        validation: Mapping[str, np.ndarray] | None = None,
+    ) -> "Score":
+        """Learns from known rows; a score without parameters does nothing.
+
+        Args:
+            train: dict of arrays of the training rows: the keys in
+                `requires`, and `"labels"` of shape `(rows,)` for scores that
+                know classes, where -1 means unlabelled.
+            validation: dict of the same keys for known rows that the network
+                was not trained on. Only a sum of two scores needs it.
+
+        Returns:
+            The score itself.
+        """
+        return self
+
+    def __call__(self, outputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Scores a batch.
+
+        Args:
+            outputs: dict of tensors with the keys in `requires`; other keys
+                are ignored.
+
+        Returns:
+            Float32 tensor of shape `(batch,)`; `nan` for a row in which any
+            number that the score reads is `nan`.
+
+        Raises:
+            ValueError: if the score is not fitted, or a key is absent or of
+                the wrong rank.
+        """
+        self._check_fitted()
+        inputs = {key: self._read(outputs, key) for key in sorted(self.requires)}
+        score = self._score(inputs)
+        # Reductions such as a maximum may skip nan, so nan is put back here.
+        missing = tf.zeros_like(score, dtype=tf.bool)
+        for value in inputs.values():
+            missing |= _row_has_nan(value)
+        return tf.where(missing, tf.constant(np.nan, score.dtype), score)
+
+    def predict(
+        self, outputs: Mapping[str, np.ndarray], batch_size: int = 1024
+    ) -> np.ndarray:
+        """Scores numpy arrays in batches; see `__call__`.
+
+        Args:
+            outputs: dict of arrays with the keys in `requires`.
+            batch_size: int, how many rows to hold in memory at a time.
+
+        Returns:
+            Float32 array of shape `(rows,)`.
+        """
+        missing = self.requires - set(outputs)
+        if missing:
+            raise ValueError(self._absent(missing, outputs))
+        inputs = {key: np.asarray(outputs[key]) for key in self.requires}
+        num_rows = len(next(iter(inputs.values())))
+        parts = [np.zeros(0, np.float32)]
+        for start in range(0, num_rows, batch_size):
+            rows = slice(start, start + batch_size)
+            parts.append(self({key: v[rows] for key, v in inputs.items()}).numpy())
+        return np.concatenate(parts)
+
+    def get_config(self) -> dict:
+        """Constructor arguments, as values that JSON can hold."""
+        return {}
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything needed to rebuild the score, as `numpy.savez` takes it.
+
+        Raises:
+            ValueError: if the score is not fitted.
+        """
+        self._check_fitted()
+        config = np.array(json.dumps(self.get_config()))
+        return {"name": np.array(self.name), "config": config, **self.arrays}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, np.ndarray]) -> "Score":
+        """Rebuilds a fitted score of this class; see also `load_score`.
+
+        Args:
+            state: what `state()` gave, or `numpy.load` of it.
+
+        Raises:
+            ValueError: if the state is that of another score.
+        """
+        if str(state["name"]) != cls.name:
+            raise ValueError(
+                f"`state` must be that of a `{cls.name}` score. Received: one "
+                f"of {str(state['name'])!r}. `load_score` takes any."
+            )
+        score = cls(**json.loads(str(state["config"])))
+        score.arrays = {key: np.asarray(state[key]) for key in cls.fitted_names}
+        return score
+
+    def _score(self, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
+        raise NotImplementedError
+
+    def _check_fitted(self) -> None:
+        if set(self.fitted_names) - set(self.arrays):
+            raise ValueError(
+                f"The `{self.name}` score must be fitted before it is used. "
+                "Call `fit` with the outputs of the training rows."
+            )
+
+    def _read(self, outputs, key: str) -> tf.Tensor:
+        if key not in outputs:
+            raise ValueError(self._absent([key], outputs))
+        value = tf.cast(tf.convert_to_tensor(outputs[key]), tf.float32)
+        if value.shape.rank not in (None, RANKS[key]):
+            raise ValueError(
+                f"`outputs[{key!r}]` must have rank {RANKS[key]}, the batch "
+                f"first. Received: shape {value.shape}."
+            )
+        return value
+
+    def _absent(self, keys, outputs) -> str:
+        return (
+            f"The `{self.name}` score needs {sorted(keys)} of the network. "
+            f"Received: only {sorted(outputs)}."
+        )
+
+
+def _row_has_nan(value: tf.Tensor) -> tf.Tensor:
+    missing = tf.math.is_nan(value)
+    return missing if value.shape.rank == 1 else tf.reduce_any(missing, axis=-1)

@@ -1,0 +1,104 @@
+"""Reads and checks the training rows that feature scores are fitted on."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+
+class ClassRows(NamedTuple):
+    """Rows with a label, and where each class lies.
+
+    Attributes:
+        features: float64 array of shape `(rows, dim)`.
+        labels: int array of shape `(rows,)`, none of them -1.
+        counts: int array of shape `(num_classes,)`, all positive.
+        means: float64 array of shape `(num_classes, dim)`.
+    """
+
+    features: np.ndarray
+    labels: np.ndarray
+    counts: np.ndarray
+    means: np.ndarray
+
+
+def read_features(train: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Returns `train["features"]` as float64, checked.
+
+    Raises:
+        ValueError: if they are absent, not of rank 2, empty, or not finite.
+    """
+    if "features" not in train:
+        raise ValueError(
+            f"`train` must have the key 'features'. Received: {sorted(train)}."
+        )
+    features = np.asarray(train["features"], np.float64)
+    if features.ndim != 2 or 0 in features.shape:
+        raise ValueError(
+            "`train['features']` must have shape `(rows, dim)`, neither of "
+            f"them 0. Received: shape {features.shape}."
+        )
+    finite = np.isfinite(features).all(axis=1)
+    if not finite.all():
+        raise ValueError(
+            "`train['features']` must be finite. Received: nan or inf in "
+            f"{(~finite).sum()} of {len(finite)} rows, the first of them row "
+            f"{finite.argmin()}. Check the network that gave them."
+        )
+    return features
+
+
+def read_class_rows(train: Mapping[str, np.ndarray], features: np.ndarray) -> ClassRows:
+    """Gathers the labelled rows of `features` by class.
+
+    There are as many classes as logits, or, without logits, as the largest
+    label says.
+
+    Raises:
+        ValueError: if labels are absent, do not match the features, or leave
+            a class without rows.
+    """
+    labels = _read_labels(train, len(features))
+    known = labels != -1
+    features, labels = features[known], labels[known]
+    num_classes = _num_classes(train, labels)
+    counts = np.bincount(labels, minlength=num_classes)
+    empty = np.flatnonzero(counts == 0)
+    if len(empty) or not len(labels):
+        raise ValueError(
+            "`train['labels']` must have a row of each class. Received: no "
+            f"row of class {empty.tolist()} among {len(labels)} labelled rows."
+        )
+    means = np.stack([features[labels == c].mean(axis=0) for c in range(num_classes)])
+    return ClassRows(features, labels, counts, means)
+
+
+def _read_labels(train, num_rows: int) -> np.ndarray:
+    if "labels" not in train:
+        raise ValueError(
+            "`train` must have the key 'labels' for a score that knows "
+            f"classes. Received: {sorted(train)}."
+        )
+    labels = np.asarray(train["labels"])
+    if labels.shape != (num_rows,) or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            f"`train['labels']` must be integers of shape ({num_rows},), one "
+            f"per row of features. Received: {labels.dtype} of shape "
+            f"{labels.shape}."
+        )
+    return labels
+
+
+def _num_classes(train, labels: np.ndarray) -> int:
+    largest = int(labels.max(initial=-1))
+    if "logits" not in train:
+        num_classes = largest + 1
+    else:
+        num_classes = np.shape(train["logits"])[-1]
+    if labels.min(initial=0) < 0 or largest >= num_classes:
+        raise ValueError(
+            f"`train['labels']` must lie in [0, {num_classes}), or be -1 for "
+            f"an unlabelled row. Received: labels from {labels.min()} to "
+            f"{largest}."
+        )
+    return num_classes

@@ -1,0 +1,116 @@
+"""Pictures; matplotlib is imported only when one is drawn."""
+
+import numpy as np
+
+
+def _pyplot():
+    try:
+        import matplotlib
+
+        matplotlib.use("Agg")
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise ImportError(
+            'Pictures need matplotlib: pip install "keras_ebm[plots]".'
+        ) from error
+    return pyplot
+
+
+def to_array(figure) -> np.ndarray:
+    """Renders a figure to uint8 `(height, width, 4)` and closes it."""
+    figure.canvas.draw()
+    array = np.asarray(figure.canvas.buffer_rgba()).copy()
+    _pyplot().close(figure)
+    return array
+
+
+def save(figure, path) -> None:
+    """Writes a figure to `path` and closes it."""
+    figure.savefig(path, dpi=120)
+    _pyplot().close(figure)
+
+
+def image_grid(images, columns: int) -> np.ndarray:
+    """Tiles images `(n, h, w, c)` in `[-1, 1]` into one picture in `[0, 1]`.
+
+    A white line separates neighbours; the last row is filled up with white.
+    """
+    images = np.clip((np.asarray(images, np.float32) + 1.0) / 2.0, 0.0, 1.0)
+    images = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=1.0)
+    missing = -len(images) % columns
+    images = np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)), constant_values=1.0)
+    rows = images.reshape(-1, columns, *images.shape[1:])
+    return np.concatenate([np.concatenate(list(row), axis=1) for row in rows], axis=0)
+
+
+def draw_images(axis, images, columns: int, title: str = "") -> None:
+    """Draws a grid of images in `[-1, 1]` on a matplotlib axis."""
+    grid = image_grid(images, columns)
+    grid = grid[..., 0] if grid.shape[-1] == 1 else grid
+    axis.imshow(grid, cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")
+    axis.set_title(title, fontsize=10)
+    axis.axis("off")
+
+
+def draw_energy_map(axis, energy_fn, data, samples=None, extent: float = 4.0) -> None:
+    """Draws `exp(-E)` of a 2-D model with its data and samples.
+
+    Args:
+        axis: matplotlib axis.
+        energy_fn: callable from `(n, 2)` to energies `(n,)` in nats.
+        data: `(n, 2)`.
+        samples: `(m, 2)` or None.
+        extent: half the side of the square that is drawn, in the data's units.
+    """
+    line = np.linspace(-extent, extent, 200, dtype=np.float32)
+    points = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
+    energy = np.asarray(energy_fn(points)).reshape(200, 200)
+    density = np.exp(energy.min() - energy)
+    box = (-extent, extent, -extent, extent)
+    axis.imshow(density, origin="lower", extent=box, cmap="magma")
+    axis.scatter(*np.asarray(data[:500]).T, s=2, c="white", alpha=0.4, label="data")
+    if samples is not None:
+        samples = np.asarray(samples[:500])
+        axis.scatter(*samples.T, s=2, c="deepskyblue", alpha=0.6, label="samples")
+    axis.set(xlim=(-extent, extent), ylim=(-extent, extent), aspect="equal")
+    axis.legend(loc="upper right", fontsize=7)
+
+
+def draw_energy_histograms(axis, energies: dict, threshold=None) -> None:
+    """Draws one histogram of energies (nats) for each named set of inputs."""
+    values = np.concatenate([np.asarray(value) for value in energies.values()])
+    low, high = np.percentile(values, [0.5, 99.5])
+    bins = np.linspace(low, high, 60)
+    for name, value in energies.items():
+        clipped = np.clip(value, low, high)
+        axis.hist(clipped, bins, density=True, histtype="step", lw=1.6, label=name)
+    if threshold is not None:
+        axis.axvline(threshold, color="black", ls="--", lw=1, label="refused above")
+    axis.set(xlabel="energy (nats), low is likely", ylabel="density")
+    axis.legend(fontsize=8)
+
+
+def model_figure(model, data):
+    """A figure of what a model has learnt, or None if there is none to draw.
+
+    Args:
+        model: an `EnergyModel`; with a `sample` method its samples are drawn.
+        data: preprocessed data `(rows, ...)`.
+    """
+    data = np.asarray(data)
+    samples = model.sample(500) if hasattr(model, "sample") else None
+    if data.shape[1:] == (2,):
+        figure, axis = _pyplot().subplots(figsize=(5, 5), layout="constrained")
+
+        def energy_fn(points):
+            return model.to_energy(model.network(points))
+
+        extent = 1.3 * float(np.abs(data).max())
+        draw_energy_map(axis, energy_fn, data, samples, extent)
+        return figure
+    if data.ndim == 4 and samples is not None:
+        figure, axes = _pyplot().subplots(1, 2, figsize=(8, 4.2), layout="constrained")
+        draw_images(axes[0], data[:64], 8, "data")
+        draw_images(axes[1], samples[:64], 8, "samples of the generator")
+        return figure
+    return None

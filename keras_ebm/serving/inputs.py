@@ -1,0 +1,127 @@
+"""What a served model takes: raw images, encoded images, vectors, named columns."""
+
+import re
+
+import tensorflow as tf
+
+from keras_ebm.data.schema import TableSchema
+from keras_ebm.data.tables import MISSING
+from keras_ebm.layers import TableEncoder
+
+RATE = "target_fpr"
+
+
+def input_kind(model) -> str:
+    """`"table"`, `"vector"` or `"image"`: what the model's preprocessor takes."""
+    if isinstance(model.preprocessor, TableEncoder):
+        return "vector" if model.preprocessor.schema is None else "table"
+    return "image" if len(model.network.input_shape) == 4 else "vector"
+
+
+def raw_spec(model) -> tf.TensorSpec:
+    """Spec of a batch of raw images (uint8) or vectors (float32)."""
+    shape = tuple(model.network.input_shape)
+    if isinstance(model.preprocessor, TableEncoder):
+        shape = (None, len(model.preprocessor.mean))
+    scaled_image = input_kind(model) == "image" and model.preprocessor is not None
+    dtype = tf.uint8 if scaled_image else tf.float32
+    return tf.TensorSpec(shape, dtype, name="inputs")
+
+
+def decode_images(encoded: tf.Tensor, shape: tuple[int, int, int]) -> tf.Tensor:
+    """Decodes PNG, JPEG, BMP or GIF bytes to uint8 images of one shape.
+
+    An image of another size is resized with antialiasing.
+
+    Args:
+        encoded: string tensor `(batch,)`.
+        shape: `(height, width, channels)`.
+
+    Returns:
+        uint8 tensor `(batch, height, width, channels)`.
+    """
+    height, width, channels = shape
+
+    def decode(content):
+        image = tf.io.decode_image(content, channels, expand_animations=False)
+        image.set_shape((None, None, channels))
+        image = tf.image.resize(image, (height, width), antialias=True)
+        return tf.cast(tf.round(tf.clip_by_value(image, 0.0, 255.0)), tf.uint8)
+
+    return tf.map_fn(decode, encoded, fn_output_signature=tf.uint8)
+
+
+def column_names(schema: TableSchema) -> dict[str, str]:
+    """Maps each column to a name that a signature can have.
+
+    Anything but letters, digits and `_` becomes `_`.
+
+    Raises:
+        ValueError: if two columns get the same name, or one is `target_fpr`.
+    """
+    names = {}
+    for column in schema.columns:
+        name = re.sub(r"\W", "_", column.name, flags=re.ASCII)
+        name = name if re.match(r"[A-Za-z]", name) else f"c{name}"
+        if name in names.values() or name == RATE:
+            raise ValueError(
+                "Columns must keep different names as inputs of a signature, none "
+                f"of them {RATE!r}. Received: {column.name!r}, which becomes "
+                f"{name!r}; rename it and train again."
+            )
+        names[column.name] = name
+    return names
+
+
+def column_specs(schema: TableSchema) -> dict[str, tf.TensorSpec]:
+    """Specs of a table's columns: float32 numbers and strings, each `(batch,)`."""
+    names = column_names(schema)
+    return {
+        names[column.name]: tf.TensorSpec(
+            (None,),
+            tf.float32 if column.kind == "numeric" else tf.string,
+            name=names[column.name],
+        )
+        for column in schema.columns
+    }
+
+
+def encode_columns(schema: TableSchema, columns: dict[str, tf.Tensor]) -> tf.Tensor:
+    """Columns by name to the float rows that a `TableEncoder` takes.
+
+    As in training: a category that is not in the vocabulary becomes -1, a
+    missing one (an empty string, or a word that a csv's reader takes for
+    missing) NaN, and NaN is a missing number.
+    """
+    names = column_names(schema)
+    cells = []
+    for column in schema.columns:
+        value = columns[names[column.name]]
+        if column.kind == "categorical":
+            value = _codes(tf.strings.strip(value), column.vocabulary)
+        cells.append(value)
+    return tf.stack(cells, axis=-1)
+
+
+def _codes(values, vocabulary):
+    matches = values[:, None] == tf.constant(list(vocabulary))[None]
+    known = tf.reduce_any(matches, axis=-1)
+    code = tf.cast(tf.argmax(matches, axis=-1, output_type=tf.int32), tf.float32)
+    code = tf.where(known, code, -1.0)
+    missing = tf.reduce_any(values[:, None] == tf.constant(list(MISSING))[None], -1)
+    return tf.where(missing, float("nan"), code)
+
+
+def split_columns(schema: TableSchema, rows) -> dict:
+    """Encoded rows `(n, columns)` back to columns by name, as requests hold them."""
+    names = column_names(schema)
+    columns = {}
+    for index, column in enumerate(schema.columns):
+        values = rows[:, index]
+        if column.kind == "categorical":
+            words = dict(enumerate(column.vocabulary)) | {
+                -1: "\N{REPLACEMENT CHARACTER}"
+            }
+            values = [words.get(value, "") for value in values.tolist()]
+        columns[names[column.name]] = values
+    return columns

@@ -1,0 +1,159 @@
+import gzip
+import json
+
+import numpy as np
+import pytest
+
+from keras_ebm.data import tables
+from keras_ebm.data.schema import Column, TableSchema
+
+PEOPLE = """age,colour,member,zip,height,class
+30,red,True,7,1.5,no
+,blue,False,7,NA,yes
+41, red ,True,7,1.25,
+5,NA,,7,2,None
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_text(text, name="table.csv"):
+        path = tmp_path / name
+        data = text.encode()
+        path.write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+        return path
+
+    return write_text
+
+
+def test_types_vocabularies_and_classes_are_found_out(write):
+    dataset = tables.read_csv(write(PEOPLE))
+    assert dataset.schema == TableSchema(
+        (
+            Column("age", "numeric"),
+            Column("colour", "categorical", ("blue", "red")),
+            Column("member", "categorical", ("False", "True")),
+            Column("zip", "numeric"),
+            Column("height", "numeric"),
+        ),
+        target="class",
+        class_names=("None", "no", "yes"),
+    )
+    nan = np.nan
+    expected = [
+        [30, 1, 1, 7, 1.5],
+        [nan, 0, 0, 7, nan],
+        [41, 1, 1, 7, 1.25],
+        [5, nan, nan, 7, 2],
+    ]
+    np.testing.assert_array_equal(dataset.x, np.array(expected, np.float32))
+    np.testing.assert_array_equal(dataset.y, [1, 2, -1, 0])
+    assert dataset.kind == "table" and dataset.class_names == ("None", "no", "yes")
+    assert dataset.x.dtype == np.float32 and dataset.y.dtype == np.int64
+
+
+def test_a_gzipped_file_reads_the_same(write):
+    plain = tables.read_csv(write(PEOPLE))
+    packed = tables.read_csv(write(PEOPLE, "table.csv.gz"))
+    np.testing.assert_array_equal(packed.x, plain.x)
+    assert packed.schema == plain.schema
+
+
+def test_a_schema_survives_json(write):
+    schema = tables.read_csv(write(PEOPLE)).schema
+    config = json.loads(json.dumps(schema.to_config()))
+    assert TableSchema.from_config(config) == schema
+
+
+def test_classes_that_are_whole_numbers_sort_as_numbers(write):
+    dataset = tables.read_csv(write("x,class\n1,10\n2,9\n3,-1\n"))
+    assert dataset.class_names == ("-1", "9", "10")
+    np.testing.assert_array_equal(dataset.y, [2, 1, 0])
+
+
+def test_the_target_can_be_any_column_or_none(write):
+    path = write("class,x\na,1\nb,2\n")
+    dataset = tables.read_csv(path, target="class")
+    assert dataset.class_names == ("a", "b")
+    assert [column.name for column in dataset.schema.columns] == ["x"]
+    bare = tables.read_csv(path, target="")
+    assert bare.class_names == () and bare.x.shape == (2, 2)
+    np.testing.assert_array_equal(bare.y, [-1, -1])
+
+
+def test_other_rows_are_encoded_to_a_given_schema(write):
+    schema = tables.read_csv(write(PEOPLE)).schema
+    other = "height,note,zip,colour,age,member\n1,hi,8,green,,True\n,,9,red,3,\n"
+    dataset = tables.read_csv(write(other), schema=schema)
+    nan = np.nan
+    expected = [[nan, -1, 1, 8, 1], [3, 1, nan, 9, nan]]
+    np.testing.assert_array_equal(dataset.x, np.array(expected, np.float32))
+    np.testing.assert_array_equal(dataset.y, [-1, -1])
+    assert dataset.class_names == ("None", "no", "yes")
+
+
+def test_labels_keep_the_numbers_of_a_given_schema(write):
+    schema = tables.read_csv(write("x,class\n1,a\n2,b\n3,c\n")).schema
+    dataset = tables.read_csv(write("x,class\n1,c\n2,c\n"), schema=schema)
+    np.testing.assert_array_equal(dataset.y, [2, 2])
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("x,other\n1,2\n", "Missing: y"),
+        ("x,y,class\n1,2,a\n1,2,q\n1,2,p\n", "a, b, or empty. Received: p, q"),
+        ("x,y,class\n1,2,a\n1,two,a\n", "column 'y' must be a number.*'two' in row 1"),
+    ],
+)
+def test_what_does_not_fit_a_given_schema_is_refused(write, text, message):
+    schema = tables.read_csv(write("x,y,class\n1,2,a\n3,4,b\n")).schema
+    with pytest.raises(ValueError, match=message):
+        tables.read_csv(write(text), schema=schema)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("", "0 columns and no rows"),
+        ("x,class\n", "2 columns and no rows"),
+        ("x,class\n1,a\n-inf,b\n", "column 'x' must be finite.*'-inf' in row 1"),
+        ("x,class\n1,a\n1e39,b\n", "column 'x' must be finite.*'1e39' in row 1"),
+        ("class\na\nb\n", "besides the target 'class'"),
+        ("x,class\n1,a,b\n2,a,b\n", "more cells than its header"),
+        ("x, x,class\n1,2,b\n", "differ in more than spaces"),
+        ('x,class\n1,"a\n', "could not be read"),
+    ],
+)
+def test_a_bad_file_is_refused(write, text, message):
+    with pytest.raises(ValueError, match=message):
+        tables.read_csv(write(text))
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no file"):
+        tables.read_csv(tmp_path / "absent.csv")
+    for name, data in [("a.csv.gz", b"plain"), ("a.csv", b"a,b\n\xff\xfe,1\n")]:
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(ValueError, match="could not be read"):
+            tables.read_csv(tmp_path / name)
+
+
+def test_an_unknown_target_lists_the_columns(write):
+    with pytest.raises(ValueError, match="target='kind'.*The columns are: x, class"):
+        tables.read_csv(write("x,class\n1,a\n"), target="kind")
+
+
+def test_too_many_categories_or_classes_are_refused(write):
+    many = [f"n{number}" for number in range(1001)]
+    column = "\n".join(f"{name},{row % 2}" for row, name in enumerate(many))
+    with pytest.raises(ValueError, match="1001 in column 'id'. Drop it or bin it"):
+        tables.read_csv(write(f"id,class\n{column}\n"))
+    target = "\n".join(f"1,{name}" for name in many)
+    with pytest.raises(ValueError, match="1001 distinct values in column 'class'"):
+        tables.read_csv(write(f"x,class\n{target}\n"))
+
+
+def test_a_kind_of_column_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="'text' for column 'x'"):
+        Column("x", "text")

@@ -1,0 +1,212 @@
+"""Calibration by hand, and the Keras metrics against the functions."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from sklearn.metrics import log_loss
+
+from keras_ebm.metrics import (
+    BrierScore,
+    ExpectedCalibrationError,
+    brier_score,
+    expected_calibration_error,
+    negative_log_likelihood,
+    reliability,
+)
+
+# Largest probabilities .9, .7, .5, .5; the first two and the last are hits.
+PROBABILITIES = np.array([[0.9, 0.1], [0.3, 0.7], [0.5, 0.5], [0.5, 0.5]])
+LABELS = np.array([0, 1, 1, 0])
+
+
+def draw(num_rows=1000, num_classes=5, unlabelled=0.3):
+    rng = np.random.default_rng(0)
+    logits = 2.0 * rng.normal(size=(num_rows, num_classes)).astype(np.float32)
+    labels = rng.integers(0, num_classes, num_rows)
+    labels[rng.random(num_rows) < unlabelled] = -1
+    return logits, labels
+
+
+def softmax(logits):
+    return np.asarray(tf.nn.softmax(logits))
+
+
+def test_calibration_error_by_hand():
+    # Two bins. (0, .5]: 2 rows, confidence .5, accuracy .5. (.5, 1]: 2 rows,
+    # confidence .8, accuracy 1. The error is 2/4 * 0 + 2/4 * .2.
+    value = expected_calibration_error(PROBABILITIES, LABELS, num_bins=2)
+    assert value == pytest.approx(0.1)
+
+
+def test_reliability_by_hand_has_nan_in_an_empty_bin():
+    table = reliability(PROBABILITIES, LABELS, num_bins=4)
+    np.testing.assert_array_equal(table.count, [0, 2, 1, 1])
+    np.testing.assert_allclose(table.confidence, [np.nan, 0.5, 0.7, 0.9])
+    np.testing.assert_allclose(table.accuracy, [np.nan, 0.5, 1.0, 1.0])
+    np.testing.assert_allclose(table.edges, [0, 0.25, 0.5, 0.75, 1])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("bin_index", range(8, 15))
+def test_a_bin_owns_its_right_edge(dtype, bin_index):
+    top = (bin_index + 1) / 15
+    table = reliability(np.array([[top, 1.0 - top]], dtype), np.array([0]))
+    assert table.count.argmax() == bin_index
+
+
+def test_brier_score_by_hand():
+    # .01 + .01, .09 + .09, .25 + .25 twice.
+    assert brier_score(PROBABILITIES, LABELS) == pytest.approx(1.2 / 4)
+
+
+def test_likelihood_agrees_with_scikit_learn_from_either_input():
+    logits, labels = draw(unlabelled=0.0)
+    probabilities = softmax(logits).astype(np.float64)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    expected = log_loss(labels, probabilities)
+    value = negative_log_likelihood(probabilities, labels)
+    assert value == pytest.approx(expected)
+    value = negative_log_likelihood(logits, labels, from_logits=True)
+    assert value == pytest.approx(expected, rel=1e-5)
+
+
+def test_an_impossible_label_costs_infinity():
+    probabilities = np.array([[1.0, 0.0], [1.0, 0.0]])
+    assert negative_log_likelihood(probabilities, np.array([0, 1])) == np.inf
+
+
+FUNCTIONS = [expected_calibration_error, brier_score, negative_log_likelihood]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_unlabelled_rows_are_left_out(function):
+    logits, labels = draw()
+    probabilities, known = softmax(logits), labels != -1
+    expected = function(probabilities[known], labels[known])
+    assert function(probabilities, labels) == expected
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize(
+    "probabilities, labels, match",
+    [
+        (PROBABILITIES, -np.ones(4, int), "all labelled -1"),
+        (PROBABILITIES, LABELS + 1, "labels from 1 to 2"),
+        (PROBABILITIES, LABELS * 1.0, "dtype float64"),
+        (PROBABILITIES, LABELS[:3], r"shapes \(4, 2\) and \(3,\)"),
+        (PROBABILITIES * np.nan, LABELS, "4 of 4 labelled rows with nan"),
+        (PROBABILITIES * 3, LABELS, "apply a softmax"),
+    ],
+)
+def test_bad_rows_raise(function, probabilities, labels, match):
+    with pytest.raises(ValueError, match=match):
+        function(probabilities, labels)
+
+
+METRICS = [
+    (ExpectedCalibrationError, expected_calibration_error),
+    (BrierScore, brier_score),
+]
+
+
+@pytest.mark.parametrize("kind, function", METRICS)
+@pytest.mark.parametrize("from_logits", [False, True])
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "graph"])
+def test_a_metric_equals_its_function(kind, function, from_logits, compiled):
+    logits, labels = draw()
+    probabilities = softmax(logits)
+    predictions = logits if from_logits else probabilities
+    metric = kind(from_logits=from_logits)
+    update = tf.function(metric.update_state) if compiled else metric.update_state
+    for rows in np.array_split(np.arange(len(labels)), 4):
+        update(tf.constant(labels[rows]), tf.constant(predictions[rows]))
+    expected = function(probabilities, labels)
+    np.testing.assert_allclose(metric.result(), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind, function", METRICS)
+def test_evaluate_reports_a_metric(kind, function):
+    logits, labels = draw()
+    model = keras.Sequential([keras.Input((5,)), keras.layers.Identity()])
+    metric = kind(from_logits=True)
+    model.compile(loss=lambda y, x: tf.reduce_mean(x, axis=-1), metrics=[metric])
+    logs = model.evaluate(logits, labels, verbose=0, return_dict=True)
+    expected = function(softmax(logits), labels)
+    assert logs[metric.name] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind, function", METRICS)
+@pytest.mark.parametrize("column", [0, 1])
+def test_nan_stays_nan_only_where_a_row_counts(kind, function, column):
+    predictions = PROBABILITIES.astype(np.float32)
+    predictions[1, column] = np.nan
+    metric = kind()
+    metric.update_state([0, -1, 1, 0], predictions)
+    assert np.isfinite(metric.result())
+    metric.update_state([0, 1, 1, 0], predictions)
+    assert np.isnan(metric.result())
+
+
+@pytest.mark.parametrize("kind, function", METRICS)
+def test_without_a_labelled_row_the_result_is_nan(kind, function):
+    metric = kind()
+    metric.update_state([-1, -1], PROBABILITIES[:2])
+    assert np.isnan(metric.result())
+    metric.reset_state()
+    metric.update_state([0], PROBABILITIES[:1])
+    assert np.isfinite(metric.result())
+
+
+@pytest.mark.parametrize("kind, function", METRICS)
+def test_weights_count_rows(kind, function):
+    repeated, weighted = kind(), kind()
+    weights = np.array([2, 0, 1, 3])
+    repeated.update_state(
+        np.repeat(LABELS, weights), np.repeat(PROBABILITIES, weights, axis=0)
+    )
+    weighted.update_state(LABELS, PROBABILITIES, sample_weight=weights)
+    np.testing.assert_allclose(weighted.result(), repeated.result(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind, function", METRICS)
+def test_a_million_rows_lose_no_digits(kind, function):
+    metric = kind()
+    labels = tf.tile(tf.constant([0, 1, 1, 0]), [100])
+    predictions = tf.tile(tf.constant(PROBABILITIES, tf.float32), [100, 1])
+
+    @tf.function
+    def update_many(times):
+        for _ in tf.range(times):
+            metric.update_state(labels, predictions)
+
+    update_many(tf.constant(2500))
+    expected = function(PROBABILITIES, LABELS)
+    np.testing.assert_allclose(metric.result(), expected, rtol=1e-6)
+
+
+def test_a_row_still_counts_after_sixteen_million():
+    metric = BrierScore()
+    metric.count.assign(2.0**24)  # float32 has no 2**24 + 1
+    metric.update_state(LABELS[:1], PROBABILITIES[:1])
+    assert float(metric.count) == 2.0**24 + 1
+
+
+def test_a_bin_of_the_metric_owns_its_right_edge():
+    # (0, .5]: 2 misses at .5. (.5, 1]: a hit at .7. In one bin the gaps would
+    # cancel to .7 / 3.
+    metric = ExpectedCalibrationError(num_bins=2)
+    metric.update_state([1, 1, 1], [[0.5, 0.5], [0.5, 0.5], [0.3, 0.7]])
+    assert float(metric.result()) == pytest.approx((0.5 + 0.5 + 0.3) / 3)
+
+
+def test_config_survives_a_round_trip():
+    metric = ExpectedCalibrationError(num_bins=7, from_logits=True, name="gap")
+    again = keras.saving.deserialize_keras_object(
+        keras.saving.serialize_keras_object(metric)
+    )
+    assert (again.num_bins, again.from_logits, again.name) == (7, True, "gap")
+    with pytest.raises(ValueError, match="num_bins=0"):
+        ExpectedCalibrationError(num_bins=0)
+    with pytest.raises(ValueError, match="`y_pred` must have shape"):
+        metric.update_state([0, 1], [0.1, 0.2])

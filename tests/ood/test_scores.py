@@ -1,0 +1,380 @@
+"""Scores against closed forms, and the contract that all of them share."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import stats
+from scipy.special import logsumexp, softmax
+from sklearn.neighbors import NearestNeighbors
+
+import keras_ebm.ood
+from keras_ebm.metrics import auroc
+from keras_ebm.ood import (
+    KNN,
+    SCORES,
+    ConformalDetector,
+    Score,
+    load_score,
+    make_score,
+)
+
+DIM, NUM_CLASSES = 6, 3
+MEANS = 4.0 * np.eye(NUM_CLASSES, DIM)
+LOGIT_SCORES = ["energy", "max_softmax", "max_logit", "entropy"]
+CLASS_SCORES = ["mahalanobis", "relative_mahalanobis", "class_gaussian"]
+SPECS = [*SCORES, "energy+knn", "class_gaussian+approximate_mass"]
+
+
+def outputs_of(features):
+    """A classifier on 6 features whose logits grow with what it knows."""
+    return {
+        "features": features.astype(np.float32),
+        "logits": (2.0 * features[:, :NUM_CLASSES]).astype(np.float32),
+        "gradient_norm": np.linalg.norm(features[:, NUM_CLASSES:], axis=1).astype(
+            np.float32
+        ),
+    }
+
+
+def known_rows(seed, num_rows=300):
+    """Three Gaussians of unit covariance, one a class."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(num_rows) % NUM_CLASSES
+    features = MEANS[labels] + rng.normal(size=(num_rows, DIM))
+    return {**outputs_of(features), "labels": labels}
+
+
+def foreign_rows(seed, num_rows=200):
+    """A Gaussian far off, in directions that no class uses."""
+    rng = np.random.default_rng(seed)
+    center = np.concatenate([np.zeros(NUM_CLASSES), np.full(NUM_CLASSES, -6.0)])
+    return outputs_of(center + rng.normal(size=(num_rows, DIM)))
+
+
+def fitted(spec):
+    return make_score(spec).fit(known_rows(0), known_rows(1))
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_every_score_is_higher_on_foreign_inputs(spec):
+    score = fitted(spec)
+    known, foreign = score.predict(known_rows(2)), score.predict(foreign_rows(3))
+    assert foreign.mean() > known.mean()
+    assert auroc(known, foreign) > 0.9
+
+
+def test_the_package_states_the_sign():
+    statement = "every score is higher for an input"
+    assert statement in " ".join(keras_ebm.ood.__doc__.split())
+
+
+@pytest.mark.parametrize(
+    "spec, closed_form",
+    [
+        ("energy", lambda z: -logsumexp(z, axis=1)),
+        ("max_softmax", lambda z: 1.0 - softmax(z, axis=1).max(axis=1)),
+        ("max_logit", lambda z: -z.max(axis=1)),
+        ("entropy", lambda z: stats.entropy(softmax(z, axis=1), axis=1)),
+    ],
+)
+def test_logit_scores_equal_their_formulas(spec, closed_form):
+    logits = np.random.default_rng(0).normal(size=(50, 7)) * 5.0
+    expected = closed_form(logits)
+    value = make_score(spec).predict({"logits": logits})
+    np.testing.assert_allclose(value, expected, rtol=2e-5, atol=1e-6)
+
+
+def test_max_softmax_still_orders_the_surest_rows():
+    margins = np.array([20.0, 30.0, 60.0])
+    logits = np.stack([margins, np.zeros(3)], axis=1)
+    value = make_score("max_softmax").predict({"logits": logits})
+    np.testing.assert_allclose(value, np.exp(-margins), rtol=1e-5)
+
+
+def test_approximate_mass_is_the_gradient_norm_as_given():
+    norms = np.array([0.0, 2.0, 1.0], np.float32)
+    value = make_score("approximate_mass").predict({"gradient_norm": norms})
+    np.testing.assert_array_equal(value, norms)
+
+
+@pytest.mark.parametrize("k", [1, 10])
+def test_knn_is_the_distance_scikit_learn_finds(k):
+    train, test = known_rows(0), known_rows(1)
+    unit = [
+        a["features"] / np.linalg.norm(a["features"], axis=1)[:, None]
+        for a in (train, test)
+    ]
+    expected = NearestNeighbors(n_neighbors=k).fit(unit[0]).kneighbors(unit[1])[0]
+    value = KNN(k=k).fit(train).predict(test)
+    np.testing.assert_allclose(value, expected[:, -1], atol=2e-4)
+
+
+def test_knn_of_a_training_row_is_zero_up_to_rounding():
+    train = known_rows(0)
+    value = KNN(k=1).fit(train).predict(train)
+    assert np.all(value >= 0.0) and value.max() < 1e-3
+
+
+def test_a_row_without_active_features_is_at_distance_one():
+    score = KNN(k=3).fit(known_rows(0))
+    value = score.predict({"features": np.zeros((1, DIM))})
+    np.testing.assert_allclose(value, 1.0, rtol=1e-6)
+
+
+def shared_gaussian(train):
+    """Class means and inverse covariance, computed the plain way."""
+    x, y = train["features"].astype(np.float64), train["labels"]
+    means = np.stack([x[y == c].mean(axis=0) for c in range(NUM_CLASSES)])
+    return means, inverse_covariance(x - means[y])
+
+
+def inverse_covariance(residuals):
+    covariance = np.cov(residuals, rowvar=False, ddof=0)
+    ridge = 1e-3 * np.trace(covariance) / len(covariance)
+    return np.linalg.inv(covariance + ridge * np.eye(len(covariance)))
+
+
+def squared_distance(x, mean, precision):
+    return np.einsum("nd,de,ne->n", x - mean, precision, x - mean)
+
+
+def test_mahalanobis_equals_its_formula():
+    train, test = known_rows(0), known_rows(1)
+    means, precision = shared_gaussian(train)
+    distances = [squared_distance(test["features"], m, precision) for m in means]
+    value = fitted("mahalanobis").predict(test)
+    np.testing.assert_allclose(value, np.min(distances, axis=0), rtol=1e-4)
+
+
+def test_relative_mahalanobis_takes_off_the_distance_to_all_rows():
+    train, test = known_rows(0), known_rows(1)
+    x = train["features"].astype(np.float64)
+    center = x.mean(axis=0)
+    background = squared_distance(
+        test["features"], center, inverse_covariance(x - center)
+    )
+    expected = fitted("mahalanobis").predict(test) - background
+    value = fitted("relative_mahalanobis").predict(test)
+    np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_class_gaussian_equals_scipy_mixture_density():
+    train, test = known_rows(0), known_rows(1)
+    x, z = (
+        a["features"] / np.linalg.norm(a["features"], axis=1)[:, None]
+        for a in (train, test)
+    )
+    y = train["labels"]
+    means = [x[y == c].mean(axis=0) for c in range(NUM_CLASSES)]
+    ridge = 1e-2 * np.mean(np.var(x - np.stack(means)[y], axis=0))
+    log_density = [
+        stats.multivariate_normal(
+            means[c], np.cov(x[y == c], rowvar=False, ddof=0) + ridge * np.eye(DIM)
+        ).logpdf(z)
+        + np.log(np.mean(y == c))
+        for c in range(NUM_CLASSES)
+    ]
+    value = fitted("class_gaussian").predict(test)
+    np.testing.assert_allclose(value, -logsumexp(log_density, axis=0), rtol=1e-3)
+
+
+@pytest.mark.parametrize("spec", CLASS_SCORES)
+def test_class_scores_survive_dead_features(spec):
+    train, test = known_rows(0), known_rows(1)
+    for rows in (train, test):
+        rows["features"][:, -1] = 0.0
+    assert np.isfinite(make_score(spec).fit(train).predict(test)).all()
+
+
+def test_a_class_of_one_row_is_usable_by_the_class_gaussian():
+    train = known_rows(0)
+    train["labels"][3::3] = -1  # leaves row 0 of class 0
+    assert np.isfinite(make_score("class_gaussian").fit(train).predict(train)).all()
+
+
+@pytest.mark.parametrize("spec", ["mahalanobis", "class_gaussian"])
+def test_unlabelled_rows_do_not_move_a_class(spec):
+    train = known_rows(0)
+    more = {key: np.concatenate([train[key], train[key] * 9]) for key in train}
+    more["labels"][300:] = -1
+    expected = make_score(spec).fit(train).predict(train)
+    np.testing.assert_array_equal(make_score(spec).fit(more).predict(train), expected)
+
+
+def test_unlabelled_rows_are_neighbours():
+    train = known_rows(0)
+    train["labels"][:] = -1
+    assert KNN(k=1).fit(train).predict(train).max() < 1e-3
+
+
+def test_a_sum_adds_standard_deviations_of_labelled_validation_rows():
+    validation = known_rows(1)
+    validation["logits"][250:] = 100.0
+    validation["labels"][250:] = -1
+    score = make_score("energy+knn").fit(known_rows(0), validation)
+    known = {key: validation[key][:250] for key in validation}
+    total = score.predict(known)
+    assert total.mean() == pytest.approx(0.0, abs=1e-4)
+    parts = [fitted(spec).predict(known) for spec in ("energy", "knn")]
+    expected = sum(stats.zscore(part.astype(np.float64)) for part in parts)
+    np.testing.assert_allclose(total, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_any_nan_in_makes_nan_out_in_that_row_alone(spec):
+    score = fitted(spec)
+    for key in score.requires:
+        for column in {0, NUM_CLASSES - 1}:
+            rows = known_rows(2, num_rows=3)
+            rows[key] = rows[key].copy()
+            rows[key][(1, column) if rows[key].ndim == 2 else 1] = np.nan
+            np.testing.assert_array_equal(
+                np.isnan(score.predict(rows)), [False, True, False]
+            )
+
+
+def test_a_score_that_skips_nan_cannot_hide_it():
+    class Deaf(Score):
+        requires = frozenset({"logits"})
+
+        def _score(self, inputs):
+            return tf.zeros(tf.shape(inputs["logits"])[0])
+
+    value = Deaf().predict({"logits": np.array([[0.0, 1.0], [0.0, np.nan]])})
+    np.testing.assert_array_equal(value, [0.0, np.nan])
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_graph_gives_the_eager_score_for_any_batch_size(spec):
+    score = fitted(spec)
+    signature = {
+        key: tf.TensorSpec([None, *known_rows(0)[key].shape[1:]], tf.float32)
+        for key in score.requires
+    }
+    traced = tf.function(score, input_signature=[signature], autograph=False)
+    for num_rows in (1, 7):
+        rows = known_rows(2, num_rows)
+        value = traced({key: tf.constant(rows[key]) for key in score.requires})
+        assert value.dtype == tf.float32 and value.shape == (num_rows,)
+        np.testing.assert_allclose(value, score.predict(rows), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_saved_state_loads_to_the_same_score(spec, tmp_path):
+    score = fitted(spec)
+    np.savez(tmp_path / "score.npz", **score.state())
+    with np.load(tmp_path / "score.npz") as state:
+        again = load_score(state)
+    rows = known_rows(2)
+    assert again.name == spec and type(again) is type(score)
+    np.testing.assert_array_equal(again.predict(rows), score.predict(rows))
+
+
+def test_constructor_arguments_are_part_of_the_state():
+    state = KNN(k=3).fit(known_rows(0)).state()
+    assert KNN.from_state(state).k == 3
+
+
+def test_scores_and_decisions_travel_in_one_saved_model(tmp_path):
+    score = fitted("energy+knn")
+    detector = ConformalDetector(score.predict(known_rows(1)))
+    module = tf.Module()
+    module.serve = tf.function(
+        lambda logits, features, rate: detector.accept(
+            score({"logits": logits, "features": features}), rate
+        ),
+        input_signature=[
+            tf.TensorSpec([None, NUM_CLASSES]),
+            tf.TensorSpec([None, DIM]),
+            tf.TensorSpec([]),
+        ],
+        autograph=False,
+    )
+    tf.saved_model.save(module, str(tmp_path))
+    serve = tf.saved_model.load(str(tmp_path)).serve
+    rows = foreign_rows(3)
+    accepted = serve(rows["logits"], rows["features"], tf.constant(0.05))
+    np.testing.assert_array_equal(accepted, detector.accept(score.predict(rows), 0.05))
+
+
+def without(key):
+    return {name: v for name, v in known_rows(0).items() if name != key}
+
+
+def with_change(key, index, value):
+    rows = known_rows(0)
+    rows[key] = rows[key].copy()
+    rows[key][index] = value
+    return rows
+
+
+@pytest.mark.parametrize(
+    "spec, train, match",
+    [
+        ("mahalanobis", without("labels"), "key 'labels'"),
+        ("knn", without("features"), "key 'features'"),
+        ("knn", with_change("features", 7, np.nan), "1 of 300 rows, .* row 7"),
+        ("class_gaussian", with_change("features", 7, np.inf), "must be finite"),
+        ("mahalanobis", with_change("labels", slice(2, None, 3), 0), r"class \[2\]"),
+        ("mahalanobis", with_change("labels", slice(None), -1), r"\[0, 1, 2\]"),
+        ("class_gaussian", with_change("labels", 0, 3), "labels from 0 to 3"),
+        ("mahalanobis", with_change("features", slice(None), 1), "must vary"),
+    ],
+)
+def test_training_rows_that_cannot_be_fitted_raise(spec, train, match):
+    with pytest.raises(ValueError, match=match):
+        make_score(spec).fit(train)
+
+
+def test_fewer_rows_than_neighbours_raise():
+    with pytest.raises(ValueError, match="at least k=10 rows. Received: 9"):
+        KNN(k=10).fit(known_rows(0, num_rows=9))
+    with pytest.raises(ValueError, match="k=0"):
+        KNN(k=0)
+
+
+@pytest.mark.parametrize("spec", ["knn", *CLASS_SCORES, "energy+max_logit"])
+def test_an_unfitted_score_raises(spec):
+    with pytest.raises(ValueError, match="must be fitted before"):
+        make_score(spec)({k: tf.constant(v) for k, v in known_rows(0).items()})
+    with pytest.raises(ValueError, match="must be fitted before"):
+        make_score(spec).state()
+
+
+def test_absent_or_misshapen_outputs_raise():
+    score = make_score("energy")
+    with pytest.raises(ValueError, match=r"needs \['logits'\].*only \['features'\]"):
+        score({"features": tf.zeros((2, 3))})
+    with pytest.raises(ValueError, match="needs"):
+        score.predict({"features": np.zeros((2, 3))})
+    with pytest.raises(ValueError, match=r"must have rank 2.*\(3,\)"):
+        score({"logits": tf.zeros(3)})
+
+
+@pytest.mark.parametrize(
+    "validation, match",
+    [
+        (None, "`validation` must be given"),
+        ({"logits": np.zeros((5, 3))}, "must have the keys"),
+        (with_change("labels", slice(None), -1), "at least one labelled row"),
+        (with_change("logits", slice(None), 1.0), "whose `energy` scores differ"),
+        (with_change("logits", 3, np.nan), "1 of 300 rows with nan"),
+    ],
+)
+def test_a_sum_needs_validation_rows_that_set_a_scale(validation, match):
+    with pytest.raises(ValueError, match=match):
+        make_score("energy+knn").fit(known_rows(0), validation)
+
+
+@pytest.mark.parametrize("spec", ["enery", "", "energy+", "energy+knn+max_logit"])
+def test_an_unknown_name_raises_and_lists_the_known_ones(spec):
+    with pytest.raises(ValueError, match="max_softmax, .*class_gaussian.*Received"):
+        make_score(spec)
+
+
+def test_a_state_of_another_score_raises():
+    state = make_score("energy").state()
+    with pytest.raises(ValueError, match="Received: one of 'energy'"):
+        KNN.from_state(state)
+    with pytest.raises(ValueError, match="Received: 'other'"):
+        load_score({**state, "name": np.array("other")})

@@ -1,0 +1,172 @@
+"""What the programs share: flags from settings, run folders, errors in one line."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+from absl import app, flags, logging
+
+FLAGS = flags.FLAGS
+
+MODEL_FILE = "model.keras"
+RUN_FILE = "run.json"
+SPLIT_FILE = "split.npz"
+
+
+def setting(default, help: str):
+    """A field of a settings dataclass that becomes a flag of the same name."""
+    return dataclasses.field(default=default, metadata={"help": help})
+
+
+def define_flags(settings_class, **defaults) -> None:
+    """Defines one absl flag for every field of a settings dataclass."""
+    for field in dataclasses.fields(settings_class):
+        default = defaults.get(field.name, field.default)
+        choices = getattr(settings_class, "CHOICES", {}).get(field.name)
+        text = field.metadata["help"]
+        kind = field.type if isinstance(field.type, type) else field.type.__args__[0]
+        if choices:
+            flags.DEFINE_enum(field.name, default, choices, text)
+        elif kind is bool:
+            flags.DEFINE_bool(field.name, default, text)
+        elif kind is int:
+            flags.DEFINE_integer(field.name, default, text)
+        elif kind is float:
+            flags.DEFINE_float(field.name, default, text)
+        elif kind is tuple:
+            flags.DEFINE_list(field.name, [str(item) for item in default], text)
+        else:
+            flags.DEFINE_string(field.name, default, text)
+
+
+def from_flags(settings_class):
+    """Reads a settings dataclass back from the parsed flags."""
+    values = {}
+    for field in dataclasses.fields(settings_class):
+        value = FLAGS[field.name].value
+        values[field.name] = tuple(value) if field.type is tuple else value
+    return settings_class(**values)
+
+
+def run_program(main: Callable) -> None:
+    """Runs `main(argv)`; a usage error is one line on stderr and exit status 2."""
+
+    def guarded(argv):
+        logging.set_verbosity(logging.WARNING)
+        tf.get_logger().setLevel("WARNING")
+        try:
+            if len(argv) > 1:
+                raise app.UsageError(f"Unexpected arguments: {argv[1:]}.")
+            main(argv)
+        except app.UsageError as error:
+            sys.stderr.write(f"{Path(argv[0]).stem}: error: {error}\n")
+            sys.exit(2)
+
+    app.run(guarded)
+
+
+def require(name: str) -> str:
+    """Returns a string flag that must not be empty."""
+    value = FLAGS[name].value
+    if not value:
+        raise app.UsageError(f"--{name} is required.")
+    return value
+
+
+class usage_errors:
+    """Turns a `ValueError` or `ImportError` inside the block into a usage error."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if isinstance(error, ValueError | ImportError | FileNotFoundError):
+            message = " ".join(str(error).split())
+            raise app.UsageError(message) from error
+        return False
+
+
+def start_run(workdir: str) -> Path:
+    """Creates the run folder and writes `flags.txt`, usable as `--flagfile`."""
+    folder = Path(workdir)
+    if folder.exists() and not folder.is_dir():
+        raise app.UsageError(
+            f"--workdir must be a folder. Received: {folder}, which is a file."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    # The programs' own flags, not absl's.
+    own = FLAGS.flags_by_module_dict().get(__name__, [])
+    lines = [flag.serialize() for flag in own if flag.value is not None]
+    text = "\n".join(line for line in lines if line and "resume" not in line)
+    (folder / "flags.txt").write_text(text + "\n", "utf-8")
+    return folder
+
+
+def write_json(path, values: dict) -> None:
+    """Writes `values` as JSON; a number that is not finite is an error."""
+    text = json.dumps(values, indent=2, allow_nan=False)
+    Path(path).write_text(text + "\n", "utf-8")
+
+
+def read_json(path) -> dict:
+    return json.loads(Path(path).read_text("utf-8"))
+
+
+def load_model(path) -> keras.Model:
+    """Loads a `.keras` file written by a trainer.
+
+    Raises:
+        ValueError: if there is no such file, or it holds no energy model.
+    """
+    import keras_ebm
+
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(
+            f"`model` must be a .keras file that a trainer wrote. Received: {path}, "
+            "which does not exist."
+        )
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"`model` must be a .keras file that a trainer wrote. Received: {path}, "
+            f"which cannot be loaded ({reason})."
+        ) from error
+    if not isinstance(model, keras_ebm.EnergyModel):
+        raise ValueError(
+            "`model` must hold a keras_ebm energy model. Received: "
+            f"{path}, which holds a {type(model).__name__}."
+        )
+    return model
+
+
+def make_strategy(name: str, cpu_replicas: int = 2):
+    """Returns a `tf.distribute` strategy, or None for a single device.
+
+    Call it before anything runs on a device.
+
+    Args:
+        name: `"none"` or `"mirrored"`: one replica on each GPU.
+        cpu_replicas: int, replicas where there is no GPU; two show that a
+            program is right, they do not make it faster.
+    """
+    if name == "none":
+        return None
+    if tf.config.list_physical_devices("GPU"):
+        return tf.distribute.MirroredStrategy()
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    if tf.config.get_logical_device_configuration(cpu) is None:
+        devices = [tf.config.LogicalDeviceConfiguration()] * cpu_replicas
+        tf.config.set_logical_device_configuration(cpu, devices)
+    devices = [device.name for device in tf.config.list_logical_devices("CPU")]
+    # The default reduction of CPU replicas fails with several steps per
+    # execution and with a second strategy in one process.
+    return tf.distribute.MirroredStrategy(
+        devices, cross_device_ops=tf.distribute.ReductionToOneDevice()
+    )

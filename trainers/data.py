@@ -1,0 +1,197 @@
+"""Data of a run: loaded by its settings, split by seed, recorded in the run folder."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from keras_ebm import data
+from keras_ebm.data.schema import TableSchema
+from trainers import common
+from trainers.common import setting
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSettings:
+    """Which rows to train on."""
+
+    dataset: str = setting(
+        "", "digits, toy:NAME, tfds:NAME, csv:PATH (.csv or .csv.gz) or npz:PATH."
+    )
+    data_dir: str = setting("", "Folder of prepared tensorflow-datasets.")
+    target: str = setting("", "Label column of a csv; default the last one.")
+    holdout_classes: tuple = setting(
+        (), "Classes taken out of training; they become the foreign set 'holdout'."
+    )
+    labels_per_class: int = setting(
+        0, "Labels kept in each class, the rest become unlabelled; 0 keeps all."
+    )
+    train_size: int = setting(0, "Training rows to use; 0 uses all.")
+    seed: int = setting(0, "Seed of the split, the weights and the noise.")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunData:
+    """A dataset with held-out classes renumbered away, and its split."""
+
+    dataset: data.Dataset
+    splits: data.Splits
+    settings: DataSettings
+
+    def rows(self, part: str):
+        """Returns `(x, y)` of `train`, `validation`, `calibration`, `test`, `holdout`.
+
+        The labels of `train` are masked to `labels_per_class`.
+        """
+        indices = getattr(self.splits, part)
+        x, y = self.dataset.x[indices], self.dataset.y[indices]
+        if part == "train" and self.settings.labels_per_class:
+            y = data.mask_labels(y, self.settings.labels_per_class)
+        return x, y
+
+
+def load(settings: DataSettings, schema=None, class_names=None) -> RunData:
+    """Loads and splits the data of `settings`.
+
+    Args:
+        settings: `DataSettings`.
+        schema: `TableSchema` that a csv must follow, or None to infer it.
+        class_names: names of all classes of the source, or None to infer.
+
+    Raises:
+        ValueError: see `keras_ebm.data.load` and `make_splits`.
+    """
+    if not settings.dataset:
+        raise ValueError(
+            "`dataset` is required: digits, toy:NAME, tfds:NAME, csv:PATH or npz:PATH."
+        )
+    full = data.load(
+        settings.dataset,
+        data_dir=settings.data_dir or None,
+        target=settings.target or None,
+        schema=schema,
+        class_names=class_names,
+        seed=settings.seed,
+    )
+    splits = data.make_splits(
+        full,
+        seed=settings.seed,
+        holdout_classes=settings.holdout_classes,
+        train_size=settings.train_size or None,
+    )
+    if settings.holdout_classes:
+        full = data.relabel(full, settings.holdout_classes)
+    return RunData(full, splits, settings)
+
+
+def record(run: RunData, workdir: Path) -> None:
+    """Writes `split.npz` and `run.json`, from which `recall` rebuilds the run's data."""
+    data.save_splits(workdir / common.SPLIT_FILE, run.splits)
+    schema = run.dataset.schema
+    parts = ("train", "validation", "calibration", "test", "holdout")
+    common.write_json(
+        workdir / common.RUN_FILE,
+        {
+            "data": dataclasses.asdict(run.settings),
+            "kind": run.dataset.kind,
+            "class_names": list(run.dataset.class_names),
+            "schema": None if schema is None else schema.to_config(),
+            "rows": {name: len(getattr(run.splits, name)) for name in parts},
+            "fingerprint": run.splits.fingerprint,
+        },
+    )
+
+
+def recall(model_path, dataset: str = "", data_dir: str = "") -> RunData:
+    """Rebuilds the data of the run that wrote `model_path`.
+
+    Args:
+        model_path: `DIR/model.keras` of a run folder.
+        dataset: spec of the training data; it may name another place than the
+            run recorded, as long as the rows are the same. Empty: as recorded.
+        data_dir: overrides the recorded one when not empty.
+
+    Raises:
+        ValueError: if the folder holds no record, or the rows are others than
+            the run's.
+    """
+    folder = Path(model_path).parent
+    recorded = read_record(model_path)
+    settings = dict(recorded["data"])
+    settings["holdout_classes"] = tuple(settings["holdout_classes"])
+    settings |= {"dataset": dataset or settings["dataset"]}
+    settings |= {"data_dir": data_dir or settings["data_dir"]}
+    run = load(DataSettings(**settings))
+    if run.splits.fingerprint != recorded["fingerprint"]:
+        raise ValueError(
+            "`dataset` must be the data that the run was trained on. Received: "
+            f"{settings['dataset']}, whose rows differ from those recorded in "
+            f"{folder}."
+        )
+    splits = data.load_splits(folder / common.SPLIT_FILE)
+    return RunData(run.dataset, splits, run.settings)
+
+
+def read_record(model_path) -> dict:
+    """Reads `run.json` beside a model.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    path = Path(model_path).parent / common.RUN_FILE
+    if not path.is_file():
+        raise ValueError(
+            f"`model` must lie in the folder of its run, beside {common.RUN_FILE}. "
+            f"Received: {model_path}, where there is none."
+        )
+    return common.read_json(path)
+
+
+def is_training_data(model_path, dataset: str, data_dir: str = "") -> bool:
+    """Whether `dataset` names the rows that the run was trained on."""
+    recorded = read_record(model_path)
+    if dataset == recorded["data"]["dataset"]:
+        return True
+    try:
+        recall(model_path, dataset, data_dir)
+    except ValueError:
+        return False
+    return True
+
+
+def load_like(model_path, dataset: str, data_dir: str, target: str = ""):
+    """Loads other rows in the form that the run's model takes.
+
+    Labels are numbered as the model's classes.
+
+    Raises:
+        ValueError: if the rows do not fit the model, or are of other classes.
+    """
+    recorded = read_record(model_path)
+    schema = recorded["schema"]
+    return data.load(
+        dataset,
+        data_dir=data_dir or recorded["data"]["data_dir"] or None,
+        target=target or recorded["data"]["target"] or None,
+        schema=None if schema is None else TableSchema.from_config(schema),
+        class_names=tuple(recorded["class_names"]) or None,
+        seed=recorded["data"]["seed"],
+    )
+
+
+def foreign(spec: str, run: RunData, seed: int) -> np.ndarray:
+    """Rows of a foreign set that fit the run's model; see `keras_ebm.data.foreign`."""
+    x, y = run.rows("test")
+    known = dataclasses.replace(run.dataset, x=x, y=y, num_test=0)
+    return data.foreign(
+        spec,
+        known,
+        seed=seed,
+        data_dir=run.settings.data_dir or None,
+        holdout=run.rows("holdout")[0],
+    )
+
+
+def split_path(model_path) -> Path:
+    """Where the run that wrote `model_path` recorded its split."""
+    return Path(model_path).parent / common.SPLIT_FILE
