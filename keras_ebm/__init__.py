@@ -6,9 +6,42 @@ data (the energy is such a score as it stands). A label of -1 means
 "unlabelled". Energies and likelihoods are in nats.
 """
 
+# All of them are imported, so that everything a `.keras` file may name is
+# registered once the package is.
+from keras_ebm import (
+    callbacks,
+    data,
+    entropy,
+    generators,
+    layers,
+    metrics,
+    models,
+    negatives,
+    networks,
+    ood,
+    schedules,
+    serving,
+)
 from keras_ebm.generators import GaussianGenerator
 from keras_ebm.models import VERA, EnergyModel
 
 __version__ = "0.1.0"
 
-__all__ = ["VERA", "EnergyModel", "GaussianGenerator", "__version__"]
+__all__ = [
+    "VERA",
+    "EnergyModel",
+    "GaussianGenerator",
+    "__version__",
+    "callbacks",
+    "data",
+    "entropy",
+    "generators",
+    "layers",
+    "metrics",
+    "models",
+    "negatives",
+    "networks",
+    "ood",
+    "schedules",
+    "serving",
+]

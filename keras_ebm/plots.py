@@ -3,31 +3,32 @@
 import numpy as np
 
 
-def _pyplot():
+def pyplot():
+    """Imports matplotlib.pyplot without a display; ImportError says how to get it."""
     try:
         import matplotlib
 
         matplotlib.use("Agg")
-        from matplotlib import pyplot
+        from matplotlib import pyplot as module
     except ImportError as error:
         raise ImportError(
             'Pictures need matplotlib: pip install "keras_ebm[plots]".'
         ) from error
-    return pyplot
+    return module
 
 
 def to_array(figure) -> np.ndarray:
     """Renders a figure to uint8 `(height, width, 4)` and closes it."""
     figure.canvas.draw()
     array = np.asarray(figure.canvas.buffer_rgba()).copy()
-    _pyplot().close(figure)
+    pyplot().close(figure)
     return array
 
 
 def save(figure, path) -> None:
     """Writes a figure to `path` and closes it."""
     figure.savefig(path, dpi=120)
-    _pyplot().close(figure)
+    pyplot().close(figure)
 
 
 def image_grid(images, columns: int) -> np.ndarray:
@@ -100,7 +101,7 @@ def model_figure(model, data):
     data = np.asarray(data)
     samples = model.sample(500) if hasattr(model, "sample") else None
     if data.shape[1:] == (2,):
-        figure, axis = _pyplot().subplots(figsize=(5, 5), layout="constrained")
+        figure, axis = pyplot().subplots(figsize=(5, 5), layout="constrained")
 
         def energy_fn(points):
             return model.to_energy(model.network(points))
@@ -109,7 +110,7 @@ def model_figure(model, data):
         draw_energy_map(axis, energy_fn, data, samples, extent)
         return figure
     if data.ndim == 4 and samples is not None:
-        figure, axes = _pyplot().subplots(1, 2, figsize=(8, 4.2), layout="constrained")
+        figure, axes = pyplot().subplots(1, 2, figsize=(8, 4.2), layout="constrained")
         draw_images(axes[0], data[:64], 8, "data")
         draw_images(axes[1], samples[:64], 8, "samples of the generator")
         return figure

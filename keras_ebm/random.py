@@ -4,7 +4,9 @@ import zlib
 
 import tensorflow as tf
 
-_ALGORITHM = "philox"  # the one that gives the same numbers in graphs and in XLA
+# Named, since the default is chosen by device. XLA takes other bits of the same
+# integers for its floats: `jit_compile=True` is another stream of noise.
+_ALGORITHM = "philox"
 
 
 def replica_context():
@@ -31,12 +33,11 @@ class StepRandom:
 
     def __init__(self, seed: int, iteration):
         self.seed = seed
-        self.iteration = iteration
+        # Read now: an optimizer's counter moves on before its step is over.
+        self.iteration = tf.cast(tf.convert_to_tensor(iteration), tf.int64)
 
     def _key(self, name: str):
-        key = tf.stack(
-            [tf.cast(self.seed, tf.int64), tf.cast(self.iteration, tf.int64)]
-        )
+        key = tf.stack([tf.cast(self.seed, tf.int64), self.iteration])
         return tf.random.experimental.stateless_fold_in(
             key, tf.constant(zlib.crc32(name.encode()), tf.int64), alg=_ALGORITHM
         )

@@ -1,6 +1,7 @@
 """Builds the model, the optimizers and the defaults of `trainers.vera`."""
 
 import dataclasses
+import math
 
 import keras
 import numpy as np
@@ -19,6 +20,7 @@ class ModelSettings:
 
     CHOICES = {
         "network": ("auto", "mlp", "convolutional"),
+        "generator_network": ("mlp", "convolutional"),
         "negatives": ("generator", "batch", "both", "none"),
         "objective": ("auto", "contrastive", "logistic"),
         "entropy": ("importance", "none"),
@@ -31,6 +33,9 @@ class ModelSettings:
     hidden: tuple = setting((), "Widths of the mlp's layers; default by the data.")
     activation: str = setting("silu", "Activation of the energy network.")
     latent_dim: int = setting(32, "Size of the generator's latent.")
+    generator_network: str = setting(
+        "mlp", "Generator's decoder; the importance sampler runs it 20 times a step."
+    )
     generator_hidden: tuple = setting(
         (), "Widths of the generator's layers; default by the data."
     )
@@ -143,12 +148,13 @@ def _energy(dataset, shape, settings):
 
 
 def _decoder(dataset, shape, settings):
-    if _is_convolutional(dataset, settings):
+    if settings.generator_network == "convolutional":
         return networks.convolutional_decoder(settings.latent_dim, shape)
+    default = (128, 256) if math.prod(shape) > 256 else (128, 128)
     return networks.mlp_decoder(
         settings.latent_dim,
         shape,
-        hidden=_widths(settings.generator_hidden, (128, 128)),
+        hidden=_widths(settings.generator_hidden, default),
         output_activation="tanh" if dataset.kind == "image" else None,
     )
 

@@ -55,6 +55,17 @@ def from_flags(settings_class):
 def run_program(main: Callable) -> None:
     """Runs `main(argv)`; a usage error is one line on stderr and exit status 2."""
 
+    def refuse(argv, error):
+        message = " ".join(str(error).split())
+        sys.stderr.write(f"{Path(argv[0]).stem}: error: {message}\n")
+        sys.exit(2)
+
+    def parse(argv):
+        try:
+            return FLAGS(argv)
+        except flags.Error as error:
+            refuse(argv, error)
+
     def guarded(argv):
         logging.set_verbosity(logging.WARNING)
         tf.get_logger().setLevel("WARNING")
@@ -63,10 +74,9 @@ def run_program(main: Callable) -> None:
                 raise app.UsageError(f"Unexpected arguments: {argv[1:]}.")
             main(argv)
         except app.UsageError as error:
-            sys.stderr.write(f"{Path(argv[0]).stem}: error: {error}\n")
-            sys.exit(2)
+            refuse(argv, error)
 
-    app.run(guarded)
+    app.run(guarded, flags_parser=parse)
 
 
 def require(name: str) -> str:
@@ -78,32 +88,56 @@ def require(name: str) -> str:
 
 
 class usage_errors:
-    """Turns a `ValueError` or `ImportError` inside the block into a usage error."""
+    """Turns an error in what the user gave, inside the block, into a usage error.
+
+    These are `ValueError`, `ImportError` and `OSError`. Keep work that can
+    only fail by a fault of the program out of the block.
+    """
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, error, traceback):
-        if isinstance(error, ValueError | ImportError | FileNotFoundError):
-            message = " ".join(str(error).split())
-            raise app.UsageError(message) from error
+        if isinstance(error, ValueError | ImportError | OSError):
+            raise app.UsageError(str(error)) from error
         return False
 
 
-def start_run(workdir: str) -> Path:
-    """Creates the run folder and writes `flags.txt`, usable as `--flagfile`."""
-    folder = Path(workdir)
+def require_folder(name: str) -> Path:
+    """Returns the path in a flag, which must be a folder or be free to become one."""
+    folder = Path(require(name))
     if folder.exists() and not folder.is_dir():
         raise app.UsageError(
-            f"--workdir must be a folder. Received: {folder}, which is a file."
+            f"--{name} must be a folder. Received: {folder}, which is a file."
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def require_file(name: str) -> Path:
+    """Returns the path of a file to write, in a folder that exists afterwards."""
+    path = Path(require(name))
+    if path.is_dir():
+        raise app.UsageError(
+            f"--{name} must be a file. Received: {path}, which is a folder."
+        )
+    with usage_errors():
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def start_run(folder: Path) -> None:
+    """Creates the run folder and writes `flags.txt`, usable as `--flagfile`."""
+    with usage_errors():
+        folder.mkdir(parents=True, exist_ok=True)
     # The programs' own flags, not absl's.
     own = FLAGS.flags_by_module_dict().get(__name__, [])
-    lines = [flag.serialize() for flag in own if flag.value is not None]
-    text = "\n".join(line for line in lines if line and "resume" not in line)
+    lines = [
+        flag.serialize()
+        for flag in own
+        if flag.value is not None and flag.name != "resume"
+    ]
+    text = "\n".join(line for line in lines if line)
     (folder / "flags.txt").write_text(text + "\n", "utf-8")
-    return folder
 
 
 def write_json(path, values: dict) -> None:

@@ -85,7 +85,7 @@ def load(settings: DataSettings, schema=None, class_names=None) -> RunData:
 
 
 def record(run: RunData, workdir: Path) -> None:
-    """Writes `split.npz` and `run.json`, from which `recall` rebuilds the run's data."""
+    """Writes `split.npz` and `run.json`, from which `recall` rebuilds the data."""
     data.save_splits(workdir / common.SPLIT_FILE, run.splits)
     schema = run.dataset.schema
     parts = ("train", "validation", "calibration", "test", "holdout")
@@ -99,6 +99,17 @@ def record(run: RunData, workdir: Path) -> None:
             "rows": {name: len(getattr(run.splits, name)) for name in parts},
             "fingerprint": run.splits.fingerprint,
         },
+    )
+
+
+def same_data(run: RunData, workdir: Path) -> bool:
+    """Whether a run trains on the rows and labels that `workdir` has a record of."""
+    recorded = common.read_json(workdir / common.RUN_FILE)
+    settings = dataclasses.asdict(run.settings)
+    settings["holdout_classes"] = list(settings["holdout_classes"])
+    names = ("holdout_classes", "labels_per_class", "train_size", "seed")
+    return recorded["fingerprint"] == run.splits.fingerprint and all(
+        recorded["data"][name] == settings[name] for name in names
     )
 
 
@@ -169,10 +180,11 @@ def load_like(model_path, dataset: str, data_dir: str, target: str = ""):
     """
     recorded = read_record(model_path)
     schema = recorded["schema"]
+    # A schema knows the run's target, which these rows may be without.
     return data.load(
         dataset,
         data_dir=data_dir or recorded["data"]["data_dir"] or None,
-        target=target or recorded["data"]["target"] or None,
+        target=target or None,
         schema=None if schema is None else TableSchema.from_config(schema),
         class_names=tuple(recorded["class_names"]) or None,
         seed=recorded["data"]["seed"],

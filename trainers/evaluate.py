@@ -1,4 +1,4 @@
-r"""Measures a trained model: accuracy, calibration, and every score against foreign sets.
+r"""Measures a trained model: accuracy, calibration, scores against foreign sets.
 
 Run from the top of the checkout:
 
@@ -158,11 +158,12 @@ def table(results: dict) -> str:
 
 def main(argv: list[str]) -> None:
     del argv
-    for name in ("model", "dataset", "output"):
+    for name in ("model", "dataset"):
         common.require(name)
+    output = common.require_file("output")
     with common.usage_errors():
         results = evaluate(common.from_flags(EvaluateSettings), FLAGS.ood)
-    common.write_json(FLAGS.output, results)
+    common.write_json(output, results)
     print(table(results))
 
 

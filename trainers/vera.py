@@ -9,23 +9,25 @@ Run from the top of the checkout:
 
 import contextlib
 import dataclasses
-import shutil
 import sys
+import warnings
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 from absl import flags
 
-from keras_ebm.callbacks import SamplePictures, StopOnDivergence
+from keras_ebm.callbacks import Progress, SamplePictures, StopOnDivergence
 from keras_ebm.data.batches import training_batches
-from trainers import common
+from trainers import backup, common
 from trainers.build import ModelSettings, build_model, compile_model
 from trainers.common import setting
-from trainers.data import DataSettings, RunData, load, record
+from trainers.data import DataSettings, RunData, load, record, same_data
 from trainers.measures import measure
 
 FLAGS = flags.FLAGS
+
+HISTORY_FILE = "history.csv"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +43,64 @@ class FitSettings:
     resume: bool = setting(False, "Continue the interrupted run in --workdir.")
     tensorboard: bool = setting(True, "Write TensorBoard logs with pictures.")
     picture_epochs: int = setting(10, "Epochs between pictures.")
-    verbose: int = setting(1, "0: silent, 1: progress bar, 2: a line an epoch.")
+    verbose: int = setting(1, "0: silent, 1: one progress bar, 2: a line an epoch.")
 
 
 def define_flags() -> None:
     for settings in (DataSettings, ModelSettings, FitSettings):
         common.define_flags(settings)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """Everything that has to be right before training starts."""
+
+    run: RunData
+    model_settings: ModelSettings
+    fit: FitSettings
+    model: keras.Model
+    batches: tf.data.Dataset
+    validation: tf.data.Dataset
+    steps: int
+    first_epoch: int
+
+    @property
+    def workdir(self) -> Path:
+        return Path(self.fit.workdir)
+
+
+def prepare(
+    run: RunData, model_settings: ModelSettings, fit: FitSettings, strategy=None
+) -> Job:
+    """Builds what `train` needs; writes nothing.
+
+    Raises:
+        ValueError: if the settings do not fit the data, or there is nothing
+            to resume.
+    """
+    train_x, train_y = run.rows("train")
+    checkpoint, first_epoch = _to_resume(run, fit)
+    batches, steps = training_batches(
+        train_x,
+        train_y,
+        batch_size=fit.batch_size,
+        seed=run.settings.seed,
+        first_epoch=first_epoch,
+    )
+    if fit.epochs < 1:
+        raise ValueError(f"`epochs` must be at least 1. Received: epochs={fit.epochs}.")
+    if strategy is not None and fit.batch_size % strategy.num_replicas_in_sync:
+        raise ValueError(
+            "`batch_size` must be a multiple of the number of replicas. Received: "
+            f"batch_size={fit.batch_size} for {strategy.num_replicas_in_sync}."
+        )
+    with _scope(strategy):
+        model = build_model(run.dataset, train_x, model_settings, run.settings.seed)
+        compile_model(model, model_settings, fit.epochs, steps)
+        if checkpoint:
+            _restore(model, checkpoint)
+    validation = _validation(run, fit.batch_size, strategy)
+    return Job(run, model_settings, fit, model, batches, validation, steps, first_epoch)
 
 
 def train(
@@ -57,7 +111,7 @@ def train(
     Args:
         run: `RunData`, the split data.
         model_settings: `ModelSettings`.
-        fit: `FitSettings`; `workdir` must exist.
+        fit: `FitSettings`; `workdir` is created if absent.
         strategy: `tf.distribute` strategy or None.
 
     Returns:
@@ -69,35 +123,29 @@ def train(
         RuntimeError: if training diverged.
         KeyboardInterrupt: after saving the model, if training was interrupted.
     """
-    workdir = Path(fit.workdir)
-    train_x, train_y = run.rows("train")
-    first_epoch = _first_epoch(workdir, fit.resume)
-    batches, steps = training_batches(
-        train_x,
-        train_y,
-        batch_size=fit.batch_size,
-        seed=run.settings.seed,
-        first_epoch=first_epoch,
-    )
-    if strategy is not None and fit.batch_size % strategy.num_replicas_in_sync:
-        raise ValueError(
-            "`batch_size` must be a multiple of the number of replicas. Received: "
-            f"batch_size={fit.batch_size} for {strategy.num_replicas_in_sync}."
-        )
-    with _scope(strategy):
-        model = build_model(run.dataset, train_x, model_settings, run.settings.seed)
-        compile_model(model, model_settings, fit.epochs, steps)
-    record(run, workdir)
+    return perform(prepare(run, model_settings, fit, strategy))
+
+
+def perform(job: Job) -> tuple[keras.Model, dict]:
+    """Trains, saves and measures what `prepare` built; see `train`."""
+    model, workdir = job.model, job.workdir
+    workdir.mkdir(parents=True, exist_ok=True)
+    if job.first_epoch == 0:
+        backup.clear(_backup_folder(workdir))
+    record(job.run, workdir)
+    _keep_history(workdir / HISTORY_FILE, job.first_epoch)
     watch = StopOnDivergence()
     try:
         model.fit(
-            batches,
-            epochs=fit.epochs,
-            steps_per_epoch=steps,
-            validation_data=_validation(run, fit.batch_size, strategy),
-            callbacks=_callbacks(model, run, model_settings, fit, watch),
+            job.batches,
+            initial_epoch=job.first_epoch,
+            epochs=job.fit.epochs,
+            steps_per_epoch=job.steps,
+            validation_data=job.validation,
+            callbacks=_callbacks(job, watch),
             shuffle=False,
-            verbose=fit.verbose,
+            # One bar for the run stands in for Keras's bar an epoch.
+            verbose=0 if job.fit.verbose == 1 else job.fit.verbose,
         )
     except KeyboardInterrupt:
         model.save(workdir / common.MODEL_FILE)
@@ -105,8 +153,9 @@ def train(
     if watch.reason:
         raise RuntimeError(watch.reason)
     model.save(workdir / common.MODEL_FILE)
-    metrics = measure(model, run)
+    metrics = measure(model, job.run)
     common.write_json(workdir / "metrics.json", metrics)
+    backup.clear(_backup_folder(workdir))
     return model, metrics
 
 
@@ -118,18 +167,43 @@ def _backup_folder(workdir: Path) -> Path:
     return workdir / "backup"
 
 
-def _first_epoch(workdir: Path, resume: bool) -> int:
-    """Epoch that training starts at; clears what an earlier run left behind."""
-    state = _backup_folder(workdir) / "training_metadata.json"
-    if not resume:
-        shutil.rmtree(_backup_folder(workdir), ignore_errors=True)
-        return 0
-    if not state.is_file():
+def _to_resume(run, fit):
+    """Backup to go on from, and the epoch; `(None, 0)` for a new run."""
+    if not fit.resume:
+        return None, 0
+    workdir = Path(fit.workdir)
+    path, epoch = backup.latest(_backup_folder(workdir))
+    if path is None:
         raise ValueError(
             "`resume` needs an interrupted run in `workdir`. Received: "
             f"workdir={workdir}, where none is to be continued; leave --resume out."
         )
-    return common.read_json(state)["epoch"]
+    if not same_data(run, workdir):
+        raise ValueError(
+            "`resume` needs the data, the split and the seed of the interrupted run. "
+            f"Received: others than those in {workdir / common.RUN_FILE}."
+        )
+    return path, epoch
+
+
+def _restore(model, path):
+    try:
+        with warnings.catch_warnings():
+            # Keras warns about parts that it leaves as they were.
+            warnings.simplefilter("error", UserWarning)
+            model.load_weights(path)
+    except (ValueError, KeyError, OSError, UserWarning) as error:
+        raise ValueError(
+            "`resume` needs the networks and optimizers of the interrupted run. "
+            f"Received: settings to which {path} does not fit; see flags.txt there."
+        ) from error
+
+
+def _keep_history(path: Path, epochs: int) -> None:
+    """Leaves the header and the first `epochs` rows of a history, for appending."""
+    if path.is_file():
+        lines = path.read_text("utf-8").splitlines(keepends=True)
+        path.write_text("".join(lines[: epochs + 1] if epochs else []), "utf-8")
 
 
 def _validation(run, batch_size, strategy):
@@ -141,20 +215,20 @@ def _validation(run, batch_size, strategy):
     return tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
 
 
-def _callbacks(model, run, model_settings, fit, watch):
-    workdir = Path(fit.workdir)
+def _callbacks(job, watch):
+    workdir, fit = job.workdir, job.fit
     callbacks = [watch]
-    if model_settings.ema_momentum:
+    if job.model_settings.ema_momentum:
         callbacks.append(keras.callbacks.SwapEMAWeights())
     callbacks += [
-        keras.callbacks.CSVLogger(workdir / "history.csv", append=fit.resume),
-        keras.callbacks.BackupAndRestore(
-            str(_backup_folder(workdir)), double_checkpoint=True
-        ),
+        keras.callbacks.CSVLogger(workdir / HISTORY_FILE, append=job.first_epoch > 0),
+        backup.EpochBackup(_backup_folder(workdir)),
     ]
+    if fit.verbose == 1:
+        callbacks.append(Progress())
     if fit.tensorboard:
         logs = str(workdir / "logs")
-        sample = model.preprocess(run.rows("train")[0][:500])
+        sample = job.model.preprocess(job.run.rows("train")[0][:500])
         callbacks += [
             keras.callbacks.TensorBoard(logs),
             SamplePictures(logs, sample, fit.picture_epochs),
@@ -165,20 +239,25 @@ def _callbacks(model, run, model_settings, fit, watch):
 def main(argv: list[str]) -> None:
     del argv
     common.require("dataset")
-    workdir = common.start_run(common.require("workdir"))
+    workdir = common.require_folder("workdir")
     fit = common.from_flags(FitSettings)
     with common.usage_errors():
         strategy = common.make_strategy(fit.strategy)
         run = load(common.from_flags(DataSettings))
+        job = prepare(run, common.from_flags(ModelSettings), fit, strategy)
+    # From here on a ValueError is a fault of the program, and shows as one.
+    common.start_run(workdir)
     try:
-        with common.usage_errors():
-            _, metrics = train(run, common.from_flags(ModelSettings), fit, strategy)
+        _, metrics = perform(job)
     except KeyboardInterrupt:
-        sys.stderr.write(
-            f"\ninterrupted: {workdir / common.MODEL_FILE} is saved; the same "
-            "command with --resume continues\n"
-        )
+        sys.stderr.write(f"\ninterrupted: {workdir / common.MODEL_FILE} is saved")
+        if backup.latest(_backup_folder(workdir))[0]:
+            sys.stderr.write("; the same command with --resume continues")
+        sys.stderr.write("\n")
         sys.exit(130)
+    except RuntimeError as error:
+        sys.stderr.write(f"vera: error: {error}\n")
+        sys.exit(1)
     for name, value in metrics.items():
         print(
             f"{name:10s} {value:.4f}"

@@ -1,7 +1,8 @@
 """Keras callbacks."""
 
 from keras_ebm.callbacks.for_optimizer import ForOptimizer
+from keras_ebm.callbacks.progress import Progress
 from keras_ebm.callbacks.sample_pictures import SamplePictures
 from keras_ebm.callbacks.stop_on_divergence import StopOnDivergence
 
-__all__ = ["ForOptimizer", "SamplePictures", "StopOnDivergence"]
+__all__ = ["ForOptimizer", "Progress", "SamplePictures", "StopOnDivergence"]

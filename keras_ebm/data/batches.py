@@ -36,8 +36,14 @@ def training_batches(
         `(dataset, steps_per_epoch)`; pass both to `fit`.
 
     Raises:
-        ValueError: if a batch is larger than the data.
+        ValueError: if a batch is larger than the data, or `labelled_share` is
+            not between 0 and 1.
     """
+    if not 0.0 < labelled_share < 1.0:
+        raise ValueError(
+            "`labelled_share` must be above 0 and below 1. "
+            f"Received: labelled_share={labelled_share}."
+        )
     labelled = np.flatnonzero(y >= 0)
     mixed = 0 < len(labelled) < len(y)
     per_labelled = max(1, round(batch_size * labelled_share)) if mixed else 0

@@ -85,7 +85,9 @@ class ImportanceSampling(EntropyEstimator):
             - tf.reduce_sum(proposal.log_prob(latents), axis=-1)
         )
         weights = tf.nn.softmax(log_weights, axis=1)
-        mean = tf.einsum("bs,bs...->b...", weights, means)
+        # As a matrix product: a weighted sum would write the products out.
+        flat = tf.reshape(means, [batch, self.num_samples, -1])
+        mean = tf.reshape(tf.matmul(weights[:, None], flat), tf.shape(draw.x))
         return {
             "score": (mean - draw.x) / tf.square(generator.stddev),
             "effective_sample_size": 1.0 / tf.reduce_sum(weights**2, axis=1),

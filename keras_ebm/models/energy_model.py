@@ -139,6 +139,20 @@ class EnergyModel(keras.Model):
     def metrics(self):
         return list(self.trackers.values())
 
+    def get_metrics_result(self):
+        """Values of the trackers that have been updated since the last reset.
+
+        An epoch's logs are these, over all rows of all replicas, if their
+        names are those that the steps report. Left to itself Keras adds the
+        trackers that a pass does not use, finds that the names differ, and
+        takes the mean of what the replicas had: rows would not count equally.
+        """
+        return {
+            name: tracker.result()
+            for name, tracker in self.trackers.items()
+            if ops.convert_to_numpy(tracker.count)
+        }
+
     # Calling
 
     def preprocess(self, x):
@@ -190,6 +204,8 @@ class EnergyModel(keras.Model):
         self.optimizer.build(self.network.trainable_variables)
 
     def get_compile_config(self):
+        if not self.compiled:
+            return None
         serialize = keras.saving.serialize_keras_object
         return {
             name: None if optimizer is None else serialize(optimizer)

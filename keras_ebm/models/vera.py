@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from keras_ebm.arguments import check_positive
+from keras_ebm.arguments import check_positive, check_size
 from keras_ebm.entropy import Draw, ImportanceSampling
 from keras_ebm.models.energy_model import EnergyModel
 from keras_ebm.random import StepRandom, replica_context
@@ -113,19 +113,49 @@ class VERA(EnergyModel):
         noise = random.normal([num_samples, *generator.sample_shape], "noise")
         return Draw(generator.sample(latents, noise, training), latents, noise)
 
-    def sample(self, num_samples: int, seed: int = 0, noise: bool = True):
+    def sample(
+        self, num_samples: int, seed: int = 0, noise: bool = True, candidates: int = 1
+    ):
         """Samples the generator.
+
+        With the logistic objective `exp(-E)` is the density ratio of data to
+        generator, so keeping one of `candidates` draws with probability
+        proportional to it turns samples of the generator, which are flatter
+        than the data (`q` tends to `p ** (1 / (1 + entropy_weight))`), into
+        samples closer to the data's (sampling-importance resampling).
 
         Args:
             num_samples: int.
             seed: int.
             noise: bool, whether to add the generator's Gaussian noise.
+            candidates: int >= 1, draws for each sample. Above 1 only with
+                `objective="logistic"`.
 
         Returns:
             Preprocessed inputs of shape `(num_samples, ...)`.
+
+        Raises:
+            ValueError: if `candidates` does not go with the objective.
         """
-        draw = self.draw(num_samples, StepRandom(seed, 0))
-        return draw.x if noise else self.generator(draw.latents)
+        check_size("candidates", candidates)
+        if candidates > 1 and self.objective != "logistic":
+            raise ValueError(
+                "`candidates` above 1 needs objective='logistic', whose energy is "
+                f"a density ratio. Received: candidates={candidates} for "
+                f"objective={self.objective!r}; use candidates=1."
+            )
+        random = StepRandom(seed, 0)
+        draw = self.draw(num_samples * candidates, random)
+        x = draw.x if noise else self.generator(draw.latents)
+        if candidates == 1:
+            return x
+        energy = self.to_energy(self.network(draw.x, training=False))
+        uniform = random.uniform([num_samples * candidates], "gumbel", 1e-12)
+        # The largest of Gumbel-perturbed log-weights is a draw by weight.
+        perturbed = -energy - tf.math.log(-tf.math.log(uniform))
+        perturbed = tf.reshape(perturbed, [num_samples, candidates])
+        x = tf.reshape(x, [num_samples, candidates, *self.generator.sample_shape])
+        return tf.gather(x, tf.argmax(perturbed, axis=1), batch_dims=1)
 
     def train_step(self, data):
         x, y = self._unpack(data)

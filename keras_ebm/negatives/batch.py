@@ -19,8 +19,19 @@ def partners(x):
     return tf.gather(x, tf.where(neighbour < size, neighbour, 0))
 
 
+class _Saveable:
+    """What Keras asks of an object it saves: the constructor's arguments."""
+
+    def get_config(self):
+        return {}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class CutJoin:
+class CutJoin(_Saveable):
     """Joins two inputs along a cut.
 
     Images `(batch, height, width, channels)` are cut along a random straight
@@ -52,12 +63,9 @@ class CutJoin:
         side = tf.cos(angle) * rows + tf.sin(angle) * columns > offset
         return side[..., None]
 
-    def get_config(self):
-        return {}
-
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class Blend:
+class Blend(_Saveable):
     """Mixes two inputs: `w * x + (1 - w) * partner`, `w` uniform in `share`.
 
     Args:
@@ -84,7 +92,7 @@ class Blend:
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class CutAndBlend:
+class CutAndBlend(_Saveable):
     """Cuts and blends in turn: pairs alternate between the two.
 
     Neighbouring pairs of rows alternate between `CutJoin` and `Blend`.
@@ -98,6 +106,3 @@ class CutAndBlend:
         index = tf.range(tf.shape(x)[0]) // 2 % 2
         first = tf.reshape(index == 0, [-1, *[1] * (len(x.shape) - 1)])
         return tf.where(first, self.cut(x, random), self.blend(x, random))
-
-    def get_config(self):
-        return {}

@@ -19,7 +19,7 @@ def with_features(network: keras.Model) -> keras.Model:
     """
     try:
         features = network.layers[-1].input
-        inputs, logits = network.input, network.output
+        (inputs,), (logits,) = network.inputs, network.outputs
     except (AttributeError, IndexError, ValueError) as error:
         raise ValueError(
             "Features need a functional `keras.Model` (or a built "

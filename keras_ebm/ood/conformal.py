@@ -83,8 +83,15 @@ class ConformalDetector:
             is foreign, and `nan` for a score of `nan`.
         """
         scores = _check_batch(scores)
-        above, sizes = self._count_at_least(scores, classes)
-        p_value = tf.cast((1.0 + above) / (sizes + 1.0), tf.float32)
+        if self.by_class:
+            above, sizes = self._count_at_least(scores, classes)
+            p_value = tf.cast((1.0 + above) / (sizes + 1.0), tf.float32)
+        else:
+            # Looked up: this runs in every request, where each operation costs.
+            num_rows = int(self.sizes[0])
+            p_values = np.arange(num_rows + 1, 0, -1) / (num_rows + 1)
+            below = _num_below(self.table, scores)
+            p_value = tf.gather(tf.constant(p_values, tf.float32), below)
         return tf.where(tf.math.is_nan(scores), float("nan"), p_value)
 
     def accept(
@@ -111,9 +118,10 @@ class ConformalDetector:
             ValueError: if a float `target_fpr` cannot be kept.
         """
         if isinstance(target_fpr, numbers.Real):
-            self.check_rate(target_fpr)
-            # `tf.cast` would go by way of float32.
-            target_fpr = tf.constant(float(target_fpr), tf.float64)
+            threshold = self.threshold(target_fpr)
+            if self.by_class:
+                threshold = tf.gather(tf.constant(threshold), _required(classes))
+            return _check_batch(scores) <= threshold
         rate = tf.cast(target_fpr, tf.float64)
         if rate.shape.rank not in (None, 0, 1):
             raise ValueError(
@@ -193,19 +201,30 @@ class ConformalDetector:
     def _count_at_least(self, scores, classes):
         """Calibration scores >= each score, and how many there are, float64."""
         if not self.by_class:
-            below = tf.searchsorted(self.table[0], scores, side="left")
+            below = _num_below(self.table, scores)
             sizes = tf.fill(tf.shape(scores), tf.constant(self.sizes[0], tf.float64))
             return sizes - tf.cast(below, tf.float64), sizes
-        if classes is None:
-            raise ValueError(
-                "`classes` must be given to a detector that was calibrated by "
-                "class. Received: classes=None. Pass the predicted classes."
-            )
+        classes = _required(classes)
         tiled = tf.tile(scores[None, :], [self.num_classes, 1])
         below = tf.transpose(tf.searchsorted(self.table, tiled, side="left"))
         below = tf.gather(below, tf.cast(classes, tf.int32), batch_dims=1)
         sizes = tf.gather(tf.constant(self.sizes, tf.float64), classes)
         return sizes - tf.cast(below, tf.float64), sizes
+
+
+def _required(classes):
+    if classes is None:
+        raise ValueError(
+            "`classes` must be given to a detector that was calibrated by "
+            "class. Received: classes=None. Pass the predicted classes."
+        )
+    return classes
+
+
+def _num_below(table: np.ndarray, scores: tf.Tensor) -> tf.Tensor:
+    """Entries of the one row of `table` below each score, int32 `(batch,)`."""
+    # The operation itself: `tf.searchsorted` wraps it in eight on shapes.
+    return tf.raw_ops.LowerBound(sorted_inputs=table, values=scores[None])[0]
 
 
 def conformal_band(

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from keras_ebm.ood.combined import make_score
 from keras_ebm.ood.conformal import ConformalDetector
+from keras_ebm.ood.output_scores import Energy
 from keras_ebm.ood.outputs import network_outputs, output_function
 from keras_ebm.ood.score import Score
 
@@ -116,8 +117,9 @@ class Detector:
         score = self.score(outputs)
         class_id = tf.argmax(logits, axis=-1) if self.model.num_classes > 1 else None
         groups = class_id if self.conformal.by_class else None
+        is_energy = isinstance(self.score, Energy)
         decision = {
-            "energy": self.model.to_energy(logits),
+            "energy": score if is_energy else self.model.to_energy(logits),
             "ood_score": score,
             "p_value": self.conformal.p_value(score, groups),
             "accept": self.conformal.accept(score, rate, groups),

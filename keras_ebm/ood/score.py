@@ -1,5 +1,6 @@
 """What every out-of-distribution score has in common."""
 
+import functools
 import json
 from collections.abc import Mapping
 
@@ -74,9 +75,8 @@ class Score:
         inputs = {key: self._read(outputs, key) for key in sorted(self.requires)}
         score = self._score(inputs)
         # Reductions such as a maximum may skip nan, so nan is put back here.
-        missing = tf.zeros_like(score, dtype=tf.bool)
-        for value in inputs.values():
-            missing |= _row_has_nan(value)
+        missing = [_row_has_nan(value) for value in inputs.values()]
+        missing = functools.reduce(tf.logical_or, missing)
         return tf.where(missing, tf.constant(np.nan, score.dtype), score)
 
     def predict(

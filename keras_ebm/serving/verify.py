@@ -27,14 +27,12 @@ def verify(path, model: Detector, x: np.ndarray) -> dict[str, float]:
 
     Raises:
         ValueError: if there are no rows.
-        RuntimeError: if an output is absent or differs.
+        RuntimeError: if the folder holds no SavedModel, or an output is absent
+            or differs.
     """
     if len(x) == 0:
         raise ValueError("`x` must have at least one row. Received: no rows.")
-    serve = tf.saved_model.load(str(path)).signatures["serving_default"]
-    served = {
-        name: value.numpy() for name, value in serve(**_request(model, x)).items()
-    }
+    served = _answers(path, _request(model, x))
     expected = model.predict(x, batch_size=len(x))
     differences = {}
     for name in ("energy", "ood_score", "p_value", "probabilities"):
@@ -53,6 +51,20 @@ def verify(path, model: Detector, x: np.ndarray) -> dict[str, float]:
             )
     _compare_decisions(served, expected, model)
     return differences
+
+
+def _answers(path, request):
+    try:
+        loaded = tf.saved_model.load(str(path))
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        raise RuntimeError(
+            f"The exported model cannot be loaded from {path}: {error}"
+        ) from error
+    answers = loaded.signatures["serving_default"](**request)
+    for name in ("energy", "ood_score", "p_value", "accept"):
+        if name not in answers:
+            raise RuntimeError(f"The exported model has no output `{name}`.")
+    return {name: value.numpy() for name, value in answers.items()}
 
 
 def _request(model, x):

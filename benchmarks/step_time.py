@@ -1,0 +1,129 @@
+r"""Times one VERA step as a multiple of a plain classifier step.
+
+The steps alternate in one process, so that a machine's drift hits all alike;
+the figures are medians over blocks. Run from the top of the checkout:
+
+    python -m benchmarks.step_time --output=benchmarks/results/step_time.json
+"""
+
+import dataclasses
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from benchmarks.machine import machine
+from keras_ebm import VERA, EnergyModel, GaussianGenerator, networks
+from keras_ebm.entropy import ImportanceSampling
+from trainers import common
+
+BATCH = 128
+LATENT = 32
+
+
+def build(network, kind: str):
+    """Returns a compiled model: `plain`, `energy`, `generator` or `vera`.
+
+    `energy` trains against fixed noise, `generator` is VERA without entropy.
+    """
+    keras.utils.set_random_seed(0)
+    energy, decoder = NETWORKS[network]()
+    arguments = {"energy_weight": 0.1, "gradient_penalty": 0.1}
+    if kind == "plain":
+        model = EnergyModel(energy, energy_weight=0.0)
+    elif kind == "energy":
+        model = EnergyModel(
+            energy, negatives=lambda x, random: tf.zeros_like(x), **arguments
+        )
+    else:
+        model = VERA(
+            energy,
+            GaussianGenerator(decoder),
+            entropy=ImportanceSampling(20),
+            entropy_weight=1.0 if kind == "vera" else 0.0,
+            **arguments,
+        )
+    model.compile(keras.optimizers.Adam(1e-4))
+    return model
+
+
+def _mlp():
+    return (
+        networks.mlp_energy((64,), 10),
+        networks.mlp_decoder(LATENT, (64,)),
+    )
+
+
+def _convolutional():
+    shape = (28, 28, 1)
+    return (
+        networks.convolutional_energy(shape, 10),
+        networks.convolutional_decoder(LATENT, shape),
+    )
+
+
+NETWORKS = {"mlp 64-256-256-10": _mlp, "small cnn 28x28": _convolutional}
+
+
+def step_function(model):
+    """The compiled step as a callable without arguments."""
+    rng = np.random.default_rng(0)
+    shape = (BATCH, *model.network.input_shape[1:])
+    x = tf.constant(rng.uniform(-1, 1, shape).astype(np.float32))
+    y = tf.constant(rng.integers(0, 10, BATCH).astype(np.int32))
+    step = tf.function(lambda: model.train_step((x, y)), autograph=False)
+    return step
+
+
+def measure(network: str, blocks: int, steps: int) -> dict:
+    """Median milliseconds a step of each kind, alternating in blocks."""
+    kinds = ("plain", "energy", "generator", "vera")
+    functions = {kind: step_function(build(network, kind)) for kind in kinds}
+    times = {kind: [] for kind in kinds}
+    for function in functions.values():
+        for _ in range(5):
+            function()
+    for _ in range(blocks):
+        for kind, function in functions.items():
+            start = time.perf_counter()
+            for _ in range(steps):
+                logs = function()
+            logs["loss"].numpy()
+            times[kind].append(1e3 * (time.perf_counter() - start) / steps)
+    ratios = np.array(times["vera"]) / np.array(times["plain"])
+    middle = {kind: float(np.median(values)) for kind, values in times.items()}
+    whole = middle["vera"]
+    return {
+        "milliseconds": middle,
+        "ratio": float(np.median(ratios)),
+        "ratio_quartiles": np.percentile(ratios, [25, 75]).tolist(),
+        "share_energy": middle["energy"] / whole,
+        "share_generator": (middle["generator"] - middle["energy"]) / whole,
+        "share_entropy_and_posterior": (whole - middle["generator"]) / whole,
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class StepTimeSettings:
+    """Flags of the benchmark."""
+
+    blocks: int = common.setting(15, "Alternations.")
+    steps: int = common.setting(20, "Steps in a block.")
+    output: str = common.setting("", "JSON file to write.")
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    settings = common.from_flags(StepTimeSettings)
+    results = {"machine": machine(), "batch": BATCH, "latent_dim": LATENT}
+    for name in NETWORKS:
+        results[name] = measure(name, settings.blocks, settings.steps)
+        print(name, results[name])
+    if settings.output:
+        common.write_json(settings.output, results)
+
+
+if __name__ == "__main__":
+    common.define_flags(StepTimeSettings)
+    common.run_program(main)

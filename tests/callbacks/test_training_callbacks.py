@@ -1,0 +1,211 @@
+"""Keras's own callbacks on a model with three optimizers, and this library's."""
+
+import csv
+
+import keras
+import numpy as np
+import pytest
+from support import (
+    assert_same_weights,
+    batches,
+    compile_sgd,
+    make_network,
+    make_vera,
+    rows,
+)
+
+from keras_ebm.callbacks import ForOptimizer, StopOnDivergence
+from keras_ebm.models import EnergyModel
+
+X, Y = rows(12)
+DATA = batches(X, Y, 6)
+
+
+def fit(model, callbacks, epochs=3, **kwargs):
+    kwargs.setdefault("validation_data", DATA)
+    return model.fit(
+        DATA, epochs=epochs, callbacks=callbacks, verbose=0, shuffle=False, **kwargs
+    ).history
+
+
+class Record(keras.callbacks.Callback):
+    """Keeps the weights as they are at the end of each epoch and batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.weights, self.batches = [], []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.weights.append(self.model.get_weights())
+
+    def on_train_batch_end(self, batch, logs=None):
+        parts = ("network", "generator")
+        self.batches.append({p: getattr(self.model, p).get_weights() for p in parts})
+
+
+def test_checkpoints_logs_and_early_stopping_work_in_one_fit(tmp_path):
+    model = compile_sgd(make_vera(gradient_penalty=0.1))
+    record = Record()
+    callbacks = [
+        record,
+        keras.callbacks.ModelCheckpoint(
+            tmp_path / "best.keras",
+            "val_cross_entropy",
+            mode="max",
+            save_best_only=True,
+        ),
+        keras.callbacks.ModelCheckpoint(
+            tmp_path / "{epoch}.weights.h5", save_weights_only=True
+        ),
+        keras.callbacks.CSVLogger(tmp_path / "history.csv"),
+        keras.callbacks.TensorBoard(tmp_path / "events", update_freq=1),
+        # In no epoch does the cross-entropy reach 1000: the first is the best.
+        keras.callbacks.EarlyStopping(
+            "val_cross_entropy",
+            mode="max",
+            min_delta=1000.0,
+            patience=2,
+            restore_best_weights=True,
+        ),
+    ]
+    history = fit(model, callbacks, epochs=8)
+
+    losses = history["val_cross_entropy"]
+    assert len(losses) == 3
+    for weights, best in zip(model.get_weights(), record.weights[0], strict=True):
+        np.testing.assert_array_equal(weights, best)
+    copy = keras.models.load_model(tmp_path / "best.keras")
+    best = record.weights[int(np.argmax(losses))]
+    for weights, expected in zip(copy.get_weights(), best, strict=True):
+        np.testing.assert_array_equal(weights, expected)
+    last = make_vera()
+    last.load_weights(tmp_path / "3.weights.h5")
+    for weights, expected in zip(last.get_weights(), record.weights[2], strict=True):
+        np.testing.assert_array_equal(weights, expected)
+    with open(tmp_path / "history.csv") as file:
+        logged = list(csv.DictReader(file))
+    expected = {"loss", "generator_loss", "posterior_loss", "generator_stddev"}
+    assert expected <= set(logged[0])
+    np.testing.assert_allclose([float(row["loss"]) for row in logged], history["loss"])
+    assert list((tmp_path / "events" / "train").iterdir())
+
+
+@pytest.mark.parametrize("attribute", ["optimizer", "generator_optimizer"])
+def test_a_plateau_lowers_the_rate_of_the_optimizer_that_was_named(attribute):
+    model = compile_sgd(make_vera(), 0.1, 0.1, 0.1)
+    plateau = keras.callbacks.ReduceLROnPlateau(
+        "val_loss", mode="min", factor=0.5, patience=1, min_delta=1e9
+    )
+    if attribute != "optimizer":
+        plateau = ForOptimizer(plateau, attribute)
+    fit(model, [plateau], epochs=3)
+    for name in ("optimizer", "generator_optimizer", "posterior_optimizer"):
+        # The first epoch is always an improvement; the two after it are not.
+        expected = 0.025 if name == attribute else 0.1
+        rate = getattr(model, name).learning_rate
+        np.testing.assert_allclose(rate, expected, rtol=1e-6)
+
+
+def test_for_optimizer_passes_on_every_hook():
+    class Hooks(keras.callbacks.Callback):
+        def __init__(self):
+            super().__init__()
+            self.seen = set()
+
+    def hook(name):
+        def record(self, *args, **kwargs):
+            self.seen.add((name, self.model.optimizer.name, self.params["epochs"]))
+
+        return record
+
+    names = ["on_train_begin", "on_epoch_begin", "on_train_batch_end", "on_epoch_end"]
+    names += ["on_test_begin", "on_train_end"]
+    for name in names:
+        setattr(Hooks, name, hook(name))
+    model = make_vera()
+    model.compile("sgd", keras.optimizers.Adam(name="generators"))
+    hooks = Hooks()
+    fit(model, [ForOptimizer(hooks, "generator_optimizer")], epochs=1)
+    assert hooks.seen == {(name, "generators", 1) for name in names}
+
+
+def test_for_optimizer_sets_attributes_on_the_model_itself():
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = True
+
+    model = compile_sgd(make_vera())
+    history = fit(model, [ForOptimizer(Stop(), "generator_optimizer")])
+    assert len(history["loss"]) == 1
+
+
+def test_for_optimizer_names_an_attribute_that_is_missing():
+    plateau = keras.callbacks.ReduceLROnPlateau()
+    with pytest.raises(ValueError, match="attribute='critic' for VERA"):
+        fit(compile_sgd(make_vera()), [ForOptimizer(plateau, "critic")])
+
+
+@pytest.mark.parametrize(
+    "attribute, averaged, other",
+    [
+        ("optimizer", "network", "generator"),
+        ("generator_optimizer", "generator", "network"),
+    ],
+)
+def test_averaged_weights_take_the_place_of_the_last_ones(attribute, averaged, other):
+    plain, steps = compile_sgd(make_vera()), Record()
+    fit(plain, [steps], epochs=1)
+
+    model = make_vera()
+    optimizers = {
+        name: keras.optimizers.SGD(0.1, use_ema=name == attribute, ema_momentum=0.9)
+        for name in ("optimizer", "generator_optimizer", "posterior_optimizer")
+    }
+    model.compile(**optimizers)
+    swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+    if attribute != "optimizer":
+        swap = ForOptimizer(swap, attribute)
+    fit(model, [swap], epochs=1)
+
+    assert_same_weights(getattr(model, other), getattr(plain, other))
+    # Two steps: the average starts at the weights after the first.
+    first, second = (weights[averaged] for weights in steps.batches)
+    actual = getattr(model, averaged).get_weights()
+    for weights, one, two in zip(actual, first, second, strict=True):
+        np.testing.assert_allclose(weights, 0.9 * one + 0.1 * two, atol=1e-6)
+
+
+class Poison(keras.callbacks.Callback):
+    """Makes one log of an epoch infinite."""
+
+    def __init__(self, name, epoch):
+        super().__init__()
+        self.poisoned = name, epoch
+
+    def on_epoch_end(self, epoch, logs=None):
+        name, when = self.poisoned
+        if epoch == when:
+            logs[name] = float("nan")
+
+
+@pytest.mark.parametrize("name", ["loss", "posterior_loss", "val_data_energy"])
+def test_a_log_that_is_no_number_stops_the_run_and_is_named(name):
+    stop = StopOnDivergence()
+    history = fit(compile_sgd(make_vera()), [Poison(name, 1), stop], epochs=5)
+    assert len(history["loss"]) == 2
+    assert f"`{name}` was nan at the end of epoch 2" in stop.reason
+
+
+def test_a_run_that_really_diverges_is_stopped():
+    model = EnergyModel(make_network(), energy_weight=0.0)
+    model.compile(keras.optimizers.SGD(1e30))
+    stop = StopOnDivergence()
+    history = fit(model, [stop], epochs=10)
+    assert len(history["loss"]) < 10
+    assert "epoch" in stop.reason
+
+
+def test_a_healthy_run_is_left_alone():
+    stop = StopOnDivergence()
+    assert len(fit(compile_sgd(make_vera()), [stop])["loss"]) == 3
+    assert stop.reason is None

@@ -1,0 +1,132 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from support import compile_sgd, make_vera, rows
+
+from keras_ebm.negatives import Blend, CutAndBlend, CutJoin
+from keras_ebm.negatives.batch import partners
+from keras_ebm.random import StepRandom
+
+RANDOM = StepRandom(0, 0)
+IMAGES = np.random.default_rng(0).normal(size=(32, 6, 8, 2)).astype(np.float32)
+VECTORS = np.random.default_rng(1).normal(size=(32, 40)).astype(np.float32)
+NEGATIVES = [CutJoin(), Blend(), CutAndBlend()]
+
+
+def named(value):
+    return type(value).__name__
+
+
+def test_neighbours_are_partners():
+    np.testing.assert_array_equal(partners(tf.range(6)), [1, 0, 3, 2, 5, 4])
+
+
+def test_the_last_of_an_odd_batch_meets_the_first():
+    np.testing.assert_array_equal(partners(tf.range(5)), [1, 0, 3, 2, 0])
+
+
+@pytest.mark.parametrize("x", [IMAGES, VECTORS], ids=["images", "vectors"])
+def test_every_part_of_a_join_is_one_of_its_parents(x):
+    joined = CutJoin()(tf.constant(x), RANDOM).numpy()
+    other = partners(x).numpy()
+    own, theirs = joined == x, joined == other
+    assert np.all(own ^ theirs)
+    axes = tuple(range(1, x.ndim))
+    assert np.all(own.any(axes)) and np.all(theirs.any(axes))
+
+
+def test_a_cut_keeps_the_channels_of_a_pixel_together():
+    own = CutJoin()(tf.constant(IMAGES), RANDOM).numpy() == IMAGES
+    assert np.all(own[..., 0] == own[..., 1])
+
+
+def test_cuts_go_straight_and_in_every_direction():
+    x = np.random.default_rng(0).normal(size=(400, 9, 9, 1)).astype(np.float32)
+    own = (CutJoin()(tf.constant(x), RANDOM).numpy() == x)[..., 0]
+    # A row of pixels crosses a straight line at most once.
+    assert np.abs(np.diff(own.astype(int), axis=1)).sum(1).max() == 1
+    assert np.abs(np.diff(own.astype(int), axis=2)).sum(2).max() == 1
+    # Left, right, top and bottom are kept equally often: standard error 0.025.
+    for half in (own[:, :, 0], own[:, :, -1], own[:, 0], own[:, -1]):
+        assert abs(half.mean() - 0.5) < 0.1
+
+
+def test_features_of_vectors_come_from_either_parent_half_the_time():
+    own = CutJoin()(tf.constant(VECTORS), RANDOM).numpy() == VECTORS
+    assert abs(own.mean() - 0.5) < 5 * 0.5 / np.sqrt(own.size)
+
+
+@pytest.mark.parametrize("x", [IMAGES, VECTORS], ids=["images", "vectors"])
+def test_blends_have_one_weight_a_row_within_the_share(x):
+    blended = Blend((0.2, 0.6))(tf.constant(x), RANDOM).numpy()
+    gap = x - partners(x).numpy()
+    # x_neg = partner + w (x - partner), so least squares gives w back.
+    flat = gap.reshape(len(x), -1)
+    moved = (blended - partners(x).numpy()).reshape(len(x), -1)
+    weight = np.sum(moved * flat, -1) / np.sum(flat * flat, -1)
+    np.testing.assert_allclose(moved, weight[:, None] * flat, atol=1e-5)
+    assert 0.2 - 1e-5 <= weight.min() < 0.3 and 0.5 < weight.max() <= 0.6 + 1e-5
+
+
+@pytest.mark.parametrize("share", [(-0.1, 0.5), (0.7, 0.3), (0.5, 1.1)])
+def test_a_share_outside_0_and_1_is_refused(share):
+    with pytest.raises(ValueError, match="`share` must satisfy"):
+        Blend(share)
+
+
+@pytest.mark.parametrize("x", [IMAGES, VECTORS], ids=["images", "vectors"])
+def test_pairs_alternate_between_cut_and_blend(x):
+    mixed = CutAndBlend()(tf.constant(x), RANDOM).numpy()
+    is_cut = np.all(
+        (mixed == x) | (mixed == partners(x).numpy()), axis=tuple(range(1, x.ndim))
+    )
+    np.testing.assert_array_equal(is_cut, np.arange(len(x)) // 2 % 2 == 0)
+
+
+@pytest.mark.parametrize("negatives", NEGATIVES, ids=named)
+@pytest.mark.parametrize("size", [1, 2, 5])
+@pytest.mark.parametrize("x", [IMAGES, VECTORS], ids=["images", "vectors"])
+def test_small_and_odd_batches_stay_between_their_parents(negatives, size, x):
+    x = tf.constant(x[:size])
+    made = negatives(x, RANDOM)
+    low, high = tf.minimum(x, partners(x)), tf.maximum(x, partners(x))
+    assert made.shape == x.shape
+    assert np.all(made >= low - 1e-5) and np.all(made <= high + 1e-5)
+
+
+@pytest.mark.parametrize("negatives", NEGATIVES, ids=named)
+def test_another_iteration_mixes_otherwise(negatives):
+    x = tf.constant(VECTORS)
+    made = negatives(x, RANDOM)
+    np.testing.assert_array_equal(made, negatives(x, StepRandom(0, 0)))
+    assert not np.array_equal(made, negatives(x, StepRandom(0, 1)))
+
+
+@pytest.mark.parametrize(
+    "negatives", [CutJoin(), Blend((0.1, 0.2)), CutAndBlend()], ids=named
+)
+def test_the_config_round_trips(negatives):
+    config = keras.saving.serialize_keras_object(negatives)
+    copy = keras.saving.deserialize_keras_object(config)
+    assert type(copy) is type(negatives)
+    x = tf.constant(VECTORS)
+    np.testing.assert_array_equal(copy(x, RANDOM), negatives(x, RANDOM))
+
+
+@keras.saving.register_keras_serializable(package="tests")
+def shuffled_columns(x, random):
+    """A user's own negatives: each column rolled by its position."""
+    del random
+    return tf.stack([tf.roll(x[:, i], i, 0) for i in range(x.shape[1])], axis=1)
+
+
+def test_a_users_function_serves_as_negatives_and_is_saved(tmp_path):
+    x, y = rows(6)
+    model = compile_sgd(make_vera(objective="logistic", negatives=shuffled_columns))
+    (made,) = model.draw_negatives(tf.constant(x), RANDOM)
+    np.testing.assert_array_equal(made[:, 1], np.roll(x[:, 1], 1))
+    model.train_step((x, y))
+    model.save(tmp_path / "model.keras")
+    copy = keras.models.load_model(tmp_path / "model.keras")
+    assert copy.negatives is shuffled_columns

@@ -1,0 +1,122 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import trainers.data
+import trainers.evaluate
+from keras_ebm import metrics, ood
+from trainers import common
+
+SETS = ("noise:uniform", "noise:gaussian", "rotate:90", "holdout")
+
+
+def evaluate(workdir, foreign, **settings):
+    settings = {"dataset": "digits", "resamples": 50, **settings}
+    model = str(workdir / "model.keras")
+    return trainers.evaluate.evaluate(
+        trainers.evaluate.EvaluateSettings(model=model, **settings), foreign
+    )
+
+
+@pytest.fixture(scope="module")
+def results(held_out):
+    return evaluate(held_out, SETS)
+
+
+def test_the_program_writes_what_it_prints(run, digits_model, tmp_path):
+    output = tmp_path / "new" / "evaluation.json"
+    code, out, err = run(
+        "trainers.evaluate",
+        *[f"--model={digits_model}", "--dataset=digits", f"--output={output}"],
+        *["--ood=noise:uniform", "--ood=rotate:90", "--resamples=20"],
+    )
+    assert (code, err) == (0, "")
+    results = json.loads(output.read_text())
+    assert set(results) == {"num_known", "accuracy", "nll", "ece", "brier", "ood"}
+    assert list(results["ood"]) == ["noise:uniform", "rotate:90"]
+    assert f"{results['accuracy']:.6g}" in out and "energy+knn" in out
+
+
+def test_the_known_rows_are_the_recorded_test_split(results, held_out):
+    x, y = trainers.data.recall(held_out / "model.keras").rows("test")
+    model = common.load_model(held_out / "model.keras")
+    logits = ood.network_outputs(model, x, requires=())["logits"]
+    assert results["num_known"] == len(x)
+    assert results["accuracy"] == np.mean(logits.argmax(-1) == y)
+    recorded = json.loads((held_out / "metrics.json").read_text())
+    for name in ("accuracy", "nll", "ece", "brier"):
+        assert results[name] == pytest.approx(recorded[name], rel=1e-6)
+
+
+def test_scores_and_baselines_stand_side_by_side(results):
+    for spec in SETS:
+        kinds = {name: value["kind"] for name, value in results["ood"][spec].items()}
+        assert set(ood.SCORES) | {"energy+knn"} <= set(kinds)
+        assert kinds["energy"] == kinds["approximate_mass"] == "energy"
+        assert kinds["max_softmax"] == kinds["knn"] == "baseline"
+        assert kinds["energy+knn"] == "combined"
+
+
+def test_intervals_hold_their_value_and_the_flag_its_word(results):
+    seen = set()
+    for scores in results["ood"].values():
+        for value in scores.values():
+            for name in ("auroc", "aupr", "fpr95"):
+                assert value[f"{name}_low"] <= value[name] <= value[f"{name}_high"]
+                assert 0.0 <= value[f"{name}_low"] and value[f"{name}_high"] <= 1.0
+            assert value["auroc_low"] < value["auroc_high"] or value["auroc"] == 1.0
+            assert value["worse_than_chance"] == (value["auroc"] < 0.5)
+            seen.add(value["worse_than_chance"])
+    # The gradient's norm is no good score after two epochs: both cases occur.
+    assert seen == {False, True}
+
+
+def test_the_energy_is_measured_with_foreign_as_the_positive_class(results, held_out):
+    rows = trainers.data.recall(held_out / "model.keras")
+    model = common.load_model(held_out / "model.keras")
+    known, foreign = (
+        model.energy(rows.rows(part)[0]).numpy() for part in ("test", "holdout")
+    )
+    value = results["ood"]["holdout"]["energy"]
+    assert value["num_foreign"] == len(foreign) == 354
+    # The definition: the chance that a foreign row has the higher energy.
+    higher = (foreign[:, None] > known[None]).mean()
+    assert value["auroc"] == pytest.approx(higher, abs=1e-4)
+    report = metrics.detection_report(known, foreign, num_resamples=5, seed=0)
+    assert value["fpr95"] == pytest.approx(report["fpr95"]["value"], abs=1e-6)
+
+
+def test_other_known_data_is_read_in_the_models_form(table, write_table, tmp_path):
+    workdir, spec = table
+    rows = [["50", "2", "Wien", "yes"], ["30", "", "Oslo", "no"]] * 10
+    names = ["age", "income (k)", "city", "bought"]
+    other = write_table(tmp_path / "other.csv", rows, names)
+    found = evaluate(workdir, ["noise:gaussian"], dataset=other, scores="energy,knn")
+    assert found["num_known"] == 20
+    assert set(found["ood"]["noise:gaussian"]) == {"energy", "knn"}
+    # The same rows under another name are still the training data.
+    copy = tmp_path / "copy.csv.gz"
+    shutil.copy(spec.removeprefix("csv:"), copy)
+    assert evaluate(workdir, [], dataset=f"csv:{copy}")["num_known"] == 120
+
+
+def test_a_density_is_measured_without_classes(train, tmp_path):
+    train(tmp_path, "toy:moons", train_size=256)
+    found = evaluate(tmp_path, ["toy:rings"], dataset="toy:moons")
+    assert set(found) == {"num_known", "ood"}
+    assert set(found["ood"]["toy:rings"]) == {"energy", "approximate_mass", "knn"}
+
+
+@pytest.mark.parametrize(
+    "foreign, message",
+    [
+        ("holdout", "--holdout_classes"),
+        ("noise:pink", "noise:uniform"),
+        ("toy:moons", "vector rows of shape"),
+    ],
+)
+def test_a_foreign_set_that_does_not_fit_is_refused(digits, foreign, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate(digits[0], [foreign], scores="energy")

@@ -1,0 +1,356 @@
+import io
+import json
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import trainers.data
+from export.common import ExportSettings, fit_detector
+from keras_ebm import ood
+from keras_ebm.serving import export_classifier, export_ood_scorer
+from trainers import common
+
+SCORER = {"energy", "ood_score", "p_value", "accept"}
+CLASSIFIER = SCORER | {"class_id", "label", "probabilities"}
+
+
+@pytest.fixture(scope="module")
+def served(start, digits_model, tmp_path_factory):
+    """Folders of a classifier and of a scorer that the two programs wrote."""
+    folder = tmp_path_factory.mktemp("served")
+    programs = {}
+    for name in ("classifier", "ood_scorer"):
+        programs[name] = start(
+            f"export.{name}",
+            *[f"--model={digits_model}", "--calibration=digits"],
+            *["--target_fpr=0.05", f"--output={folder / name}"],
+        )
+    for name, program in programs.items():
+        out, err = program.communicate(timeout=300)
+        assert (program.returncode, err) == (0, ""), err
+        assert f"{folder / name}/1" in out and "179 calibration rows" in out
+    return folder
+
+
+@pytest.fixture(scope="module")
+def test_rows(digits_model):
+    return trainers.data.recall(digits_model).rows("test")
+
+
+@pytest.fixture(scope="module")
+def detector(digits_model):
+    settings = ExportSettings(digits_model, "digits", target_fpr=0.05)
+    return fit_detector(settings)[0]
+
+
+@pytest.fixture(scope="module")
+def table_export(table, tmp_path_factory):
+    workdir, spec = table
+    settings = ExportSettings(str(workdir / "model.keras"), spec, target_fpr=0.1)
+    detector, rows = fit_detector(settings)
+    output = tmp_path_factory.mktemp("table_export") / "model"
+    return export_classifier(detector, output, rows), detector
+
+
+def load(path):
+    return tf.saved_model.load(str(path))
+
+
+def ask(signature, **request):
+    request = {name: tf.constant(value) for name, value in request.items()}
+    return {name: value.numpy() for name, value in signature(**request).items()}
+
+
+def signatures(path):
+    loaded = load(path)
+    return loaded, loaded.signatures
+
+
+@pytest.mark.parametrize(
+    "name, outputs", [("classifier", CLASSIFIER), ("ood_scorer", SCORER)]
+)
+def test_outputs_are_named_and_every_axis_0_is_a_batch(served, name, outputs):
+    loaded, found = signatures(served / name / "1")
+    assert set(found) == {"serving_default", "at_rate", "encoded"}
+    for signature in found.values():
+        assert set(signature.structured_outputs) == outputs
+        # TF Serving's row format joins instances along the first axis of all.
+        tensors = [
+            *signature.structured_input_signature[1].values(),
+            *signature.structured_outputs.values(),
+        ]
+        assert all(tensor.shape[0] is None for tensor in tensors)
+    card = json.loads((served / name / "1/assets.extra/keras_ebm.json").read_text())
+    assert set(card["outputs"]) == outputs
+    assert card["calibration_rows"] == 179 and card["target_fpr"] == 0.05
+
+
+@pytest.mark.parametrize("batch", [1, 7])
+def test_a_batch_of_any_size_gets_the_frameworks_answers(
+    served, detector, test_rows, batch
+):
+    loaded, found = signatures(served / "classifier" / "1")
+    x = test_rows[0][:batch]
+    answers = ask(found["serving_default"], inputs=x)
+    logits = np.asarray(detector.model.logits(x), np.float64)
+    energy = -np.log(np.exp(logits).sum(axis=-1))
+    # float32 against float64: a few units in the last place of about 10 nats.
+    np.testing.assert_allclose(answers["energy"], energy, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(answers["ood_score"], energy, rtol=1e-4, atol=1e-4)
+    softmax = np.exp(logits + energy[:, None])
+    np.testing.assert_allclose(answers["probabilities"], softmax, atol=1e-4)
+    np.testing.assert_array_equal(answers["class_id"], logits.argmax(-1))
+    assert [name.decode() for name in answers["label"]] == [
+        str(digit) for digit in logits.argmax(-1)
+    ]
+    assert answers["accept"].dtype == bool
+    expected = detector.predict(x)
+    np.testing.assert_array_equal(answers["accept"], expected["accept"])
+    # One calibration score may lie within rounding of a score.
+    np.testing.assert_allclose(answers["p_value"], expected["p_value"], atol=1.1 / 180)
+
+
+def test_p_values_are_counts_of_the_calibration_rows(served, test_rows):
+    loaded, found = signatures(served / "ood_scorer" / "1")
+    answers = ask(found["serving_default"], inputs=test_rows[0][:50])
+    counts = answers["p_value"] * 180
+    np.testing.assert_allclose(counts, np.round(counts), atol=1e-3)
+
+
+def test_false_alarms_on_the_test_split_are_within_the_conformal_band(
+    served, test_rows
+):
+    loaded, found = signatures(served / "classifier" / "1")
+    x, _ = test_rows
+    refused = np.mean(~ask(found["serving_default"], inputs=x)["accept"])
+    low, high = ood.conformal_band(0.05, 179, len(x), level=0.999)
+    assert low <= refused <= high
+
+
+def test_each_row_may_ask_for_its_own_rate(served, test_rows):
+    loaded, found = signatures(served / "classifier" / "1")
+    x = test_rows[0][:40]
+    plain = ask(found["serving_default"], inputs=x)
+    p = plain["p_value"]
+    half = 0.5 / 180  # half a step of the p-values
+    above = ask(found["at_rate"], inputs=x, target_fpr=p + np.float32(half))
+    below = ask(found["at_rate"], inputs=x, target_fpr=p - np.float32(half))
+    assert not above["accept"].any() and below["accept"].all()
+    mixed = np.where(np.arange(40) % 2, p + half, p - half).astype(np.float32)
+    accept = ask(found["at_rate"], inputs=x, target_fpr=mixed)["accept"]
+    np.testing.assert_array_equal(accept, np.arange(40) % 2 == 0)
+    default = ask(found["at_rate"], inputs=x, target_fpr=np.full(40, 0.05, "f4"))
+    np.testing.assert_array_equal(default["accept"], plain["accept"])
+    np.testing.assert_array_equal(default["energy"], plain["energy"])
+
+
+def encode(array, form):
+    image = pytest.importorskip("PIL.Image")
+    file = io.BytesIO()
+    image.fromarray(array).save(file, form)
+    return file.getvalue()
+
+
+def test_encoded_images_get_the_answers_of_their_pixels(served, test_rows):
+    loaded, found = signatures(served / "classifier" / "1")
+    grey = test_rows[0][0, ..., 0]
+    flat = np.full((8, 8), 77, np.uint8)
+    contents = [
+        (encode(grey, "PNG"), grey),
+        (encode(np.stack([grey] * 3, axis=-1), "PNG"), grey),
+        # One colour survives JPEG and any resizing as it is.
+        (encode(flat, "JPEG"), flat),
+        (encode(np.full((50, 31), 77, np.uint8), "PNG"), flat),
+        (encode(np.full((5, 3), 77, np.uint8), "JPEG"), flat),
+    ]
+    pixels = np.stack([pixels for _, pixels in contents])[..., None]
+    raw = ask(found["serving_default"], inputs=pixels)
+    answers = ask(found["encoded"], images=[content for content, _ in contents])
+    for name in CLASSIFIER:
+        if answers[name].dtype.kind == "f":
+            np.testing.assert_allclose(answers[name], raw[name], atol=1e-5)
+        else:
+            np.testing.assert_array_equal(answers[name], raw[name])
+
+
+def test_a_larger_picture_is_averaged_down(served, test_rows):
+    loaded, found = signatures(served / "classifier" / "1")
+    x = test_rows[0][:20]
+    large = [encode(np.kron(i[..., 0], np.ones((4, 4), "u1")), "PNG") for i in x]
+    answers = ask(found["encoded"], images=large)
+    raw = ask(found["serving_default"], inputs=x)
+    # The antialiasing filter spreads a little into the neighbours.
+    assert np.mean(answers["class_id"] == raw["class_id"]) >= 0.9
+
+
+def test_the_next_export_is_version_2(detector, test_rows, tmp_path):
+    output = tmp_path / "deep" / "model"
+    first = export_ood_scorer(detector, output, test_rows[0][:20])
+    second = export_classifier(detector, output, test_rows[0][:20])
+    assert (first, second) == (output / "1", output / "2")
+    assert set(os.listdir(output)) == {"1", "2"}
+    assert os.listdir(output.parent) == ["model"]
+    loaded, found = signatures(output / "1")
+    assert set(found["serving_default"].structured_outputs) == SCORER
+
+
+@pytest.mark.parametrize("score", ["knn", "energy+class_gaussian", "approximate_mass"])
+def test_other_scores_are_served_as_the_framework_gives_them(
+    digits_model, test_rows, tmp_path, score
+):
+    settings = ExportSettings(digits_model, "digits", score=score, target_fpr=0.05)
+    detector, rows = fit_detector(settings)
+    loaded, found = signatures(export_ood_scorer(detector, tmp_path / "m", rows))
+    x, _ = test_rows
+    answers = ask(found["serving_default"], inputs=x)
+    run, model = trainers.data.recall(digits_model), detector.model
+    names = ("logits", "features", "gradient_norm")
+    parts = [
+        ood.network_outputs(model, *run.rows(part), requires=names)
+        for part in ("train", "validation")
+    ]
+    expected = ood.make_score(score).fit(*parts)
+    expected = expected.predict(ood.network_outputs(model, x, requires=names))
+    limit = 1e-4 * np.abs(expected).max()
+    np.testing.assert_allclose(answers["ood_score"], expected, atol=limit)
+    low, high = ood.conformal_band(0.05, 179, len(x), level=0.999)
+    assert low <= np.mean(~answers["accept"]) <= high
+
+
+def test_the_gradient_score_is_the_norm_of_the_energys_gradient(
+    digits_model, test_rows, tmp_path
+):
+    settings = ExportSettings(
+        digits_model, "digits", score="approximate_mass", target_fpr=0.05
+    )
+    detector, rows = fit_detector(settings)
+    model = detector.model
+    x = tf.constant(model.preprocess(test_rows[0][:9]))
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        energy = -tf.reduce_logsumexp(model.network(x), axis=-1)
+    gradient = tape.gradient(energy, x).numpy().reshape(9, -1)
+    score = detector.predict(test_rows[0][:9])["ood_score"]
+    np.testing.assert_allclose(score, np.linalg.norm(gradient, axis=1), rtol=1e-4)
+
+
+def test_per_class_thresholds_are_those_of_the_predicted_class(
+    digits_model, test_rows, tmp_path
+):
+    settings = ExportSettings(digits_model, "digits", per_class=True, target_fpr=0.2)
+    detector, rows = fit_detector(settings)
+    loaded, found = signatures(export_classifier(detector, tmp_path / "m", rows))
+    answers = ask(found["serving_default"], inputs=test_rows[0])
+    calibration = detector.predict(rows)
+    for digit in range(10):
+        mine = answers["class_id"] == digit
+        scores = calibration["ood_score"][calibration["class_id"] == digit]
+        above = (scores[None] >= answers["ood_score"][mine][:, None]).sum(axis=1)
+        # The one step is for scores equal within rounding.
+        step = 1.1 / (len(scores) + 1)
+        p_value = (1 + above) / (len(scores) + 1)
+        np.testing.assert_allclose(answers["p_value"][mine], p_value, atol=step)
+    assert len(set(detector.conformal.threshold(0.2))) > 1
+
+
+def test_a_table_is_asked_by_the_names_of_its_columns(table_export):
+    path, detector = table_export
+    loaded, found = signatures(path)
+    assert set(found) == {"serving_default", "at_rate"}
+    request = {
+        "age": np.array([50, 30, 41, 50, 50, 50], np.float32),
+        "income__k_": np.array([2, 3, np.nan, 2, 2, 2], np.float32),
+        "city": np.array([b"Wien", b"Linz", b"Graz", b"Oslo", b"", b" NA "]),
+    }
+    answers = ask(found["serving_default"], **request)
+    # As read_csv codes them: Graz, Linz, Wien; -1 unknown, NaN missing.
+    codes = [2, 1, 0, -1, np.nan, np.nan]
+    rows = np.stack([request["age"], request["income__k_"], codes], axis=1)
+    expected = detector.predict(rows.astype(np.float32))
+    for name in ("energy", "p_value", "probabilities"):
+        np.testing.assert_allclose(answers[name], expected[name], rtol=1e-4)
+    np.testing.assert_array_equal(answers["label"], expected["label"])
+    assert answers["label"].tolist()[:2] == [b"yes", b"no"]
+    assert np.isfinite(answers["energy"]).all()
+    assert answers["energy"][4] == answers["energy"][5]
+    rates = np.full(6, 0.5, np.float32)
+    at_rate = ask(found["at_rate"], **request, target_fpr=rates)
+    np.testing.assert_array_equal(at_rate["accept"], answers["p_value"] > 0.5)
+
+
+def test_a_row_with_a_nan_is_never_accepted(table_export):
+    path, _ = table_export
+    loaded, found = signatures(path)
+    # No age was missing in training, so nothing was learned about its absence.
+    request = {
+        "age": np.array([np.nan, 50], np.float32),
+        "income__k_": np.array([2, 2], np.float32),
+        "city": np.array([b"Wien", b"Wien"]),
+    }
+    for name, more in (
+        ("serving_default", {}),
+        ("at_rate", {"target_fpr": np.array([1e-6, 1e-6], np.float32)}),
+    ):
+        answers = ask(found[name], **request, **more)
+        assert np.isnan(answers["p_value"][0]) and not answers["accept"][0]
+        assert np.isfinite(answers["p_value"][1]) and answers["accept"][1]
+
+
+def test_rows_that_training_saw_are_refused_with_their_number(
+    digits_model, table, write_table, tmp_path
+):
+    run = trainers.data.recall(digits_model)
+    seen, _ = run.rows("train")
+    fresh, _ = run.rows("calibration")
+    np.savez(tmp_path / "rows.npz", x=np.concatenate([fresh, seen[:30]]))
+    settings = ExportSettings(digits_model, f"npz:{tmp_path / 'rows.npz'}")
+    with pytest.raises(ValueError, match=r"209 rows 30 were seen"):
+        fit_detector(settings)
+
+    workdir, spec = table
+    run = trainers.data.recall(workdir / "model.keras")
+    frame = run.dataset.x[run.splits.validation]
+    cities = dict(enumerate(("Graz", "Linz", "Wien")))
+    cells = [[a, "" if np.isnan(b) else b, cities.get(c, "")] for a, b, c in frame]
+    names = ["age", "income (k)", "city"]
+    other = write_table(tmp_path / "seen.csv", cells, names)
+    with pytest.raises(ValueError, match=f"{len(cells)} rows {len(cells)} were seen"):
+        fit_detector(ExportSettings(str(workdir / "model.keras"), other))
+
+
+def test_rows_of_other_files_calibrate(table, write_table, new_table_rows, tmp_path):
+    workdir, _ = table
+    other = write_table(tmp_path / "new.csv", new_table_rows(150, seed=5))
+    settings = ExportSettings(str(workdir / "model.keras"), other, target_fpr=0.05)
+    detector, rows = fit_detector(settings)
+    assert len(rows) == 150 and detector.conformal.sizes.sum() == 150
+
+
+def test_the_recorded_rows_calibrate(digits_model, detector):
+    run = trainers.data.recall(digits_model)
+    rows = run.dataset.x[run.splits.calibration]
+    scores = np.sort(detector.model.energy(rows).numpy())
+    np.testing.assert_allclose(detector.conformal.scores, scores, rtol=1e-5)
+
+
+def test_a_rate_too_small_for_the_rows_is_refused(digits_model):
+    settings = ExportSettings(digits_model, "digits", target_fpr=0.001)
+    with pytest.raises(ValueError, match="which needs 999 rows"):
+        fit_detector(settings)
+
+
+def test_a_density_has_a_scorer_and_no_classifier(train, tmp_path):
+    train(tmp_path / "run", "toy:moons", train_size=256)
+    settings = ExportSettings(str(tmp_path / "run" / "model.keras"), "toy:moons")
+    detector, rows = fit_detector(settings)
+    with pytest.raises(ValueError, match="export_ood_scorer"):
+        export_classifier(detector, tmp_path / "m", rows)
+    loaded, found = signatures(export_ood_scorer(detector, tmp_path / "m", rows))
+    assert set(found) == {"serving_default", "at_rate"}
+    answers = ask(found["serving_default"], inputs=rows[:3])
+    np.testing.assert_allclose(
+        answers["energy"], detector.model.energy(rows[:3]), rtol=1e-4, atol=1e-4
+    )
+    assert common.load_model(settings.model).num_classes == 1

@@ -1,0 +1,124 @@
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+import trainers.data
+from export.common import ExportSettings, fit_detector
+from keras_ebm.serving import export, export_classifier, verify
+
+
+@pytest.fixture
+def detector(held_out):
+    """A detector of its own for each test, which may spoil its network."""
+    settings = ExportSettings(str(held_out / "model.keras"), "digits", target_fpr=0.1)
+    return fit_detector(settings)[0]
+
+
+@pytest.fixture(scope="module")
+def x(held_out):
+    return trainers.data.recall(held_out / "model.keras").rows("test")[0][:40]
+
+
+@pytest.fixture(scope="module")
+def exported(held_out, x, tmp_path_factory):
+    settings = ExportSettings(str(held_out / "model.keras"), "digits", target_fpr=0.1)
+    folder = tmp_path_factory.mktemp("exported") / "model"
+    return export_classifier(fit_detector(settings)[0], folder, x)
+
+
+def shift_logits(detector, amount):
+    """Moves every logit, and so every energy, but no probability."""
+    layer = detector.model.network.layers[-1]
+    layer.bias.assign(layer.bias + amount)
+
+
+def test_an_export_agrees_with_its_own_detector(exported, detector, x):
+    differences = verify(exported, detector, x)
+    assert set(differences) == {"energy", "ood_score", "p_value", "probabilities"}
+    assert all(0.0 <= value < 1e-4 for value in differences.values())
+
+
+def test_the_energy_of_another_model_is_noticed(exported, detector, x):
+    shift_logits(detector, 0.01)
+    with pytest.raises(RuntimeError, match="`energy` differs by 0.01"):
+        verify(exported, detector, x)
+
+
+def test_another_threshold_is_noticed(exported, held_out, x):
+    settings = ExportSettings(str(held_out / "model.keras"), "digits", target_fpr=0.5)
+    with pytest.raises(RuntimeError, match="`accept` differs on"):
+        verify(exported, fit_detector(settings)[0], x)
+
+
+def test_other_class_names_are_noticed(exported, detector, x):
+    detector.model.class_names = list("abcdefgh")
+    with pytest.raises(RuntimeError, match="`label` differs on 40 of 40"):
+        verify(exported, detector, x)
+
+
+def test_no_rows_verify_nothing(exported, detector, x):
+    with pytest.raises(ValueError, match="at least one row"):
+        verify(exported, detector, x[:0])
+
+
+@pytest.mark.parametrize("part", ["saved_model.pb", "variables"])
+def test_a_folder_without_a_saved_model_is_named(exported, detector, x, tmp_path, part):
+    shutil.copytree(exported, tmp_path / "1")
+    shutil.rmtree(tmp_path / "1" / part, ignore_errors=True)
+    (tmp_path / "1" / part).unlink(missing_ok=True)
+    with pytest.raises(RuntimeError, match=f"cannot be loaded from {tmp_path}"):
+        verify(tmp_path / "1", detector, x)
+
+
+def cut_short(detector, path):
+    (data,) = (path / "variables").glob("variables.data*")
+    data.write_bytes(data.read_bytes()[:100])
+
+
+def train_on(detector, path):
+    shift_logits(detector, 1.0)
+
+
+@pytest.mark.parametrize("happens", [cut_short, train_on])
+@pytest.mark.parametrize("versions", [0, 1])
+def test_a_failed_export_leaves_nothing_behind(
+    detector, x, tmp_path, monkeypatch, happens, versions
+):
+    output = tmp_path / "model"
+    for _ in range(versions):
+        export_classifier(detector, output, x)
+    real = export.write_saved_model
+
+    def write(detector, path, names):
+        real(detector, path, names)
+        happens(detector, path)
+
+    monkeypatch.setattr(export, "write_saved_model", write)
+    with pytest.raises(RuntimeError, match="The exported model"):
+        export_classifier(detector, output, x)
+    assert os.listdir(tmp_path) == ["model"] * versions
+    assert not versions or os.listdir(output) == ["1"]
+
+
+def test_a_writer_that_fails_leaves_nothing_behind(detector, x, tmp_path, monkeypatch):
+    real = export.write_saved_model
+
+    def write(detector, path, names):
+        real(detector, path, names)
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(export, "write_saved_model", write)
+    with pytest.raises(OSError, match="No space"):
+        export_classifier(detector, tmp_path / "model", x)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_stated_difference_is_the_largest(exported, detector, x):
+    before = detector.predict(x)["energy"]
+    shift_logits(detector, 2e-5)
+    change = np.abs(detector.predict(x)["energy"] - before).max()
+    # Within the tolerance, so it is reported and not refused. The energies
+    # are of a few nats: float32 resolves them to about 5e-7.
+    assert verify(exported, detector, x)["energy"] == pytest.approx(change, abs=2e-6)

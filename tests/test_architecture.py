@@ -1,0 +1,114 @@
+"""Which part may import which: the direction of the arrows, held by a test."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import keras_ebm
+
+PACKAGE = Path(keras_ebm.__file__).parent
+# A part imports from lower layers alone; the parts of one layer stand side by
+# side, and only those in BESIDE know of a neighbour.
+LAYERS = [
+    {"arguments", "gradients", "random"},
+    {"layers", "objectives", "negatives", "metrics", "data", "plots", "schedules"},
+    {"networks"},
+    {"generators", "entropy"},
+    {"models"},
+    {"ood", "callbacks"},
+    {"serving"},
+]
+BESIDE = set()
+LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
+# Optional or heavy packages, and the only parts that may import them.
+CONFINED = {
+    "tensorflow_datasets": {"data"},
+    "pandas": {"data"},
+    "sklearn": {"data"},
+    "matplotlib": {"plots"},
+    "absl": set(),
+    "keras_tuner": set(),
+    "tensorboard": set(),
+    "trainers": set(),
+    "export": set(),
+    "examples": set(),
+}
+
+
+def modules():
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def part_of(path):
+    relative = path.relative_to(PACKAGE)
+    return relative.parts[0].removesuffix(".py")
+
+
+def imported_names(path):
+    """Dotted names that a module imports anywhere, inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name} has a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imported_parts(path):
+    for name in imported_names(path):
+        pieces = name.split(".")
+        if pieces[0] == "keras_ebm":
+            yield pieces[1]
+
+
+def test_every_part_has_its_layer():
+    parts = {part_of(path) for path in modules()} - {"__init__"}
+    assert parts == set(LEVEL)
+
+
+@pytest.mark.parametrize(
+    "path", modules(), ids=lambda path: str(path.relative_to(PACKAGE))
+)
+def test_imports_point_one_way(path):
+    part = part_of(path)
+    if part == "__init__":
+        return
+    for imported in set(imported_parts(path)) - {part}:
+        assert LEVEL[imported] < LEVEL[part] or (part, imported) in BESIDE, (
+            f"{path.relative_to(PACKAGE)} imports keras_ebm.{imported}"
+        )
+
+
+@pytest.mark.parametrize("package", CONFINED)
+def test_a_package_is_imported_where_it_belongs(package):
+    found = {
+        part_of(path)
+        for path in modules()
+        for name in imported_names(path)
+        if name.split(".")[0] == package
+    }
+    assert found <= CONFINED[package]
+
+
+def test_the_walk_sees_imports():
+    # What the tests above would say of nothing read is "all is well".
+    vera = set(imported_parts(PACKAGE / "models" / "vera.py"))
+    assert {"arguments", "entropy", "models", "random"} <= vera
+    plots = {name.split(".")[0] for name in imported_names(PACKAGE / "plots.py")}
+    assert "matplotlib" in plots
+
+
+def test_importing_the_package_imports_no_optional_package():
+    eager = {
+        name.split(".")[0]
+        for path in modules()
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module]
+        )
+    }
+    assert not eager & {"matplotlib", "tensorflow_datasets", "pandas", "sklearn"}
