@@ -12,7 +12,9 @@ def machine() -> dict:
     model = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo") as lines:
-            names = [line.split(":")[1].strip() for line in lines if "model name" in line]
+            names = [
+                line.split(":")[1].strip() for line in lines if "model name" in line
+            ]
         model = names[0] if names else model
     except OSError:
         pass

@@ -53,6 +53,16 @@ def imported_names(path):
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.name} has a relative import"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call):
+            yield from names_by_string(node)
+
+
+def names_by_string(call):
+    """What `require("pandas", ...)` and `importlib.import_module(...)` name."""
+    name = getattr(call.func, "attr", getattr(call.func, "id", None))
+    if name in ("require", "import_module", "__import__") and call.args:
+        if isinstance(call.args[0], ast.Constant):
+            yield call.args[0].value
 
 
 def imported_parts(path):
@@ -95,8 +105,11 @@ def test_the_walk_sees_imports():
     # What the tests above would say of nothing read is "all is well".
     vera = set(imported_parts(PACKAGE / "models" / "vera.py"))
     assert {"arguments", "entropy", "models", "random"} <= vera
-    plots = {name.split(".")[0] for name in imported_names(PACKAGE / "plots.py")}
-    assert "matplotlib" in plots
+    for package, parts in CONFINED.items():
+        for part in parts:
+            paths = [path for path in modules() if part_of(path) == part]
+            names = [name for path in paths for name in imported_names(path)]
+            assert package in {name.split(".")[0] for name in names}
 
 
 def test_importing_the_package_imports_no_optional_package():

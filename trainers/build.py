@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_ebm import VERA, EnergyModel, GaussianGenerator, networks
+from keras_ebm.arguments import check_positive
 from keras_ebm.entropy import ImportanceSampling
 from keras_ebm.layers import TableEncoder
 from keras_ebm.negatives import CutAndBlend
@@ -80,6 +81,9 @@ class ModelSettings:
     ema_momentum: float = setting(
         0.0, "Momentum of the averaged energy weights used for evaluation; 0: none."
     )
+
+
+RATES = ("learning_rate", "generator_learning_rate", "posterior_learning_rate")
 
 
 def build_model(dataset, train_x: np.ndarray, settings: ModelSettings, seed: int):
@@ -160,12 +164,16 @@ def _decoder(dataset, shape, settings):
 
 
 def _widths(values, default):
+    return _integers("Layer widths", values) or default
+
+
+def _integers(what, values):
     try:
-        return tuple(int(value) for value in values) or default
+        return tuple(int(value) for value in values)
     except ValueError:
         raise ValueError(
-            "Layer widths must be integers, such as 256,256. "
-            f"Received: {','.join(values)}."
+            f"{what} must be integers with commas between them. Received: "
+            f"{','.join(values)}."
         ) from None
 
 
@@ -201,6 +209,8 @@ def compile_model(model, settings: ModelSettings, epochs: int, steps: int) -> No
         epochs: int, length of the run, which the schedules span.
         steps: int, steps an epoch.
     """
+    for name in RATES:
+        check_positive(name, getattr(settings, name))
     ema = {}
     if settings.ema_momentum:
         ema = {"use_ema": True, "ema_momentum": settings.ema_momentum}
@@ -231,7 +241,8 @@ def _schedule(rate, settings, epochs, steps):
     if settings.schedule == "cosine":
         rate = schedules.CosineDecay(rate, epochs * steps)
     elif settings.schedule == "steps":
-        boundaries = [int(epoch) * steps for epoch in settings.decay_epochs]
+        epochs = _integers("`decay_epochs`", settings.decay_epochs)
+        boundaries = [epoch * steps for epoch in epochs]
         values = [rate * settings.decay_rate**i for i in range(len(boundaries) + 1)]
         rate = schedules.PiecewiseConstantDecay(boundaries, values)
     return WarmUp(rate, settings.warmup_steps) if settings.warmup_steps else rate

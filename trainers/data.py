@@ -94,6 +94,7 @@ def record(run: RunData, workdir: Path) -> None:
         {
             "data": dataclasses.asdict(run.settings),
             "kind": run.dataset.kind,
+            "input_shape": list(run.dataset.input_shape),
             "class_names": list(run.dataset.class_names),
             "schema": None if schema is None else schema.to_config(),
             "rows": {name: len(getattr(run.splits, name)) for name in parts},
@@ -181,7 +182,7 @@ def load_like(model_path, dataset: str, data_dir: str, target: str = ""):
     recorded = read_record(model_path)
     schema = recorded["schema"]
     # A schema knows the run's target, which these rows may be without.
-    return data.load(
+    other = data.load(
         dataset,
         data_dir=data_dir or recorded["data"]["data_dir"] or None,
         target=target or None,
@@ -189,6 +190,14 @@ def load_like(model_path, dataset: str, data_dir: str, target: str = ""):
         class_names=tuple(recorded["class_names"]) or None,
         seed=recorded["data"]["seed"],
     )
+    shape = tuple(recorded["input_shape"])
+    if (other.kind, other.input_shape) != (recorded["kind"], shape):
+        raise ValueError(
+            f"{dataset}: its rows must be like those of the model. Received: "
+            f"{other.kind} rows of shape {other.input_shape} for a model of "
+            f"{recorded['kind']} rows of shape {shape}."
+        )
+    return other
 
 
 def foreign(spec: str, run: RunData, seed: int) -> np.ndarray:

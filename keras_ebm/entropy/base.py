@@ -51,7 +51,11 @@ def score_surrogate(x, score):
     """`mean_b sum_d(-score * x)`: the entropy surrogate of a score estimate.
 
     With `score = d log q(x) / dx` held constant, its gradient in the weights
-    of `x` is that of the entropy (specs of the method: paper, equation 4).
+    of `x` estimates that of the entropy: `dH/dw = -E[(d log q / dx)' dx/dw]`,
+    as the expected score itself is zero.
+
+    References:
+        - Grathwohl et al. (2021), https://arxiv.org/abs/2010.04230, section 3.
     """
     axes = list(range(1, len(x.shape)))
     return -tf.reduce_mean(tf.reduce_sum(tf.stop_gradient(score) * x, axis=axes))

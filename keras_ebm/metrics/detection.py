@@ -216,7 +216,8 @@ def _aupr(counts: ScoreCounts) -> float:
     true_positives = np.cumsum(foreign)[steps]
     called = true_positives + np.cumsum(known)[steps]
     gained = foreign[steps] / foreign.sum()
-    return float(np.dot(gained, true_positives / called))
+    # Rounding can take a sum of shares past 1.
+    return min(1.0, float(np.dot(gained, true_positives / called)))
 
 
 def _fpr_at_recall(counts: ScoreCounts, recall: float) -> float:

@@ -111,6 +111,8 @@ class EnergyModel(keras.Model):
         self.to_energy = LogitEnergy()
         self.trackers = {}
         self._add_trackers("loss", "data_energy", "negative_energy")
+        if self.gradient_penalty and self.energy_weight:
+            self._add_trackers("gradient_penalty")
         if self.num_classes > 1:
             self._add_trackers("accuracy", "cross_entropy", "conditional_entropy")
         # The parts are built already, and train_step never calls the model:

@@ -21,7 +21,8 @@ class VERA(EnergyModel):
     and the entropy estimator its own loss. `dE/dx` at the samples is read off
     the energy's backward pass, so the generator's update needs no further
     pass through the energy network; it therefore sees the energy as it was
-    before that update.
+    before that update. The log `generator_loss` is the surrogate that has the
+    right gradient; its value means nothing by itself.
 
     Args:
         network: energy network; see `EnergyModel`.
@@ -68,8 +69,6 @@ class VERA(EnergyModel):
             "entropy_weight", entropy_weight, zero_allowed=True
         )
         self.entropy.build_for(generator)
-        if self.gradient_penalty:
-            self._add_trackers("gradient_penalty")
         self._add_trackers("generator_loss", "generator_stddev")
         if self.entropy_weight and self.entropy.learns:
             self._add_trackers("posterior_loss", "effective_sample_size")

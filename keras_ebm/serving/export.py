@@ -75,14 +75,20 @@ def next_version(folder: Path) -> int:
     Raises:
         ValueError: if `folder` is a file, or holds anything but versions.
     """
-    if not folder.exists():
-        return 1
-    entries = list(folder.iterdir()) if folder.is_dir() else None
-    if entries is None or not all(e.is_dir() and e.name.isdigit() for e in entries):
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if not nearest.is_dir():
         raise ValueError(
             "`output` must be a new folder, or one that holds numbered versions "
-            f"alone. Received: {folder}, which is "
-            f"{'a file' if entries is None else 'something else'}."
+            f"alone. Received: {folder}, where {nearest} is a file."
+        )
+    if not folder.exists():
+        return 1
+    entries = list(folder.iterdir())
+    other = [e.name for e in entries if not (e.is_dir() and e.name.isdecimal())]
+    if other:
+        raise ValueError(
+            "`output` must be a new folder, or one that holds numbered versions "
+            f"alone. Received: {folder}, which holds {other[0]!r}."
         )
     return max((int(entry.name) for entry in entries), default=0) + 1
 

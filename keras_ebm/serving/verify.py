@@ -56,7 +56,7 @@ def verify(path, model: Detector, x: np.ndarray) -> dict[str, float]:
 def _answers(path, request):
     try:
         loaded = tf.saved_model.load(str(path))
-    except (OSError, ValueError, tf.errors.OpError) as error:
+    except Exception as error:  # of many kinds, as a file can be anything
         raise RuntimeError(
             f"The exported model cannot be loaded from {path}: {error}"
         ) from error

@@ -175,21 +175,6 @@ def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path):
     assert_same_weights(resumed, whole)
 
 
-def test_a_run_resumed_on_the_wrong_rows_differs(tmp_path):
-    # The order of the batches matters, so the test above can fail.
-    whole = train(full_model())
-    with pytest.raises(Interrupted):
-        train(
-            full_model(),
-            [keras.callbacks.BackupAndRestore(tmp_path / "backup"), Interrupt(2)],
-        )
-    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
-    resumed = train(full_model(), [backup], first_epoch=0)
-    assert int(resumed.optimizer.iterations) == int(whole.optimizer.iterations)
-    pairs = zip(resumed.get_weights(), whole.get_weights(), strict=True)
-    assert max(np.abs(a - b).max() for a, b in pairs) > 1e-5
-
-
 def test_weights_alone_can_be_loaded_into_a_new_model(tmp_path):
     model = compile_sgd(make_vera())
     model.train_step((X, Y))

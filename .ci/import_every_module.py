@@ -1,0 +1,18 @@
+"""Imports every module of the installed keras_ebm; prints how many there are."""
+
+import importlib
+import pkgutil
+import sys
+
+import keras_ebm
+
+names = [
+    module.name
+    for module in pkgutil.walk_packages(keras_ebm.__path__, prefix="keras_ebm.")
+]
+for name in names:
+    importlib.import_module(name)
+for extra in ("matplotlib", "pandas", "sklearn", "tensorflow_datasets"):
+    if extra in sys.modules:
+        sys.exit(f"{extra} is not a core dependency, but importing keras_ebm needs it")
+print(f"imported {len(names)} modules of {keras_ebm.__file__}")

@@ -1,0 +1,150 @@
+r"""Accuracy, calibration and foreign-input scores on MNIST, 10,000 training images.
+
+The small convolutional network, 10 epochs, batch 64, Adam at 2e-3 with a
+cosine to 0, for every method; three seeds. Tasks: all ten classes (foreign:
+rotated MNIST, grey CIFAR-10, uniform noise), classes 8 and 9 held out, and
+classes 3 and 5 held out. One file a run: what is there already is not
+repeated, and several processes can share the work (`--tasks`). Run from the
+top of the checkout:
+
+    python -m benchmarks.foreign_scores --data_dir=DIR \
+        --output=benchmarks/results/foreign_scores
+
+and print the tables with `--table`.
+"""
+
+import dataclasses
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.machine import machine
+from trainers import common, data
+from trainers.build import ModelSettings
+from trainers.evaluate import EvaluateSettings, evaluate
+from trainers.vera import FitSettings, train
+
+TASKS = {
+    "ten classes": ((), ("rotate:90", "tfds:cifar10", "noise:uniform")),
+    "8 and 9 held out": (("8", "9"), ("holdout",)),
+    "3 and 5 held out": (("3", "5"), ("holdout",)),
+}
+METHODS = {
+    "plain": {"negatives": "none"},
+    "vera + batch": {"negatives": "both"},
+    "vera": {"negatives": "generator"},
+    "batch": {"negatives": "batch"},
+}
+
+
+def run_one(task: str, method: str, seed: int, settings) -> dict:
+    """Trains and evaluates one network; returns its measures."""
+    classes, foreign = TASKS[task]
+    run = data.load(
+        data.DataSettings(
+            dataset="tfds:mnist",
+            data_dir=settings.data_dir,
+            holdout_classes=classes,
+            train_size=settings.train_size,
+            seed=seed,
+        )
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        fit = FitSettings(
+            workdir=folder, epochs=settings.epochs, tensorboard=False, verbose=0
+        )
+        start = time.monotonic()
+        train(run, ModelSettings(**METHODS[method]), fit)
+        seconds = time.monotonic() - start
+        results = evaluate(
+            EvaluateSettings(
+                model=str(Path(folder) / common.MODEL_FILE),
+                dataset="tfds:mnist",
+                data_dir=settings.data_dir,
+                resamples=2,
+            ),
+            foreign,
+        )
+    rows = {
+        spec: {name: [v["auroc"], v["fpr95"]] for name, v in scores.items()}
+        for spec, scores in results.pop("ood").items()
+    }
+    return {**results, "train_seconds": seconds, "ood": rows}
+
+
+def tables(folder: Path, seeds: int) -> str:
+    """The results as markdown: mean and standard deviation over seeds, in %."""
+    lines = []
+    for task in TASKS:
+        for method in METHODS:
+            paths = [file_of(folder, task, method, seed) for seed in range(seeds)]
+            runs = [common.read_json(path) for path in paths if path.is_file()]
+            if not runs:
+                continue
+            cells = [
+                f"{name} {_spread([100 * run[name] for run in runs])}"
+                for name in ("accuracy", "ece")
+            ]
+            nll = _spread([run["nll"] for run in runs], 4)
+            lines.append(f"\n### {task}: {method} ({len(runs)} seeds)")
+            lines.append(f"{', '.join(cells)}, nll {nll}\n")
+            lines.append("| score | " + " | ".join(runs[0]["ood"]) + " |")
+            lines.append("|---|" + "---|" * len(runs[0]["ood"]))
+            for score in next(iter(runs[0]["ood"].values())):
+                row = [_auroc_and_fpr(runs, spec, score) for spec in runs[0]["ood"]]
+                lines.append(f"| {score} | " + " | ".join(row) + " |")
+    return "\n".join(lines)
+
+
+def _auroc_and_fpr(runs, spec, score):
+    values = 100 * np.array([run["ood"][spec][score] for run in runs])
+    return f"{_spread(values[:, 0])} / {_spread(values[:, 1])}"
+
+
+def _spread(values, digits=1):
+    return f"{np.mean(values):.{digits}f} ± {np.std(values):.{digits}f}"
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchmarkSettings:
+    """Flags of the benchmark."""
+
+    data_dir: str = common.setting("", "Folder of prepared tensorflow-datasets.")
+    output: str = common.setting("", "Folder to write to and to continue.")
+    seeds: int = common.setting(3, "Seeds 0, 1, ... of each run.")
+    train_size: int = common.setting(10_000, "Training images.")
+    epochs: int = common.setting(10, "Passes over them.")
+    tasks: str = common.setting("", "Tasks to run, separated by commas; default all.")
+    table: bool = common.setting(False, "Only print the tables of --output.")
+
+
+def file_of(folder: Path, task: str, method: str, seed: int) -> Path:
+    """Where one run's measures are saved."""
+    name = f"{task} - {method} - {seed}".replace(" ", "_").replace(",", "")
+    return folder / f"{name}.json"
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    settings = common.from_flags(BenchmarkSettings)
+    folder = Path(common.require("output"))
+    if settings.table:
+        print(tables(folder, settings.seeds))
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    tasks = settings.tasks.split(",") if settings.tasks else list(TASKS)
+    for seed in range(settings.seeds):
+        for task in tasks:
+            for method in METHODS:
+                path = file_of(folder, task, method, seed)
+                if not path.is_file():
+                    results = run_one(task, method, seed, settings)
+                    common.write_json(path, {"machine": machine(), **results})
+                    print(path.name, results["accuracy"], flush=True)
+
+
+if __name__ == "__main__":
+    common.define_flags(BenchmarkSettings)
+    common.run_program(main)

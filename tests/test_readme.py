@@ -1,0 +1,51 @@
+"""What the README tells a reader to type is what runs."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+QUICKSTART = (ROOT / "examples" / "quickstart.py").read_text("utf-8")
+
+
+def section(name: str) -> str:
+    """Lines of the quick start between `# [name]` and the next such mark."""
+    return re.search(rf"# \[{name}\]\n(.*?)# \[", QUICKSTART, re.S).group(1)
+
+
+def test_the_readme_shows_the_quick_start_word_for_word():
+    blocks = re.findall(r"```python\n(.*?)```", README, re.S)
+    assert any(section("detector") in block for block in blocks)
+    assert any(section("export") in block for block in blocks)
+
+
+def test_the_quick_start_runs_and_knows_most_test_digits(tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "quickstart.py")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    accuracy = float(re.search(r"accuracy ([\d.]+)%", done.stdout).group(1))
+    # Five seeds gave 96 to 98 %; a plain guess is right for 10 %.
+    assert accuracy > 90.0
+    assert (tmp_path / "served" / "digits" / "1" / "saved_model.pb").is_file()
+
+
+def test_every_flag_in_the_readme_exists():
+    commands = re.findall(r"python -m ((?:trainers|export)\.\w+)(.*?)(?:\n\n|\n    py)",
+                          README, re.S)  # fmt: skip
+    assert len(commands) >= 3
+    for module, arguments in commands:
+        flags = set(re.findall(r"--(\w+)", arguments))
+        done = subprocess.run(
+            [sys.executable, "-m", module, "--help"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        for flag in flags:
+            assert f"--{flag}:" in done.stdout or f"--[no]{flag}:" in done.stdout, flag
