@@ -109,11 +109,14 @@ def fitted_scores(model, run, names: str = "") -> dict:
         if model.num_classes < 2:
             wanted = [*ENERGY_SCORES, "knn"]
     scores = {name: ood.make_score(name) for name in wanted}
-    parts = [
-        ood.network_outputs(model, *run.rows(part), requires=REQUIRES)
-        for part in ("train", "validation")
-    ]
-    for score in scores.values():
+    learned = [score for score in scores.values() if score.fitted_names]
+    if learned:
+        needs = frozenset.union(*(score.requires for score in learned))
+        parts = [
+            ood.network_outputs(model, *run.rows(part), requires=needs)
+            for part in ("train", "validation")
+        ]
+    for score in learned:
         score.fit(*parts)
     return scores
 

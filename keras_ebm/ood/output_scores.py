@@ -15,6 +15,7 @@ class Energy(Score):
 
     name = "energy"
     requires = frozenset({"logits"})
+    keeps_nan = True  # the sum in logsumexp has every logit in it
 
     def _score(self, inputs):
         return -tf.reduce_logsumexp(inputs["logits"], axis=-1)
@@ -81,6 +82,7 @@ class ApproximateMass(Score):
 
     name = "approximate_mass"
     requires = frozenset({"gradient_norm"})
+    keeps_nan = True
 
     def _score(self, inputs):
         return tf.identity(inputs["gradient_norm"])

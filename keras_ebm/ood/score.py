@@ -27,12 +27,15 @@ class Score:
             `(batch, num_classes)`, `"features"` of shape `(batch, dim)`,
             `"gradient_norm"` of shape `(batch,)`.
         fitted_names: tuple of strings, the arrays that `fit` leaves behind.
+        keeps_nan: bool, whether the arithmetic of `_score` itself turns any
+            `nan` it reads into a score of `nan`.
         arrays: dict from these names to float32 arrays.
     """
 
     name: str = ""
     requires: frozenset[str] = frozenset()
     fitted_names: tuple[str, ...] = ()
+    keeps_nan: bool = False
 
     def __init__(self):
         self.arrays: dict[str, np.ndarray] = {}
@@ -74,6 +77,8 @@ class Score:
         self._check_fitted()
         inputs = {key: self._read(outputs, key) for key in sorted(self.requires)}
         score = self._score(inputs)
+        if self.keeps_nan:
+            return score
         # Reductions such as a maximum may skip nan, so nan is put back here.
         missing = [_row_has_nan(value) for value in inputs.values()]
         missing = functools.reduce(tf.logical_or, missing)

@@ -202,18 +202,13 @@ def test_an_export_folder_that_is_none_is_refused(digits_model, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def refusals(start, digits_model, tmp_path_factory):
+def refusals(start, tmp_path_factory):
     """`(exit code, stdout, stderr)` of programs with bad input, by a name."""
     folder = tmp_path_factory.mktemp("refusals")
     file = folder / "file"
     file.write_text("")
     programs = {
         "workdir": start("trainers.vera", "--dataset=digits", f"--workdir={file}"),
-        "below a file": start(
-            "export.classifier",
-            *[f"--model={digits_model}", "--calibration=digits"],
-            *["--target_fpr=0.05", f"--output={file / 'model'}"],
-        ),
         "flag": start("trainers.evaluate", "--resamples=many"),
     }
     outputs = {name: program.communicate() for name, program in programs.items()}
@@ -226,7 +221,6 @@ def refusals(start, digits_model, tmp_path_factory):
     "name, program, fragment",
     [
         ("workdir", "vera", "--workdir must be a folder"),
-        ("below a file", "classifier", "is a file"),
         ("flag", "evaluate", "--resamples=many"),
     ],
 )

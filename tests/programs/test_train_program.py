@@ -188,6 +188,6 @@ def test_averaged_weights_are_those_saved(train, tmp_path):
     kernel = model.network.get_weights()[0]
     saved = common.load_model(tmp_path / "model.keras").network.get_weights()[0]
     np.testing.assert_array_equal(saved, kernel)
-    # After training the optimizer holds the weights that were not averaged.
-    last = [v.numpy() for v in model.optimizer.variables if v.shape == kernel.shape]
-    assert all(np.abs(value - kernel).max() > 1e-5 for value in last)
+    # The average is among the optimizer's variables, the last weights are not.
+    held = [value.numpy() for value in model.optimizer.variables]
+    assert any(np.array_equal(value, kernel) for value in held)
