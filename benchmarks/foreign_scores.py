@@ -76,28 +76,53 @@ def run_one(task: str, method: str, seed: int, settings) -> dict:
     return {**results, "train_seconds": seconds, "ood": rows}
 
 
-def tables(folder: Path, seeds: int) -> str:
-    """The results as markdown: mean and standard deviation over seeds, in %."""
-    lines = []
+def saved_runs(folder: Path, task: str, method: str, seeds: int) -> list[dict]:
+    """Measures of the runs that are saved, in the order of their seeds."""
+    paths = [file_of(folder, task, method, seed) for seed in range(seeds)]
+    return [common.read_json(path) for path in paths if path.is_file()]
+
+
+def tables(folder: Path, seeds: int, scores=None) -> str:
+    """Markdown tables: mean ± standard deviation over seeds, in %.
+
+    Args:
+        folder: where the runs are saved.
+        seeds: int, seeds 0, 1, ... to read.
+        scores: names of the scores to show; default all.
+    """
+    lines = ["Accuracy and ECE in %, NLL in nats.\n"]
+    lines += ["| task | method | seeds | accuracy | ECE | NLL | training, s |"]
+    lines += ["|---|---|---|---|---|---|---|"]
+    cells = {}
     for task in TASKS:
         for method in METHODS:
-            paths = [file_of(folder, task, method, seed) for seed in range(seeds)]
-            runs = [common.read_json(path) for path in paths if path.is_file()]
-            if not runs:
-                continue
-            cells = [
-                f"{name} {_spread([100 * run[name] for run in runs])}"
-                for name in ("accuracy", "ece")
-            ]
-            nll = _spread([run["nll"] for run in runs], 4)
-            lines.append(f"\n### {task}: {method} ({len(runs)} seeds)")
-            lines.append(f"{', '.join(cells)}, nll {nll}\n")
-            lines.append("| score | " + " | ".join(runs[0]["ood"]) + " |")
-            lines.append("|---|" + "---|" * len(runs[0]["ood"]))
-            for score in next(iter(runs[0]["ood"].values())):
-                row = [_auroc_and_fpr(runs, spec, score) for spec in runs[0]["ood"]]
-                lines.append(f"| {score} | " + " | ".join(row) + " |")
+            runs = saved_runs(folder, task, method, seeds)
+            if runs:
+                lines.append(_quality_row(task, method, runs))
+                for foreign in runs[0]["ood"]:
+                    cells.setdefault((task, foreign), {})[method] = runs
+    for (task, foreign), by_method in cells.items():
+        shown = scores or list(next(iter(by_method.values()))[0]["ood"][foreign])
+        lines.append(f"\n{task}, against {foreign}: AUROC / FPR95\n")
+        lines.append("| score | " + " | ".join(by_method) + " |")
+        lines.append("|---|" + "---|" * len(by_method))
+        for score in shown:
+            row = [_auroc_and_fpr(r, foreign, score) for r in by_method.values()]
+            lines.append(f"| {score} | " + " | ".join(row) + " |")
     return "\n".join(lines)
+
+
+def _quality_row(task, method, runs):
+    values = {
+        name: [run[name] for run in runs]
+        for name in ("accuracy", "ece", "nll", "train_seconds")
+    }
+    return (
+        f"| {task} | {method} | {len(runs)} "
+        f"| {_spread(100 * np.array(values['accuracy']), 2)} "
+        f"| {_spread(100 * np.array(values['ece']), 2)} "
+        f"| {_spread(values['nll'], 4)} | {np.mean(values['train_seconds']):.0f} |"
+    )
 
 
 def _auroc_and_fpr(runs, spec, score):
@@ -119,6 +144,7 @@ class BenchmarkSettings:
     train_size: int = common.setting(10_000, "Training images.")
     epochs: int = common.setting(10, "Passes over them.")
     tasks: str = common.setting("", "Tasks to run, separated by commas; default all.")
+    scores: str = common.setting("", "Scores of --table, likewise.")
     table: bool = common.setting(False, "Only print the tables of --output.")
 
 
@@ -133,7 +159,8 @@ def main(argv: list[str]) -> None:
     settings = common.from_flags(BenchmarkSettings)
     folder = Path(common.require("output"))
     if settings.table:
-        print(tables(folder, settings.seeds))
+        scores = settings.scores.split(",") if settings.scores else None
+        print(tables(folder, settings.seeds, scores))
         return
     folder.mkdir(parents=True, exist_ok=True)
     tasks = settings.tasks.split(",") if settings.tasks else list(TASKS)

@@ -10,6 +10,7 @@ from keras_ebm import objectives
 from keras_ebm.arguments import check_choice, check_positive
 from keras_ebm.gradients import energy_and_gradient
 from keras_ebm.layers.logit_energy import LogitEnergy
+from keras_ebm.models.saving import SavesParts
 from keras_ebm.random import StepRandom, replica_context
 
 
@@ -25,7 +26,7 @@ class EnergyStep(NamedTuple):
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class EnergyModel(keras.Model):
+class EnergyModel(SavesParts, keras.Model):
     """An energy-based model `p(x) = exp(-E(x)) / Z`, and a classifier if K > 1.
 
     `E(x) = -logsumexp_y f(x)[y]` for the logits `f` of `network`. One step
@@ -75,6 +76,18 @@ class EnergyModel(keras.Model):
         - Grathwohl et al. (2020), https://arxiv.org/abs/1912.03263.
         - Grathwohl et al. (2021), https://arxiv.org/abs/2010.04230.
     """
+
+    _parts = ("network", "preprocessor", "negatives")
+    _values = (
+        "objective",
+        "energy_weight",
+        "classification_weight",
+        "conditional_entropy_weight",
+        "gradient_penalty",
+        "data_stddev",
+        "class_names",
+        "seed",
+    )
 
     def __init__(
         self,
@@ -204,24 +217,6 @@ class EnergyModel(keras.Model):
         # Built here, not inside the compiled step: lazily built optimizers
         # fail under strategies and lose their state on a resume.
         self.optimizer.build(self.network.trainable_variables)
-
-    def get_compile_config(self):
-        if not self.compiled:
-            return None
-        serialize = keras.saving.serialize_keras_object
-        return {
-            name: None if optimizer is None else serialize(optimizer)
-            for name, optimizer in self._optimizers().items()
-        }
-
-    def compile_from_config(self, config):
-        deserialize = keras.saving.deserialize_keras_object
-        self.compile(
-            **{
-                name: None if value is None else deserialize(value)
-                for name, value in config.items()
-            }
-        )
 
     def _optimizers(self):
         return {"optimizer": self.optimizer}
@@ -379,31 +374,3 @@ class EnergyModel(keras.Model):
             for name, tracker in self.trackers.items()
             if name in logs
         }
-
-    # Saving
-
-    def get_config(self):
-        serialize = keras.saving.serialize_keras_object
-        parts = {name: getattr(self, name) for name in self._parts}
-        numbers = (
-            "objective energy_weight classification_weight class_names seed "
-            "conditional_entropy_weight gradient_penalty data_stddev"
-        )
-        return {
-            **super().get_config(),
-            **{name: getattr(self, name) for name in numbers.split()},
-            **{
-                name: None if part is None else serialize(part)
-                for name, part in parts.items()
-            },
-        }
-
-    _parts = ("network", "preprocessor", "negatives")
-
-    @classmethod
-    def from_config(cls, config):
-        config = dict(config)
-        for name in cls._parts:
-            if config.get(name) is not None:
-                config[name] = keras.saving.deserialize_keras_object(config[name])
-        return cls(**config)

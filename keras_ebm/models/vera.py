@@ -45,6 +45,7 @@ class VERA(EnergyModel):
     """
 
     _parts = (*EnergyModel._parts, "generator", "entropy")
+    _values = (*EnergyModel._values, "entropy_weight")
 
     def __init__(
         self, network, generator, *, entropy=None, entropy_weight=1.0, **kwargs
@@ -214,6 +215,3 @@ class VERA(EnergyModel):
         samples = self.draw(tf.shape(x)[0], random).x
         loss, logs = self.energy_loss(x, y, [samples, *self.draw_negatives(x, random)])
         return self.report({**logs, "loss": loss})
-
-    def get_config(self):
-        return {**super().get_config(), "entropy_weight": self.entropy_weight}

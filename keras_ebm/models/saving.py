@@ -1,0 +1,57 @@
+"""How a model of several parts and several optimizers goes into a `.keras` file."""
+
+import keras
+
+
+class SavesParts:
+    """Mixin for `keras.Model`: names of what is serialised, and the two ways round.
+
+    A subclass lists the Keras objects it is built from in `_parts` and its
+    plain arguments in `_values`, each an attribute of the same name, and gives
+    its optimizers by the names of `compile`'s arguments in `_optimizers()`.
+    """
+
+    _parts: tuple[str, ...] = ()
+    _values: tuple[str, ...] = ()
+
+    def get_config(self):
+        serialize = keras.saving.serialize_keras_object
+        config = {**super().get_config()}
+        for name in self._values:
+            config[name] = getattr(self, name)
+        for name in self._parts:
+            part = getattr(self, name)
+            config[name] = None if part is None else serialize(part)
+        return config
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        for name in cls._parts:
+            if config.get(name) is not None:
+                config[name] = keras.saving.deserialize_keras_object(config[name])
+        return cls(**config)
+
+    # Without these two, a model whose `compile` takes other arguments than
+    # Keras's loads without its optimizers.
+
+    def get_compile_config(self):
+        if not self.compiled:
+            return None
+        serialize = keras.saving.serialize_keras_object
+        return {
+            name: None if optimizer is None else serialize(optimizer)
+            for name, optimizer in self._optimizers().items()
+        }
+
+    def compile_from_config(self, config):
+        deserialize = keras.saving.deserialize_keras_object
+        self.compile(
+            **{
+                name: None if value is None else deserialize(value)
+                for name, value in config.items()
+            }
+        )
+
+    def _optimizers(self) -> dict:
+        raise NotImplementedError
