@@ -1,0 +1,31 @@
+"""The benchmarks, shortened: they run, and their figures hang together."""
+
+import pytest
+
+from benchmarks import serving_latency, step_time
+from benchmarks.foreign_scores import file_of, tables
+from trainers.common import write_json
+
+
+def test_the_shares_of_a_step_sum_to_one():
+    name = next(iter(step_time.NETWORKS))
+    row = step_time.measure(name, blocks=1, steps=3)
+    shares = [value for key, value in row.items() if key.startswith("share_")]
+    assert sum(shares) == pytest.approx(1.0)
+    assert row["milliseconds"]["vera"] > 0.0 and row["ratio"] > 0.0
+
+
+def test_the_latency_of_both_exports_is_measured(tmp_path):
+    row = serving_latency.measure((8, 8, 1), batch=2, calls=3, folder=tmp_path)
+    assert set(row["microseconds"]) == {"bare", "classifier"}
+    assert row["ratio"] > 0.0
+
+
+def test_the_table_shows_mean_and_spread_over_the_saved_seeds(tmp_path):
+    for seed, auroc in enumerate([0.9, 0.8]):
+        run = {"accuracy": 0.5, "ece": 0.1, "nll": 1.0, "train_seconds": 2.0}
+        run["ood"] = {"holdout": {"energy": [auroc, 0.25]}}
+        write_json(file_of(tmp_path, "8 and 9 held out", "plain", seed), run)
+    text = tables(tmp_path, seeds=3)
+    assert "| energy | 85.0 ± 5.0 / 25.0 ± 0.0 |" in text
+    assert "| 8 and 9 held out | plain | 2 | 50.00 ± 0.00 |" in text
