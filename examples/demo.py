@@ -204,6 +204,7 @@ def main(argv: list[str]) -> None:
     del argv
     start = time.monotonic()
     settings = common.from_flags(DemoSettings)
+    common.require_folder("output")
     run_demo(settings.output, settings.epochs, settings.seed)
     print(f"took {time.monotonic() - start:.0f} s")
 

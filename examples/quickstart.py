@@ -10,8 +10,8 @@ data = ebm.data.load("digits")  # or "csv:table.csv", "tfds:mnist", "npz:arrays.
 rows = ebm.data.make_splits(data, seed=0)
 network = ebm.networks.mlp_energy(data.input_shape, num_outputs=10)
 generator = ebm.GaussianGenerator(ebm.networks.mlp_decoder(32, data.input_shape))
-model = ebm.VERA(network, generator, objective="logistic",
-                 preprocessor=keras.layers.Rescaling(1 / 127.5, offset=-1))  # fmt: skip
+pixels = keras.layers.Rescaling(1 / 127.5, offset=-1)  # 0..255 to [-1, 1]
+model = ebm.VERA(network, generator, preprocessor=pixels, objective="logistic")
 model.compile("adam", "adam")
 model.fit(data.x[rows.train], data.y[rows.train], batch_size=64, epochs=30, verbose=2)
 detector = ebm.ood.Detector.fit(model, data.x[rows.calibration], target_fpr=0.05)
