@@ -79,10 +79,13 @@ class ImportanceSampling(EntropyEstimator):
         means = tf.cast(generator(flat), tf.float32)
         means = tf.reshape(means, [batch, self.num_samples, *generator.sample_shape])
         x = draw.x[:, None]
+        # log N(z; z0, eta^2) in the proposal's own noise; its normaliser is the
+        # same for all samples and cancels in the weights.
+        log_proposal = -0.5 * tf.reduce_sum(tf.square(noise), axis=-1)
         log_weights = (
             generator.log_likelihood(x, means)
             + generator.log_prior(latents)
-            - tf.reduce_sum(proposal.log_prob(latents), axis=-1)
+            - log_proposal
         )
         weights = tf.nn.softmax(log_weights, axis=1)
         # As a matrix product: a weighted sum would write the products out.
