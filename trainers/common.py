@@ -41,6 +41,8 @@ def define_flags(settings_class, **defaults) -> None:
             flags.DEFINE_list(field.name, [str(item) for item in default], text)
         else:
             flags.DEFINE_string(field.name, default, text)
+        # A key flag of the running program, which is what `--help` lists.
+        FLAGS.register_key_flag_for_module(sys.argv[0], FLAGS[field.name])
 
 
 def from_flags(settings_class):
