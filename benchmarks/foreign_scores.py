@@ -91,8 +91,8 @@ def tables(folder: Path, seeds: int, scores=None) -> str:
         scores: names of the scores to show; default all.
     """
     lines = ["Accuracy and ECE in %, NLL in nats.\n"]
-    lines += ["| task | method | seeds | accuracy | ECE | NLL | training, s |"]
-    lines += ["|---|---|---|---|---|---|---|"]
+    lines += ["| task | method | seeds | accuracy | ECE | NLL |"]
+    lines += ["|---|---|---|---|---|---|"]
     cells = {}
     for task in TASKS:
         for method in METHODS:
@@ -113,15 +113,12 @@ def tables(folder: Path, seeds: int, scores=None) -> str:
 
 
 def _quality_row(task, method, runs):
-    values = {
-        name: [run[name] for run in runs]
-        for name in ("accuracy", "ece", "nll", "train_seconds")
-    }
+    values = {name: [run[name] for run in runs] for name in ("accuracy", "ece", "nll")}
     return (
         f"| {task} | {method} | {len(runs)} "
         f"| {_spread(100 * np.array(values['accuracy']), 2)} "
         f"| {_spread(100 * np.array(values['ece']), 2)} "
-        f"| {_spread(values['nll'], 4)} | {np.mean(values['train_seconds']):.0f} |"
+        f"| {_spread(values['nll'], 4)} |"
     )
 
 
