@@ -140,7 +140,7 @@ def recall(model_path, dataset: str = "", data_dir: str = "") -> RunData:
             f"{settings['dataset']}, whose rows differ from those recorded in "
             f"{folder}."
         )
-    splits = data.load_splits(folder / common.SPLIT_FILE)
+    splits = data.load_splits(split_path(model_path))
     return RunData(run.dataset, splits, run.settings)
 
 

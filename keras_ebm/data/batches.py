@@ -39,25 +39,12 @@ def training_batches(
         ValueError: if a batch is larger than the data, or `labelled_share` is
             not between 0 and 1.
     """
-    if not 0.0 < labelled_share < 1.0:
-        raise ValueError(
-            "`labelled_share` must be above 0 and below 1. "
-            f"Received: labelled_share={labelled_share}."
-        )
     labelled = np.flatnonzero(y >= 0)
-    mixed = 0 < len(labelled) < len(y)
-    per_labelled = max(1, round(batch_size * labelled_share)) if mixed else 0
-    per_all = batch_size - per_labelled
-    steps = len(y) // max(per_all, 1)
-    if batch_size < 1 or steps == 0 or per_all == 0:
-        raise ValueError(
-            "`batch_size` must be at least 1 (2 with unlabelled rows) and at most "
-            f"the number of training rows. Received: batch_size={batch_size} for "
-            f"{len(y)} rows."
-        )
+    per_all, per_labelled = _rows_a_step(y, batch_size, labelled_share)
+    steps = len(y) // per_all
     order = _order(np.arange(len(y)), steps * per_all, seed, first_epoch)
     indices = order.batch(per_all, drop_remainder=True)
-    if mixed:
+    if per_labelled:
         few = _order(labelled, steps * per_labelled, seed + 1, first_epoch)
         few = few.batch(per_labelled, drop_remainder=True)
         indices = tf.data.Dataset.zip(indices, few)
@@ -65,6 +52,25 @@ def training_batches(
     x, y = tf.constant(x), tf.constant(y.astype(np.int32))
     batches = indices.map(lambda rows: (tf.gather(x, rows), tf.gather(y, rows)))
     return batches.prefetch(tf.data.AUTOTUNE), steps
+
+
+def _rows_a_step(y, batch_size, labelled_share):
+    """Rows of a batch drawn from all rows, and from the labelled ones besides."""
+    if not 0.0 < labelled_share < 1.0:
+        raise ValueError(
+            "`labelled_share` must be above 0 and below 1. "
+            f"Received: labelled_share={labelled_share}."
+        )
+    mixed = 0 < np.sum(y >= 0) < len(y)
+    per_labelled = max(1, round(batch_size * labelled_share)) if mixed else 0
+    per_all = batch_size - per_labelled
+    if per_all < 1 or per_all > len(y):
+        raise ValueError(
+            "`batch_size` must be at least 1 (2 with unlabelled rows) and at most "
+            f"the number of training rows. Received: batch_size={batch_size} for "
+            f"{len(y)} rows."
+        )
+    return per_all, per_labelled
 
 
 def _order(rows, length, seed, first_epoch):
