@@ -18,17 +18,19 @@ from keras_ebm import (
     models,
     negatives,
     networks,
+    objectives,
     ood,
     schedules,
     serving,
 )
 from keras_ebm.generators import GaussianGenerator
-from keras_ebm.models import VERA, EnergyModel
+from keras_ebm.models import VERA, DensityModel, EnergyModel
 
 __version__ = "0.1.0"
 
 __all__ = [
     "VERA",
+    "DensityModel",
     "EnergyModel",
     "GaussianGenerator",
     "__version__",
@@ -41,6 +43,7 @@ __all__ = [
     "models",
     "negatives",
     "networks",
+    "objectives",
     "ood",
     "schedules",
     "serving",

@@ -57,6 +57,18 @@ class StepRandom:
         start = tf.cast(replica, tf.int32) * rows
         return full[start : start + rows]
 
+    def seed_pair(self, name: str):
+        """Two integers for a sampler that draws by itself.
+
+        They differ from replica to replica, so such a sampler's noise depends
+        on the number of replicas.
+        """
+        replica, _ = replica_context()
+        key = tf.random.experimental.stateless_fold_in(
+            self._key(name), tf.cast(replica, tf.int64), alg=_ALGORITHM
+        )
+        return tf.cast(key % (2**31 - 1), tf.int32)
+
     def normal(self, shape, name: str):
         """Standard normal draws of `shape`; the first axis is the batch."""
         return self._draw(tf.random.stateless_normal, shape, name)

@@ -11,7 +11,8 @@ PACKAGE = Path(keras_ebm.__file__).parent
 # A part imports from lower layers alone; the parts of one layer stand side by
 # side, and only those in BESIDE know of a neighbour.
 LAYERS = [
-    {"arguments", "gradients", "random"},
+    {"arguments", "gradients", "jacobians", "random"},
+    {"samplers"},
     {"layers", "objectives", "negatives", "metrics", "data", "plots", "schedules"},
     {"networks"},
     {"generators", "entropy"},

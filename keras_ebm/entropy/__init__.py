@@ -1,6 +1,29 @@
 """Estimators of the gradient of a generator's entropy."""
 
-from keras_ebm.entropy.base import Draw, EntropyEstimator
+from keras_ebm.entropy.base import Draw, EntropyEstimator, Estimate
+from keras_ebm.entropy.exact_linear import ExactLinear
+from keras_ebm.entropy.hamiltonian import HamiltonianMonteCarlo
 from keras_ebm.entropy.importance_sampling import ImportanceSampling
+from keras_ebm.entropy.log_volume import LogVolume
+from keras_ebm.entropy.mutual_information import MutualInformation
 
-__all__ = ["Draw", "EntropyEstimator", "ImportanceSampling"]
+#: Estimators by the names that programs give them.
+ESTIMATORS = {
+    "importance": ImportanceSampling,
+    "log_volume": LogVolume,
+    "hmc": HamiltonianMonteCarlo,
+    "mutual_information": MutualInformation,
+    "exact_linear": ExactLinear,
+}
+
+__all__ = [
+    "ESTIMATORS",
+    "Draw",
+    "EntropyEstimator",
+    "Estimate",
+    "ExactLinear",
+    "HamiltonianMonteCarlo",
+    "ImportanceSampling",
+    "LogVolume",
+    "MutualInformation",
+]

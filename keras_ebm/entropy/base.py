@@ -14,28 +14,49 @@ class Draw(NamedTuple):
     noise: tf.Tensor
 
 
+class Estimate(NamedTuple):
+    """What an estimator says of one draw.
+
+    `surrogate` is a scalar whose gradient in the generator's weights estimates
+    `dH/dw`; its value is no entropy. `log_density` estimates `log q(x)` of each
+    sample in nats, shape `(batch,)`, and is None where an estimator has none.
+    """
+
+    surrogate: tf.Tensor
+    log_density: tf.Tensor | None = None
+
+
 class EntropyEstimator(keras.layers.Layer):
     """Base of the estimators of the gradient of `H(q)`, the generator's entropy.
 
-    A training step first calls `prepare` with no tape open, then `surrogate`
+    A training step first calls `prepare` with no tape open, then `estimate`
     under the generator's tape, then descends `loss` if `learns`.
     """
 
     #: Whether the estimator has weights of its own to train.
     learns = False
+    #: Whether `estimate` gives a `log_density`.
+    gives_log_density = False
+
+    def __init__(self, **kwargs):
+        # float32 in mixed precision too: these are log-densities.
+        super().__init__(dtype=kwargs.pop("dtype", "float32"), **kwargs)
 
     def build_for(self, generator) -> None:
-        """Creates the weights that depend on the generator's sizes."""
+        """Creates the weights that depend on the generator's sizes.
+
+        Raises:
+            ValueError: if the estimator cannot serve this generator.
+        """
+        if not self.built:
+            self.build((None, generator.latent_dim))
 
     def prepare(self, generator, draw: Draw, random) -> dict[str, tf.Tensor]:
-        """Computes what needs no gradient; returns tensors for `surrogate`."""
-        raise NotImplementedError
+        """Computes what needs no gradient; returns tensors for `estimate`."""
+        return {}
 
-    def surrogate(self, generator, draw: Draw, prepared) -> tf.Tensor:
-        """A scalar whose gradient in the generator's weights estimates dH/dw.
-
-        Its value is no entropy.
-        """
+    def estimate(self, generator, draw: Draw, prepared) -> Estimate:
+        """The entropy's surrogate, and `log q(x)` if there is one."""
         raise NotImplementedError
 
     def loss(self, generator, draw: Draw, random) -> tf.Tensor:
@@ -43,8 +64,11 @@ class EntropyEstimator(keras.layers.Layer):
         raise NotImplementedError
 
     def logs(self, prepared) -> dict[str, tf.Tensor]:
-        """Scalars worth watching."""
+        """Scalars worth watching, named as in `log_names`."""
         return {}
+
+    #: Names of what `logs` returns.
+    log_names: tuple[str, ...] = ()
 
 
 def score_surrogate(x, score):

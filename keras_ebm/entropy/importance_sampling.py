@@ -7,7 +7,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_ebm.arguments import check_positive, check_size
-from keras_ebm.entropy.base import EntropyEstimator, score_surrogate
+from keras_ebm.entropy.base import EntropyEstimator, Estimate, score_surrogate
+from keras_ebm.entropy.requirements import check_own_density
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
@@ -37,6 +38,7 @@ class ImportanceSampling(EntropyEstimator):
     """
 
     learns = True
+    log_names = ("effective_sample_size",)
 
     def __init__(
         self,
@@ -45,7 +47,7 @@ class ImportanceSampling(EntropyEstimator):
         widening: float = 1.0,
         **kwargs,
     ):
-        super().__init__(dtype=kwargs.pop("dtype", "float32"), **kwargs)
+        super().__init__(**kwargs)
         self.num_samples = check_size("num_samples", num_samples)
         self.initial_width = check_positive("initial_width", initial_width)
         self.widening = check_positive("widening", widening)
@@ -59,8 +61,8 @@ class ImportanceSampling(EntropyEstimator):
         self.built = True
 
     def build_for(self, generator):
-        if not self.built:
-            self.build((None, generator.latent_dim))
+        check_own_density(type(self).__name__, generator)
+        super().build_for(generator)
 
     def proposal(self, centre, widening: float = 1.0):
         """`N(centre, diag((widening * eta)^2))`, independent dimensions."""
@@ -96,8 +98,8 @@ class ImportanceSampling(EntropyEstimator):
             "effective_sample_size": 1.0 / tf.reduce_sum(weights**2, axis=1),
         }
 
-    def surrogate(self, generator, draw, prepared):
-        return score_surrogate(draw.x, prepared["score"])
+    def estimate(self, generator, draw, prepared):
+        return Estimate(score_surrogate(draw.x, prepared["score"]))
 
     def loss(self, generator, draw, random):
         """Minus the evidence lower bound of `eta`, one reparameterised sample."""

@@ -1,6 +1,7 @@
 """Training models."""
 
+from keras_ebm.models.density_model import DensityModel
 from keras_ebm.models.energy_model import EnergyModel
 from keras_ebm.models.vera import VERA
 
-__all__ = ["VERA", "EnergyModel"]
+__all__ = ["VERA", "DensityModel", "EnergyModel"]

@@ -243,7 +243,7 @@ class EnergyModel(SavesParts, keras.Model):
             return []
         return [tf.stop_gradient(self.negatives(x, random))]
 
-    def energy_loss(self, x, y, negatives, training=False):
+    def energy_loss(self, x, y, negatives, training=False, weights=None):
         """The energy network's loss; see the class docstring.
 
         Args:
@@ -251,6 +251,8 @@ class EnergyModel(SavesParts, keras.Model):
             y: labels `(batch,)`, -1 unlabelled.
             negatives: list of preprocessed batches of negatives; may be empty.
             training: bool; only then is the gradient penalty added.
+            weights: of the negatives, summing to 1, or None for equal ones; for
+                the contrastive objective.
 
         Returns:
             `(loss, logs)`: a scalar and the terms by name; `negative_energies`
@@ -273,7 +275,9 @@ class EnergyModel(SavesParts, keras.Model):
             ]
             logs["negative_energy"] = tf.concat(logs["negative_energies"], axis=0)
             contrast = objectives.OBJECTIVES[self.objective](
-                energy, logs["negative_energy"]
+                energy,
+                logs["negative_energy"],
+                **({} if weights is None else {"weights": weights}),
             )
         penalty = self.gradient_penalty * logs.get("gradient_penalty", 0.0)
         return loss + self.energy_weight * (contrast + penalty), logs
@@ -304,7 +308,9 @@ class EnergyModel(SavesParts, keras.Model):
             loss += self.conditional_entropy_weight * unlabelled
         return loss
 
-    def descend_energy(self, x, y, samples=None, negatives=()) -> EnergyStep:
+    def descend_energy(
+        self, x, y, samples=None, negatives=(), weights=None
+    ) -> EnergyStep:
         """One update of the energy network.
 
         Args:
@@ -312,6 +318,7 @@ class EnergyModel(SavesParts, keras.Model):
             y: labels, -1 unlabelled.
             samples: the sampler's own negatives, where `dE/dx` is wanted.
             negatives: further batches of negatives.
+            weights: of all negatives; see `energy_loss`.
         """
         _, num_replicas = replica_context()
         variables = self.network.trainable_variables
@@ -319,7 +326,9 @@ class EnergyModel(SavesParts, keras.Model):
         sources = [] if samples is None else [samples]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([*watched, *sources])
-            loss, logs = self.energy_loss(x, y, [*sources, *negatives], training=True)
+            loss, logs = self.energy_loss(
+                x, y, [*sources, *negatives], training=True, weights=weights
+            )
             # `apply` sums over replicas; `factor` makes that a mean, and
             # carries the loss scale of half precision.
             factor = self.optimizer.scale_loss(tf.constant(1.0 / num_replicas))

@@ -5,7 +5,9 @@ import tensorflow as tf
 
 from keras_ebm.arguments import check_positive, check_size
 from keras_ebm.entropy import Draw, ImportanceSampling
+from keras_ebm.gradients import energy_and_gradient
 from keras_ebm.models.energy_model import EnergyModel
+from keras_ebm.negatives.corrections import Proposal
 from keras_ebm.random import StepRandom, replica_context
 
 
@@ -31,12 +33,18 @@ class VERA(EnergyModel):
         entropy: estimator of the gradient of `H(q)`. Defaults to
             `ImportanceSampling()`, the paper's.
         entropy_weight: float >= 0, `lambda` in the paper; 1 for a likelihood.
-            At 0 the estimator is skipped altogether.
+            At 0 the entropy is left out of the generator's loss.
+        correction: what turns the generator's samples into better negatives,
+            such as `keras_ebm.negatives.ImportanceCorrection()`, or None to
+            take them as they are. For the contrastive objective, and in place
+            of the batch's own negatives.
         **kwargs: arguments of `EnergyModel`; with `negatives`, the batch's
             own stand beside the generator's.
 
     Raises:
-        ValueError: if the generator's samples do not fit the network.
+        ValueError: if the generator's samples do not fit the network, the
+            estimator cannot serve the generator, or the correction does not
+            go with the estimator or the objective.
 
     References:
         - Grathwohl et al. (2021), "No MCMC for me: Amortized samplers for
@@ -44,11 +52,18 @@ class VERA(EnergyModel):
           https://arxiv.org/abs/2010.04230, algorithm 1.
     """
 
-    _parts = (*EnergyModel._parts, "generator", "entropy")
+    _parts = (*EnergyModel._parts, "generator", "entropy", "correction")
     _values = (*EnergyModel._values, "entropy_weight")
 
     def __init__(
-        self, network, generator, *, entropy=None, entropy_weight=1.0, **kwargs
+        self,
+        network,
+        generator,
+        *,
+        entropy=None,
+        entropy_weight=1.0,
+        correction=None,
+        **kwargs,
     ):
         super().__init__(network, **kwargs)
         expected = tuple(network.input_shape[1:])
@@ -69,10 +84,38 @@ class VERA(EnergyModel):
         self.entropy_weight = check_positive(
             "entropy_weight", entropy_weight, zero_allowed=True
         )
-        self.entropy.build_for(generator)
+        self.correction = correction
+        self._check_correction()
         self._add_trackers("generator_loss", "generator_stddev")
-        if self.entropy_weight and self.entropy.learns:
-            self._add_trackers("posterior_loss", "effective_sample_size")
+        if self._uses_entropy:
+            self.entropy.build_for(generator)
+            self._add_trackers(*self.entropy.log_names)
+            if self.entropy.learns:
+                self._add_trackers("posterior_loss")
+        if correction is not None:
+            self._add_trackers(*correction.log_names)
+
+    @property
+    def _uses_entropy(self) -> bool:
+        needed = self.correction is not None and self.correction.needs_log_density
+        return self.entropy_weight > 0 or needed
+
+    def _check_correction(self):
+        if self.correction is None:
+            return
+        if self.objective != "contrastive" or self.negatives is not None:
+            raise ValueError(
+                "`correction` needs objective='contrastive' and no `negatives` from "
+                f"the batch. Received: objective={self.objective!r}, negatives="
+                f"{self.negatives!r}; leave one of them out."
+            )
+        if self.correction.needs_log_density and not self.entropy.gives_log_density:
+            raise ValueError(
+                f"{type(self.correction).__name__} needs an estimator that gives "
+                f"log q(x). Received: entropy={type(self.entropy).__name__}; use "
+                "LogVolume() (--entropy=log_volume), or LatentRefinement(), which "
+                "needs none."
+            )
 
     def compile(
         self,
@@ -166,31 +209,65 @@ class VERA(EnergyModel):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(watched)
             draw = self.draw(tf.shape(x)[0], random, training=True)
-        step = self.descend_energy(
-            x, y, tf.stop_gradient(draw.x), self.draw_negatives(x, random)
-        )
-        logs = step.logs
-        logs |= self._descend_generator(tape, draw, step.sample_gradient, random)
+        held = Draw(*(tf.stop_gradient(part) for part in draw))
+        estimate, logs = self._estimate_entropy(tape, draw, held, random)
+        if self.correction is None:
+            step = self.descend_energy(x, y, held.x, self.draw_negatives(x, random))
+            gradient = step.sample_gradient
+        else:
+            negatives, gradient = self._correct(held, estimate, random)
+            logs |= negatives.logs
+            step = self.descend_energy(
+                x, y, negatives=[negatives.x], weights=negatives.weights
+            )
+        logs |= step.logs
+        if self._uses_entropy and self.entropy.learns:
+            # Before the generator's update, as the draw is of its old weights.
+            logs["posterior_loss"] = self._descend_posterior(held, random)
+        logs |= self._descend_generator(tape, draw, estimate, gradient)
         return self.report(logs)
 
-    def _descend_generator(self, tape, draw, energy_gradient, random):
-        """Updates the generator and then the entropy estimator."""
-        held = Draw(*(tf.stop_gradient(part) for part in draw))
+    def _estimate_entropy(self, tape, draw, held, random):
+        """The entropy's estimate, recorded by the tape of the draw, and its logs."""
+        if not self._uses_entropy:
+            return None, {}
+        prepared = self.entropy.prepare(self.generator, held, random)
+        with tape:
+            estimate = self.entropy.estimate(self.generator, draw, prepared)
+        return estimate, self.entropy.logs(prepared)
+
+    def _correct(self, held, estimate, random):
+        """Corrected negatives, and `dE/dx` at the generator's own samples."""
+
+        def energy_fn(x):
+            return self.to_energy(self.network(x, training=False))
+
+        energy, gradient = energy_and_gradient(energy_fn, held.x)
+        log_density = None if estimate is None else estimate.log_density
+        if log_density is not None:
+            log_density = tf.stop_gradient(log_density)
+        proposal = Proposal(
+            held.x,
+            energy,
+            gradient,
+            log_density,
+            held.latents,
+            held.noise,
+            self.generator.sample,
+        )
+        negatives = self.correction.correct(energy_fn, proposal, random)
+        return negatives._replace(x=tf.stop_gradient(negatives.x)), gradient
+
+    def _descend_generator(self, tape, draw, estimate, energy_gradient):
+        """Updates the generator by `dE/dx` at its samples and the entropy."""
         logs = {"generator_stddev": self.generator.stddev}
-        use_entropy = self.entropy_weight > 0
-        if use_entropy:
-            prepared = self.entropy.prepare(self.generator, held, random)
-            logs |= self.entropy.logs(prepared)
         # The tape that recorded the draw goes on recording.
         with tape:
             axes = list(range(1, len(draw.x.shape)))
             loss = tf.reduce_mean(tf.reduce_sum(energy_gradient * draw.x, axis=axes))
-            if use_entropy:
-                surrogate = self.entropy.surrogate(self.generator, draw, prepared)
-                loss -= self.entropy_weight * surrogate
+            if self.entropy_weight:
+                loss -= self.entropy_weight * estimate.surrogate
         logs["generator_loss"] = loss
-        if use_entropy and self.entropy.learns:
-            logs["posterior_loss"] = self._descend_posterior(held, random)
         self._apply(tape, loss, self.generator, self.generator_optimizer)
         return logs
 

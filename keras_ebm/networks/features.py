@@ -7,7 +7,8 @@ def with_features(network: keras.Model) -> keras.Model:
     """Returns a model that gives features and logits in one pass.
 
     Args:
-        network: a functional energy network whose last layer makes the logits.
+        network: a functional energy network whose layer `"logits"`, or else
+            whose last layer, makes the logits.
 
     Returns:
         A model from the network's input to `{"features": (batch, d), "logits":
@@ -18,7 +19,9 @@ def with_features(network: keras.Model) -> keras.Model:
             last layer is not known.
     """
     try:
-        features = network.layers[-1].input
+        names = [layer.name for layer in network.layers]
+        last = names.index("logits") if "logits" in names else -1
+        features = network.layers[last].input
         (inputs,), (logits,) = network.inputs, network.outputs
     except (AttributeError, IndexError, ValueError) as error:
         raise ValueError(

@@ -5,6 +5,7 @@ import math
 import keras
 
 from keras_ebm.arguments import check_size
+from keras_ebm.layers.gaussian_base import GaussianBase
 from keras_ebm.networks.initializers import fan_in_uniform
 
 
@@ -14,6 +15,7 @@ def mlp_energy(
     *,
     hidden: tuple[int, ...] = (256, 256),
     activation="silu",
+    base_stddev: float | None = None,
 ) -> keras.Model:
     """Builds an energy network of dense layers, without normalisation.
 
@@ -26,10 +28,12 @@ def mlp_energy(
         hidden: widths of the hidden layers.
         activation: any Keras activation; it should be twice differentiable
             where the gradient penalty is used.
+        base_stddev: float > 0, width of a broad Gaussian factor times which the
+            density is learnt (`GaussianBase`), or None for no such factor.
 
     Returns:
         A functional model from `(batch, *input_shape)` to logits of shape
-        `(batch, num_outputs)`; its last layer is called `"logits"`.
+        `(batch, num_outputs)`, made by a layer called `"logits"`.
     """
     check_size("num_outputs", num_outputs)
     inputs = keras.Input(input_shape, name="inputs")
@@ -37,7 +41,10 @@ def mlp_energy(
     for index, width in enumerate(hidden):
         x = _dense(width, f"hidden_{index}")(x)
         x = keras.layers.Activation(activation, name=f"activation_{index}")(x)
-    return keras.Model(inputs, _dense(num_outputs, "logits")(x), name="energy")
+    logits = _dense(num_outputs, "logits")(x)
+    if base_stddev is not None:
+        logits = GaussianBase(base_stddev, name="base")([inputs, logits])
+    return keras.Model(inputs, logits, name="energy")
 
 
 def mlp_decoder(
@@ -47,6 +54,7 @@ def mlp_decoder(
     hidden: tuple[int, ...] = (128, 128),
     activation="silu",
     output_activation=None,
+    skip: float = 0.0,
 ) -> keras.Model:
     """Builds the mean of a generator, from latents to preprocessed inputs.
 
@@ -57,12 +65,24 @@ def mlp_decoder(
         activation: hidden activation.
         output_activation: `"tanh"` for images in `[-1, 1]`; `None` (linear)
             for standardised features.
+        skip: float; the decoder is `skip * z` plus the network. Above 0 it
+            starts as a one-to-one map, where the latent is as large as an
+            output.
 
     Returns:
         A functional model from `(batch, latent_dim)` to
         `(batch, *output_shape)`.
+
+    Raises:
+        ValueError: if `skip` is set and the sizes differ.
     """
     check_size("latent_dim", latent_dim)
+    if skip and latent_dim != math.prod(output_shape):
+        raise ValueError(
+            "`skip` needs a latent of the output's size. Received: "
+            f"latent_dim={latent_dim} for outputs of {math.prod(output_shape)}; "
+            "use skip=0."
+        )
     latents = keras.Input((latent_dim,), name="latents")
     x = latents
     for index, width in enumerate(hidden):
@@ -72,6 +92,9 @@ def mlp_decoder(
     x = keras.layers.Activation(
         output_activation or "linear", name="output_activation"
     )(x)
+    if skip:
+        scaled = keras.layers.Rescaling(skip, name="skip")(latents)
+        x = keras.layers.Add(name="shifted")([scaled, x])
     if len(output_shape) > 1:
         x = keras.layers.Reshape(output_shape)(x)
     return keras.Model(latents, x, name="decoder")

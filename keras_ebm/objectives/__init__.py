@@ -1,10 +1,11 @@
-"""Losses of energies and classifiers."""
+"""Losses of energies, densities and classifiers."""
 
 from keras_ebm.objectives.classification import (
     conditional_entropy,
     cross_entropy,
     mean_over,
 )
+from keras_ebm.objectives.criterion import Criterion
 from keras_ebm.objectives.energy import (
     OBJECTIVES,
     contrastive_loss,
@@ -12,9 +13,20 @@ from keras_ebm.objectives.energy import (
     logistic_loss,
     negative_slope,
 )
+from keras_ebm.objectives.likelihood import MaximumLikelihood
+from keras_ebm.objectives.noise_contrastive import ConditionalNoiseContrastive
+from keras_ebm.objectives.score_matching import (
+    DenoisingScoreMatching,
+    SlicedScoreMatching,
+)
 
 __all__ = [
     "OBJECTIVES",
+    "ConditionalNoiseContrastive",
+    "Criterion",
+    "DenoisingScoreMatching",
+    "MaximumLikelihood",
+    "SlicedScoreMatching",
     "conditional_entropy",
     "contrastive_loss",
     "cross_entropy",

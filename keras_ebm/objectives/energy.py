@@ -5,19 +5,23 @@ import tensorflow as tf
 from keras_ebm.gradients import squared_norm
 
 
-def contrastive_loss(data_energy, negative_energy):
+def contrastive_loss(data_energy, negative_energy, weights=None):
     """`mean E(x) - mean E(x_neg)`: its gradient is that of `-log p(x)`.
 
-    That holds where the negatives are samples of `p = exp(-E) / Z`.
+    That holds where the negatives are samples of `p = exp(-E) / Z`, or are
+    weighted to be.
 
     Args:
         data_energy: `(batch,)` energies of data, nats.
         negative_energy: `(num_negatives,)` energies of negatives, nats.
+        weights: `(num_negatives,)` summing to 1, or None for equal ones.
 
     Returns:
         Scalar, nats; unbounded below.
     """
-    return tf.reduce_mean(data_energy) - tf.reduce_mean(negative_energy)
+    if weights is None:
+        return tf.reduce_mean(data_energy) - tf.reduce_mean(negative_energy)
+    return tf.reduce_mean(data_energy) - tf.reduce_sum(weights * negative_energy)
 
 
 def logistic_loss(data_energy, negative_energy):

@@ -50,7 +50,7 @@ def entropy_gradient(generator, estimator, count, seed=0):
     kernel = generator.decoder.layers[-1].kernel
     with tf.GradientTape() as tape:
         draw = draw_from(generator, count, random)
-        value = estimator.surrogate(generator, draw, prepared)
+        value = estimator.estimate(generator, draw, prepared).surrogate
     sources = [kernel.value, generator.log_stddev.value]
     gradient, slope = tape.gradient(value, sources)
     return gradient.numpy().T, float(slope)
@@ -214,7 +214,7 @@ def test_no_gradient_reaches_the_weights_through_the_score():
             draw = draw_from(generator, 4, random)
             if prepare_inside:
                 prepared = estimator.prepare(generator, draw, random)
-            value = estimator.surrogate(generator, draw, prepared)
+            value = estimator.estimate(generator, draw, prepared).surrogate
         return tape.gradient(value, kernel)
 
     np.testing.assert_allclose(gradient(True), gradient(False), rtol=1e-5, atol=1e-6)

@@ -1,0 +1,68 @@
+"""The entropy of a linear generator in closed form, against which others are held."""
+
+import math
+
+import keras
+import tensorflow as tf
+
+from keras_ebm.entropy.base import EntropyEstimator, Estimate
+
+
+@keras.saving.register_keras_serializable(package="keras_ebm")
+class ExactLinear(EntropyEstimator):
+    """`H(q)` and `log q(x)` of `x = W z + b + sigma eps`, without approximation.
+
+    `q(x) = N(b, W W' + sigma^2 I)`, probabilistic principal components.
+
+    Raises:
+        ValueError: from `build_for`, if the decoder is not one linear Dense layer.
+
+    References:
+        - Tipping and Bishop (1999), "Probabilistic principal component
+          analysis".
+    """
+
+    gives_log_density = True
+
+    def build_for(self, generator):
+        self._dense(generator)
+        super().build_for(generator)
+
+    def build(self, input_shape):
+        self.built = True
+
+    @staticmethod
+    def _dense(generator):
+        layers = [layer for layer in generator.decoder.layers if layer.weights]
+        kinds = [type(layer).__name__ for layer in generator.decoder.layers]
+        allowed = {"InputLayer", "Dense", "Activation"}
+        linear = len(layers) == 1 and set(kinds) <= allowed
+        for layer in generator.decoder.layers:
+            activation = getattr(layer, "activation", keras.activations.linear)
+            linear = linear and activation is keras.activations.linear
+        if not linear:
+            raise ValueError(
+                "ExactLinear needs a decoder of one linear Dense layer. Received: "
+                f"layers {', '.join(kinds)}; use LogVolume() (--entropy=log_volume), "
+                "which is exact on linear decoders too."
+            )
+        return layers[0]
+
+    def estimate(self, generator, draw, prepared):
+        layer = self._dense(generator)
+        kernel = tf.convert_to_tensor(layer.kernel)
+        latent_dim, size = kernel.shape
+        variance = tf.square(generator.stddev)
+        gram = tf.linalg.matmul(kernel, kernel, transpose_b=True)
+        factor = tf.linalg.cholesky(gram + variance * tf.eye(latent_dim))
+        half_log_det = tf.reduce_sum(tf.math.log(tf.linalg.diag_part(factor)))
+        half_log_det += (size - latent_dim) * tf.math.log(generator.stddev)
+        entropy = half_log_det + 0.5 * size * math.log(2.0 * math.pi * math.e)
+        centred = draw.x - generator(tf.zeros_like(draw.latents[:1]))
+        projected = tf.linalg.matmul(kernel, centred, transpose_b=True)
+        whitened = tf.linalg.triangular_solve(factor, projected)
+        # x'(W W' + sigma^2 I)^-1 x by the matrix inversion lemma.
+        distance = tf.reduce_sum(tf.square(centred), axis=-1)
+        distance = (distance - tf.reduce_sum(tf.square(whitened), axis=0)) / variance
+        log_density = -0.5 * (distance + size * math.log(2.0 * math.pi)) - half_log_det
+        return Estimate(entropy, log_density)

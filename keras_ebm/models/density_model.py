@@ -1,0 +1,128 @@
+"""A density trained by a criterion that needs no sampler."""
+
+import keras
+import tensorflow as tf
+
+from keras_ebm.models.energy_model import EnergyModel
+from keras_ebm.objectives import Criterion
+from keras_ebm.random import StepRandom, replica_context
+
+
+@keras.saving.register_keras_serializable(package="keras_ebm")
+class DensityModel(EnergyModel):
+    """A density `p(x) = exp(-E(x)) / Z` whose loss needs no sample of it.
+
+    One step descends the mean of `criterion` over the batch. The logs are
+    `loss` and `data_energy`, the latter in training only if the criterion
+    evaluates the energy of the data themselves (denoising does not).
+
+    Args:
+        network: Keras model from preprocessed inputs to `(batch, 1)`, the
+            negative energy; `log p(x)` where it is normalised.
+        criterion: such as `keras_ebm.objectives.SlicedScoreMatching()`.
+        preprocessor: see `EnergyModel`.
+        data_stddev: see `EnergyModel`.
+        seed: see `EnergyModel`.
+        **kwargs: forwarded to `keras.Model`.
+
+    Call arguments:
+        inputs: raw inputs.
+
+    Returns:
+        `-E(x)` of shape `(batch, 1)`.
+
+    Raises:
+        ValueError: if the network has classes, or the criterion cannot train
+            it, or an argument belongs to models with a sampler or classes.
+
+    Example:
+
+    >>> model = DensityModel(NICE(2, hidden=(64,)), MaximumLikelihood())
+    >>> model.compile(keras.optimizers.Adam(1e-3))
+    >>> model.fit(x, epochs=10)
+    >>> model.log_prob(x)
+    """
+
+    _parts = ("network", "preprocessor", "criterion")
+    _values = ("data_stddev", "seed")
+
+    def __init__(
+        self,
+        network: keras.Model,
+        criterion: Criterion,
+        *,
+        preprocessor: keras.layers.Layer | None = None,
+        data_stddev: float = 0.0,
+        seed: int = 0,
+        **kwargs,
+    ):
+        known = {*EnergyModel._parts, *EnergyModel._values}
+        for name in sorted(known & set(kwargs)):
+            raise ValueError(
+                f"`{name}` has no meaning where the criterion is the whole loss. "
+                f"Received: {name}={kwargs[name]!r}; use EnergyModel or VERA."
+            )
+        super().__init__(
+            network,
+            preprocessor=preprocessor,
+            data_stddev=data_stddev,
+            seed=seed,
+            **kwargs,
+        )
+        if self.num_classes != 1:
+            raise ValueError(
+                "`network` must have one output, the negative energy. Received: "
+                f"{self.num_classes} outputs; use EnergyModel for classes."
+            )
+        criterion.check_network(network)
+        self.criterion = criterion
+
+    def criterion_losses(self, x, random, training=False):
+        """Losses `(batch,)` of preprocessed data, and the logs by name."""
+        logs = {}
+
+        def energy_fn(inputs):
+            energy = self.to_energy(self.network(inputs, training=training))
+            if inputs is x:
+                # Read off here, which saves a pass for a log.
+                logs["data_energy"] = energy
+            return energy
+
+        logs["loss"] = self.criterion(energy_fn, x, random)
+        return logs["loss"], logs
+
+    def train_step(self, data):
+        x, _ = self._unpack(data)
+        random = StepRandom(self.seed, self.optimizer.iterations)
+        x = self.add_data_noise(x, random)
+        _, num_replicas = replica_context()
+        variables = self.network.trainable_variables
+        watched = [variable.value for variable in variables]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(watched)
+            losses, logs = self.criterion_losses(x, random, training=True)
+            # `apply` sums over replicas.
+            loss = tf.reduce_mean(losses) / num_replicas
+            scaled = self.optimizer.scale_loss(loss)
+        # A constant added to an energy changes no score: its gradient is zero.
+        gradients = tape.gradient(scaled, watched, unconnected_gradients="zero")
+        self.optimizer.apply(gradients, variables)
+        return self.report(logs)
+
+    def test_step(self, data):
+        x, _ = self._unpack(data)
+        _, logs = self.criterion_losses(x, StepRandom(self.seed, 0))
+        if "data_energy" not in logs:
+            logs["data_energy"] = self.to_energy(self.network(x, training=False))
+        return self.report(logs)
+
+    def log_prob(self, x):
+        """`log p` of the preprocessed form of raw inputs, `(batch,)` nats.
+
+        The change of volume by the preprocessor is not in it: after dividing
+        by `s`, add `-log s` of every entry for the density of raw inputs.
+
+        Raises:
+            AttributeError: if the network is not normalised.
+        """
+        return self.network.log_prob(self.preprocess(x))

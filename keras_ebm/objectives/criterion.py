@@ -1,0 +1,29 @@
+"""What every loss that needs no sampler answers to."""
+
+
+class Criterion:
+    """Base of the losses of a density that need no samples of the model.
+
+    Call arguments:
+        energy_fn: callable from `(batch, ...)` to energies `(batch,)` in nats,
+            each of its own row alone. Called on `x` itself where the energy of
+            the data is wanted, so that a caller can read it off.
+        x: float tensor `(batch, ...)`, the data.
+        random: `keras_ebm.random.StepRandom`.
+
+    Returns:
+        Losses `(batch,)`, differentiable in the weights behind `energy_fn`.
+    """
+
+    def __call__(self, energy_fn, x, random):
+        raise NotImplementedError
+
+    def check_network(self, network) -> None:
+        """Raises ValueError if `network` cannot be trained by this criterion."""
+
+    def get_config(self):
+        return {}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
