@@ -8,7 +8,7 @@ import tensorflow as tf
 class Solution(NamedTuple):
     """What the iterations leave.
 
-    `w` solves `(J'J + sigma^2 I) w = r` approximately, shape `(batch, k)`; `image`
+    `w` solves `(J'J + I) w = L u` approximately, shape `(batch, k)`; `image`
     is `J w`, shape `(batch, D)`, free of further products; `log_moment` is
     `u' log(B) u`, shape `(batch,)`, for the preconditioned matrix `B`.
     """
@@ -18,12 +18,11 @@ class Solution(NamedTuple):
     log_moment: tf.Tensor
 
 
-def solve(linearization, variance, factor, u, num_iterations: int) -> Solution:
-    """Solves `A w = L u` for `A = J'J + variance * I` and preconditioner `L L'`.
+def solve(linearization, factor, u, num_iterations: int) -> Solution:
+    """Solves `A w = L u` for `A = J'J + I` and the preconditioner `L L'`.
 
     Args:
         linearization: `keras_ebm.jacobians.Linearization`.
-        variance: float scalar tensor, sigma squared.
         factor: `(k, k)`, the lower Cholesky factor `L` of an approximation to
             all of the batch's `A`; the closer, the fewer iterations.
         u: `(batch, k)`.
@@ -43,7 +42,7 @@ def solve(linearization, variance, factor, u, num_iterations: int) -> Solution:
     w, image, alphas, betas = 0.0, 0.0, [], []
     for _ in range(num_iterations):
         pushed = linearization.product(direction)
-        product = linearization.transposed_product(pushed) + variance * direction
+        product = linearization.transposed_product(pushed) + direction
         # A system that is solved already has a direction of zero: a step of zero.
         alpha = tf.math.divide_no_nan(squared, _dot(direction, product))
         w += alpha * direction

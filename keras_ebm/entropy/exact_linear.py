@@ -49,20 +49,21 @@ class ExactLinear(EntropyEstimator):
         return layers[0]
 
     def estimate(self, generator, draw, prepared):
-        layer = self._dense(generator)
-        kernel = tf.convert_to_tensor(layer.kernel)
-        latent_dim, size = kernel.shape
-        variance = tf.square(generator.stddev)
+        size = math.prod(generator.sample_shape)
+        stddev = tf.reshape(generator.stddev, [-1])
+        # In units of the noise: log det(W W' + S^2) is that of W'S^-2 W + I plus
+        # the noise's own, and the inverse follows by the inversion lemma.
+        kernel = tf.convert_to_tensor(self._dense(generator).kernel) / stddev
         gram = tf.linalg.matmul(kernel, kernel, transpose_b=True)
-        factor = tf.linalg.cholesky(gram + variance * tf.eye(latent_dim))
+        factor = tf.linalg.cholesky(gram + tf.eye(generator.latent_dim))
         half_log_det = tf.reduce_sum(tf.math.log(tf.linalg.diag_part(factor)))
-        half_log_det += (size - latent_dim) * tf.math.log(generator.stddev)
+        half_log_det += generator.log_noise_volume
         entropy = half_log_det + 0.5 * size * math.log(2.0 * math.pi * math.e)
         centred = draw.x - generator(tf.zeros_like(draw.latents[:1]))
+        centred /= stddev
         projected = tf.linalg.matmul(kernel, centred, transpose_b=True)
         whitened = tf.linalg.triangular_solve(factor, projected)
-        # x'(W W' + sigma^2 I)^-1 x by the matrix inversion lemma.
         distance = tf.reduce_sum(tf.square(centred), axis=-1)
-        distance = (distance - tf.reduce_sum(tf.square(whitened), axis=0)) / variance
+        distance -= tf.reduce_sum(tf.square(whitened), axis=0)
         log_density = -0.5 * (distance + size * math.log(2.0 * math.pi)) - half_log_det
         return Estimate(entropy, log_density)

@@ -5,7 +5,7 @@ import math
 import tensorflow as tf
 
 
-def fold_excess(x, means, jacobians, stddev, log_density, width: float = 0.3):
+def fold_excess(x, means, jacobians, log_density, width: float = 0.3):
     """`log(1 + q_opposite(x) / q_own(x))`: what a local density misses at a fold.
 
     Where latent and data dimension agree, a decoder may cover a region twice,
@@ -13,16 +13,16 @@ def fold_excess(x, means, jacobians, stddev, log_density, width: float = 0.3):
     that a sample came from leaves out the other sheet,
 
         q_opposite(x_i) = mean_j [sign det J_j != sign det J_i]
-                          N(x_i; g(z_j), width^2 J_j J_j' + sigma^2 I).
+                          N(x_i; g(z_j), width^2 J_j J_j' + I)
 
-    Sheets of the same sign are not seen. Pairs are formed within the batch, or
-    within a replica's share of it.
+    in units of the generator's noise (`GaussianGenerator.whitened`). Sheets of
+    the same sign are not seen. Pairs are formed within the batch, or within a
+    replica's share of it.
 
     Args:
-        x: `(batch, D)` samples.
-        means: `(batch, D)`, `g(z)`.
+        x: `(batch, D)` samples, in units of the noise.
+        means: `(batch, D)`, `g(z)`, likewise.
         jacobians: `(batch, D, D)`, transposed (`dense_jacobian`).
-        stddev: scalar tensor, sigma.
         log_density: `(batch,)`, estimates of `log q(x)` from the own sheet, nats.
         width: float > 0, size of a sample's neighbourhood in the latent.
 
@@ -31,7 +31,7 @@ def fold_excess(x, means, jacobians, stddev, log_density, width: float = 0.3):
     """
     size = x.shape[-1]
     covariance = width**2 * tf.linalg.matmul(jacobians, jacobians, transpose_a=True)
-    covariance += tf.square(stddev) * tf.eye(size)
+    covariance += tf.eye(size)
     factor = tf.linalg.cholesky(covariance)
     # Row j: the distances of every sample to sample j's neighbourhood.
     offsets = tf.transpose(x[:, None] - means[None], [1, 2, 0])

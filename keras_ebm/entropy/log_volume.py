@@ -20,9 +20,11 @@ AUTO_DENSE = 16
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
 class LogVolume(EntropyEstimator):
-    """Differentiates `H(q) ~ E[1/2 log det(J'J + sigma^2 I)] + (D - k) log sigma`.
+    """Differentiates `H(q) ~ E[1/2 log det(J'J + I)] + sum log sigma`.
 
-    `J = dg/dz` at the latent that made the sample. The formula is exact for a
+    `J = d(g/sigma)/dz`, in units of the noise, at the latent that made the
+    sample; with one sigma that is `1/2 log det((dg/dz)'(dg/dz) + sigma^2 I) +
+    (D - k) log sigma`. The formula is exact for a
     linear decoder, and right on a curved one as sigma goes to 0. It needs no
     samples of the posterior, so its gradient neither shrinks with the latent's
     dimension nor carries their noise. It cannot see two latents that make the same
@@ -115,17 +117,15 @@ class LogVolume(EntropyEstimator):
     def prepare(self, generator, draw, random):
         if self._is_dense(generator.latent_dim):
             return {}
-        linearization = Linearization(generator, draw.latents)
+        linearization = Linearization(generator.whitened, draw.latents)
         factor = self._factor(generator, linearization, random)
-        variance = tf.square(generator.stddev)
         u = _signs(random, tf.shape(draw.latents), "probe")
         solution = conjugate_gradients.solve(
-            linearization, variance, factor, u, self.num_iterations
+            linearization, factor, u, self.num_iterations
         )
         log_det = _log_det(factor) + solution.log_moment
         return {
             "probe": conjugate_gradients.backward(factor, u),
-            "solution": solution.w,
             "image": solution.image,
             "log_density": self._log_density_iterative(
                 generator, draw, linearization, factor, log_det
@@ -133,7 +133,7 @@ class LogVolume(EntropyEstimator):
         }
 
     def _factor(self, generator, linearization, random):
-        """Cholesky factor of the running mean of `J'J`, plus `sigma^2 I`.
+        """Cholesky factor of the running mean of `J'J`, plus the identity.
 
         `J' xi` for random signs `xi` has the second moment `J'J`, so the mean
         of its outer products is positive whatever its noise, and its relative
@@ -156,22 +156,15 @@ class LogVolume(EntropyEstimator):
         latent_dim = generator.latent_dim
         seen = rows * total / (1.0 - self.decay)
         ridge = tf.linalg.trace(moment) / latent_dim * tf.square(latent_dim / seen)
-        ridge += tf.square(generator.stddev)
-        return tf.linalg.cholesky(moment + ridge * tf.eye(latent_dim))
+        return tf.linalg.cholesky(moment + (1.0 + ridge) * tf.eye(latent_dim))
 
     def _log_density_iterative(self, generator, draw, linearization, factor, log_det):
         """`log q(x)` with the posterior's mode by conjugate gradients."""
-        stddev = generator.stddev
         noise = tf.reshape(draw.noise, [tf.shape(draw.noise)[0], -1])
-        pulled = linearization.transposed_product(noise)
-        target = stddev * draw.latents - pulled
+        target = draw.latents - linearization.transposed_product(noise)
         u = tf.linalg.triangular_solve(factor, tf.transpose(target))
         solution = conjugate_gradients.solve(
-            linearization,
-            tf.square(stddev),
-            factor,
-            tf.transpose(u),
-            self.num_iterations,
+            linearization, factor, tf.transpose(u), self.num_iterations
         )
         explained = tf.reduce_sum(target * solution.w, axis=-1)
         return _laplace(generator, draw, log_det, explained)
@@ -180,33 +173,27 @@ class LogVolume(EntropyEstimator):
         if self._is_dense(generator.latent_dim):
             return self._estimate_dense(generator, draw)
         # tr(A^-1 J' dJ) by one probe: v = J A^-1 L u is held, dJ is not.
-        pushed = jacobian_product(generator, draw.latents, prepared["probe"])
+        pushed = jacobian_product(generator.whitened, draw.latents, prepared["probe"])
         volume = tf.reduce_sum(prepared["image"] * pushed, axis=-1)
-        variance = tf.square(generator.stddev)
-        spread = tf.reduce_sum(prepared["probe"] * prepared["solution"], axis=-1)
-        surrogate = tf.reduce_mean(volume + 0.5 * variance * spread)
-        surrogate += _excess_dims(generator) * tf.math.log(generator.stddev)
+        surrogate = tf.reduce_mean(volume) + generator.log_noise_volume
         return Estimate(surrogate, prepared["log_density"])
 
     def _estimate_dense(self, generator, draw: Draw) -> Estimate:
-        jacobians = dense_jacobian(generator, draw.latents)
+        jacobians = dense_jacobian(generator.whitened, draw.latents)
         gram = tf.linalg.matmul(jacobians, jacobians, transpose_b=True)
-        stddev = generator.stddev
-        gram += tf.square(stddev) * tf.eye(generator.latent_dim)
-        factor = tf.linalg.cholesky(gram)
+        factor = tf.linalg.cholesky(gram + tf.eye(generator.latent_dim))
         log_det = _log_det(factor)
-        surrogate = 0.5 * tf.reduce_mean(log_det)
-        surrogate += _excess_dims(generator) * tf.math.log(stddev)
+        surrogate = 0.5 * tf.reduce_mean(log_det) + generator.log_noise_volume
         noise = tf.reshape(draw.noise, [tf.shape(draw.noise)[0], -1, 1])
-        target = stddev * draw.latents[..., None] - tf.linalg.matmul(jacobians, noise)
+        target = draw.latents[..., None] - tf.linalg.matmul(jacobians, noise)
         whitened = tf.linalg.triangular_solve(factor, target)
         explained = tf.reduce_sum(tf.square(whitened), axis=[1, 2])
         log_density = _laplace(generator, draw, log_det, explained)
         if self.fold_weight:
-            means = draw.x - stddev * draw.noise
-            size = generator.latent_dim
-            flat = [tf.reshape(part, [-1, size]) for part in (draw.x, means)]
-            excess = fold_excess(*flat, jacobians, stddev, log_density)
+            x = tf.reshape(draw.x / generator.stddev, [-1, generator.latent_dim])
+            means = x - noise[..., 0]
+            in_units = log_density + generator.log_noise_volume
+            excess = fold_excess(x, means, jacobians, in_units)
             surrogate -= self.fold_weight * tf.reduce_mean(excess)
             log_density += excess
         return Estimate(surrogate, log_density)
@@ -231,16 +218,11 @@ def _log_det(factor):
     return 2.0 * tf.reduce_sum(tf.math.log(diagonal), axis=-1)
 
 
-def _excess_dims(generator) -> float:
-    """`D - k`, dimensions that the noise alone fills."""
-    return float(math.prod(generator.sample_shape) - generator.latent_dim)
-
-
 def _laplace(generator, draw, log_det, explained):
     """`log q(x)` of the decoder linearised at the latent, exact if it is linear.
 
     Args:
-        log_det: `(batch,)`, `log det(J'J + sigma^2 I)`.
+        log_det: `(batch,)`, `log det(J'J + I)`, in units of the noise.
         explained: `(batch,)`, by how much the posterior's mode lowers
             `|z|^2 + |noise|^2`.
     """
@@ -251,6 +233,6 @@ def _laplace(generator, draw, log_det, explained):
     return (
         -0.5 * (squared - explained)
         - 0.5 * log_det
-        - _excess_dims(generator) * tf.math.log(generator.stddev)
+        - generator.log_noise_volume
         - 0.5 * size * math.log(2.0 * math.pi)
     )

@@ -93,9 +93,8 @@ class MutualInformation(EntropyEstimator):
         return {"information": self.information(draw.x, draw.latents)}
 
     def estimate(self, generator, draw, prepared):
-        size = math.prod(generator.sample_shape)
-        noise_entropy = size * tf.math.log(generator.stddev)
-        return Estimate(self.information(draw.x, draw.latents) + noise_entropy)
+        information = self.information(draw.x, draw.latents)
+        return Estimate(information + generator.log_noise_volume)
 
     def loss(self, generator, draw, random):
         """Minus the bound, which the critic raises."""

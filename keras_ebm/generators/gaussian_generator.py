@@ -28,6 +28,9 @@ class LogBounds(keras.constraints.Constraint):
 class GaussianGenerator(keras.Model):
     """Samples `x ~ q(x)` through a latent: `z ~ N(0, I)`, `x ~ N(g(z), sigma^2 I)`.
 
+    With `per_entry`, every entry of `x` has a sigma of its own, which lets a
+    thin sheet of few latents cover data whose entries differ in noise.
+
     Args:
         decoder: Keras model `g` from `(batch, latent_dim)` to
             `(batch, *input_shape)`.
@@ -36,6 +39,7 @@ class GaussianGenerator(keras.Model):
             0.1 left that bound sooner in trials and is the default.
         stddev_bounds: `(low, high)` that sigma is clipped to after every
             update; the paper's are `(0.01, 0.3)`.
+        per_entry: bool. False, as in the paper: one sigma for all entries.
         **kwargs: forwarded to `keras.Model`.
 
     Call arguments:
@@ -59,6 +63,7 @@ class GaussianGenerator(keras.Model):
         decoder: keras.Model,
         initial_stddev: float = 0.1,
         stddev_bounds: tuple[float, float] = (0.01, 0.3),
+        per_entry: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -77,10 +82,11 @@ class GaussianGenerator(keras.Model):
         self.decoder = decoder
         self.initial_stddev = initial_stddev
         self.stddev_bounds = (low, high)
+        self.per_entry = bool(per_entry)
         # float32 in mixed precision too: a bfloat16 log sigma moves in steps.
         self.log_stddev = self.add_weight(
             name="log_stddev",
-            shape=(),
+            shape=self.sample_shape if self.per_entry else (),
             dtype="float32",
             initializer=keras.initializers.Constant(math.log(initial_stddev)),
             constraint=LogBounds(low, high),
@@ -98,8 +104,24 @@ class GaussianGenerator(keras.Model):
 
     @property
     def stddev(self):
-        """sigma, a float32 scalar in units of the preprocessed input."""
+        """sigma in units of the preprocessed input, float32.
+
+        A scalar, or of `sample_shape` with `per_entry`.
+        """
         return tf.exp(tf.convert_to_tensor(self.log_stddev))
+
+    @property
+    def log_noise_volume(self):
+        """The sum of log sigma over the entries of a sample, a scalar."""
+        log_stddev = tf.convert_to_tensor(self.log_stddev)
+        if self.per_entry:
+            return tf.reduce_sum(log_stddev)
+        return math.prod(self.sample_shape) * log_stddev
+
+    def whitened(self, latents):
+        """`g(z) / sigma`, flattened to `(batch, D)`: the noise is 1 in its units."""
+        mean = tf.cast(self.decoder(latents), tf.float32) / self.stddev
+        return tf.reshape(mean, [-1, math.prod(self.sample_shape)])
 
     def call(self, inputs, training=False):
         return self.decoder(inputs, training=training)
@@ -133,12 +155,13 @@ class GaussianGenerator(keras.Model):
         # Written out: a distribution object passes over `mean` three times
         # more, and this is evaluated for every proposal of every sample.
         axes = list(range(-len(self.sample_shape), 0))
-        distance = tf.reduce_sum(tf.math.squared_difference(x, mean), axis=axes)
-        log_stddev = tf.math.log(self.stddev)
-        constant = math.prod(self.sample_shape) * (
-            log_stddev + 0.5 * math.log(2.0 * math.pi)
-        )
-        return -0.5 * distance / tf.square(self.stddev) - constant
+        distance = tf.math.squared_difference(x, mean)
+        if self.per_entry:
+            distance = tf.reduce_sum(distance / tf.square(self.stddev), axis=axes)
+        else:
+            distance = tf.reduce_sum(distance, axis=axes) / tf.square(self.stddev)
+        constant = 0.5 * math.prod(self.sample_shape) * math.log(2.0 * math.pi)
+        return -0.5 * distance - self.log_noise_volume - constant
 
     def get_config(self):
         return {
@@ -146,6 +169,7 @@ class GaussianGenerator(keras.Model):
             "decoder": keras.saving.serialize_keras_object(self.decoder),
             "initial_stddev": self.initial_stddev,
             "stddev_bounds": list(self.stddev_bounds),
+            "per_entry": self.per_entry,
         }
 
     @classmethod

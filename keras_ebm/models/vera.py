@@ -260,7 +260,7 @@ class VERA(EnergyModel):
 
     def _descend_generator(self, tape, draw, estimate, energy_gradient):
         """Updates the generator by `dE/dx` at its samples and the entropy."""
-        logs = {"generator_stddev": self.generator.stddev}
+        logs = {"generator_stddev": tf.reduce_mean(self.generator.stddev)}
         # The tape that recorded the draw goes on recording.
         with tape:
             axes = list(range(1, len(draw.x.shape)))
