@@ -11,6 +11,7 @@ from keras_ebm.arguments import check_choice, check_positive
 from keras_ebm.gradients import energy_and_gradient
 from keras_ebm.layers.logit_energy import LogitEnergy
 from keras_ebm.models.saving import SavesParts
+from keras_ebm.negatives import PersistentChains
 from keras_ebm.random import StepRandom, replica_context
 
 
@@ -37,8 +38,9 @@ class EnergyModel(SavesParts, keras.Model):
         + energy_weight * (objective(E(x), E(x_neg))
                            + gradient_penalty * mean 0.5 ||dE/dx||^2)
 
-    This class takes its negatives from the batch (`negatives`), or has none
-    and is then a plain classifier; subclasses bring a sampler.
+    This class takes its negatives from the batch or from Markov chains
+    (`negatives`), or has none and is then a plain classifier; subclasses bring
+    a generator.
 
     Args:
         network: Keras model from preprocessed inputs to logits of shape
@@ -48,7 +50,8 @@ class EnergyModel(SavesParts, keras.Model):
             to what `network` takes, adapted beforehand; it is part of the
             saved model. None: inputs are taken as they are.
         negatives: callable `(x, random) -> x_neg` on preprocessed batches,
-            such as `keras_ebm.negatives.CutAndBlend()`, or None.
+            such as `keras_ebm.negatives.CutAndBlend()`, or
+            `keras_ebm.negatives.PersistentChains`, or None.
         objective: `"contrastive"` (the papers'; a likelihood) or
             `"logistic"` (a density ratio, bounded, kind to accuracy).
         energy_weight: float >= 0. For the logistic objective 0.03 to 0.1 was
@@ -126,6 +129,7 @@ class EnergyModel(SavesParts, keras.Model):
         self._add_trackers("loss", "data_energy", "negative_energy")
         if self.gradient_penalty and self.energy_weight:
             self._add_trackers("gradient_penalty")
+        self._add_trackers(*getattr(negatives, "log_names", ()))
         if self.num_classes > 1:
             self._add_trackers("accuracy", "cross_entropy", "conditional_entropy")
         # The parts are built already, and train_step never calls the model:
@@ -237,11 +241,31 @@ class EnergyModel(SavesParts, keras.Model):
             return x, -tf.ones([tf.shape(x)[0]], tf.int32)
         return x, tf.reshape(tf.cast(y, tf.int32), [-1])
 
-    def draw_negatives(self, x, random) -> list:
-        """Negatives that need no gradient, each `(n, ...)`."""
+    def draw_negatives(self, x, random, training=False):
+        """Negatives that need no gradient.
+
+        Args:
+            x: preprocessed data `(batch, ...)`.
+            random: `keras_ebm.random.StepRandom`.
+            training: bool; only then do Markov chains move on. Otherwise they
+                have no negatives to give.
+
+        Returns:
+            `(negatives, logs)`: a list of at most one batch `(n, ...)`, and
+            scalars by name.
+        """
         if self.negatives is None:
-            return []
-        return [tf.stop_gradient(self.negatives(x, random))]
+            return [], {}
+        if isinstance(self.negatives, PersistentChains):
+            if not training:
+                return [], {}
+            made = self.negatives.advance(self._network_energy, tf.shape(x)[0], random)
+            return [made.x], made.logs
+        return [tf.stop_gradient(self.negatives(x, random))], {}
+
+    def _network_energy(self, x):
+        """Energies of preprocessed inputs, as samplers see them."""
+        return self.to_energy(self.network(x, training=False))
 
     def energy_loss(self, x, y, negatives, training=False, weights=None):
         """The energy network's loss; see the class docstring.
@@ -353,8 +377,9 @@ class EnergyModel(SavesParts, keras.Model):
         x, y = self._unpack(data)
         random = StepRandom(self.seed, self.optimizer.iterations)
         x = self.add_data_noise(x, random)
-        step = self.descend_energy(x, y, negatives=self.draw_negatives(x, random))
-        return self.report(step.logs)
+        negatives, logs = self.draw_negatives(x, random, training=True)
+        step = self.descend_energy(x, y, negatives=negatives)
+        return self.report({**logs, **step.logs})
 
     def add_data_noise(self, x, random):
         """Adds the Gaussian noise of `data_stddev` to preprocessed data."""
@@ -365,7 +390,8 @@ class EnergyModel(SavesParts, keras.Model):
     def test_step(self, data):
         x, y = self._unpack(data)
         random = StepRandom(self.seed, 0)
-        loss, logs = self.energy_loss(x, y, self.draw_negatives(x, random))
+        negatives, _ = self.draw_negatives(x, random)
+        loss, logs = self.energy_loss(x, y, negatives)
         return self.report({**logs, "loss": loss})
 
     def report(self, logs):

@@ -212,7 +212,8 @@ class VERA(EnergyModel):
         held = Draw(*(tf.stop_gradient(part) for part in draw))
         estimate, logs = self._estimate_entropy(tape, draw, held, random)
         if self.correction is None:
-            step = self.descend_energy(x, y, held.x, self.draw_negatives(x, random))
+            own, _ = self.draw_negatives(x, random, training=True)
+            step = self.descend_energy(x, y, held.x, own)
             gradient = step.sample_gradient
         else:
             negatives, gradient = self._correct(held, estimate, random)
@@ -238,10 +239,7 @@ class VERA(EnergyModel):
 
     def _correct(self, held, estimate, random):
         """Corrected negatives, and `dE/dx` at the generator's own samples."""
-
-        def energy_fn(x):
-            return self.to_energy(self.network(x, training=False))
-
+        energy_fn = self._network_energy
         energy, gradient = energy_and_gradient(energy_fn, held.x)
         log_density = None if estimate is None else estimate.log_density
         if log_density is not None:
@@ -290,5 +288,6 @@ class VERA(EnergyModel):
         x, y = self._unpack(data)
         random = StepRandom(self.seed, 0)
         samples = self.draw(tf.shape(x)[0], random).x
-        loss, logs = self.energy_loss(x, y, [samples, *self.draw_negatives(x, random)])
+        own, _ = self.draw_negatives(x, random)
+        loss, logs = self.energy_loss(x, y, [samples, *own])
         return self.report({**logs, "loss": loss})

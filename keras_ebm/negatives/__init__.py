@@ -1,13 +1,14 @@
-"""Negatives from the batch itself, and what betters those of a generator."""
+"""Negatives: from the batch, from chains, and what betters a generator's."""
 
 from keras_ebm.negatives.batch import Blend, CutAndBlend, CutJoin
 from keras_ebm.negatives.corrections import (
     Correction,
     ImportanceCorrection,
     LatentRefinement,
-    Negatives,
     Proposal,
 )
+from keras_ebm.negatives.moves import Negatives
+from keras_ebm.negatives.persistent import PersistentChains
 
 __all__ = [
     "Blend",
@@ -17,5 +18,6 @@ __all__ = [
     "ImportanceCorrection",
     "LatentRefinement",
     "Negatives",
+    "PersistentChains",
     "Proposal",
 ]

@@ -7,8 +7,9 @@ import tensorflow as tf
 
 from keras_ebm.arguments import check_positive, check_size
 from keras_ebm.gradients import EnergyFn
+from keras_ebm.negatives.moves import MovesByMALA, Negatives
 from keras_ebm.samplers import importance
-from keras_ebm.samplers.mala import MALAState, mala, mala_state
+from keras_ebm.samplers.mala import MALAState, mala_state
 
 
 class Proposal(NamedTuple):
@@ -27,14 +28,6 @@ class Proposal(NamedTuple):
     decode: callable
 
 
-class Negatives(NamedTuple):
-    """Corrected negatives, their weights (None: equal) and scalars to log."""
-
-    x: tf.Tensor
-    weights: tf.Tensor | None
-    logs: dict
-
-
 class Correction(keras.layers.Layer):
     """Base of what turns a generator's samples into better negatives."""
 
@@ -51,63 +44,8 @@ class Correction(keras.layers.Layer):
         raise NotImplementedError
 
 
-class MovingCorrection(Correction):
-    """Base of corrections that move samples by MALA with an adapted step size."""
-
-    def __init__(
-        self,
-        num_steps: int,
-        initial_step_size: float,
-        target_acceptance: float,
-        adaptation_rate: float,
-        **kwargs,
-    ):
-        super().__init__(**kwargs)
-        self.num_steps = num_steps
-        self.initial_step_size = check_positive("initial_step_size", initial_step_size)
-        self.target_acceptance = check_positive("target_acceptance", target_acceptance)
-        if target_acceptance >= 1:
-            raise ValueError(
-                "`target_acceptance` must be below 1. "
-                f"Received: target_acceptance={target_acceptance}."
-            )
-        self.adaptation_rate = check_positive("adaptation_rate", adaptation_rate)
-        self.step_size = self.add_weight(
-            name="step_size",
-            shape=(),
-            trainable=False,
-            aggregation="mean",
-            initializer=keras.initializers.Constant(initial_step_size),
-        )
-        self.built = True
-
-    def move(self, energy_fn, state: MALAState, random):
-        """Runs the chains and adapts the step size; returns `(state, logs)`."""
-        step_size = tf.convert_to_tensor(self.step_size)
-        state, acceptance = mala(
-            energy_fn,
-            state,
-            num_steps=self.num_steps,
-            step_size=step_size,
-            random=random,
-            name="correction",
-        )
-        change = self.adaptation_rate * (acceptance - self.target_acceptance)
-        self.step_size.assign(step_size * tf.exp(change))
-        return state, {"mala_acceptance": acceptance, "mala_step_size": step_size}
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "num_steps": self.num_steps,
-            "initial_step_size": self.initial_step_size,
-            "target_acceptance": self.target_acceptance,
-            "adaptation_rate": self.adaptation_rate,
-        }
-
-
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class ImportanceCorrection(MovingCorrection):
+class ImportanceCorrection(MovesByMALA, Correction):
     """Weights samples of `q` towards `p`, then resamples and moves them.
 
     `w = exp(-E(x)) / q(x)`, normalised over the batch (over a replica's share of
@@ -185,7 +123,7 @@ class ImportanceCorrection(MovingCorrection):
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class LatentRefinement(MovingCorrection):
+class LatentRefinement(MovesByMALA, Correction):
     """Moves samples by MALA over latent and noise, towards low energy.
 
     The chain's target is `exp(-E(x)) N(z; 0, I) N(noise; 0, I)` with

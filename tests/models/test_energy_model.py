@@ -64,7 +64,7 @@ def test_the_loss_is_the_sum_of_its_terms(objective):
         gradient_penalty=0.7,
     )
     x, network = tf.constant(X), model.network
-    (negatives,) = model.draw_negatives(x, StepRandom(0, 0))
+    (negatives,), _ = model.draw_negatives(x, StepRandom(0, 0))
     loss, _ = model.energy_loss(x, tf.constant(Y), [negatives], training=True)
 
     def energy(v):
@@ -101,7 +101,7 @@ def test_an_update_descends_the_loss():
     model = make_model(negatives=CutAndBlend(), gradient_penalty=0.5)
     copy = make_model(negatives=CutAndBlend(), gradient_penalty=0.5)
     x, y = tf.constant(X), tf.constant(Y)
-    negatives = model.draw_negatives(x, StepRandom(0, 0))
+    negatives, _ = model.draw_negatives(x, StepRandom(0, 0))
     with tf.GradientTape() as tape:
         loss, _ = copy.energy_loss(x, y, negatives, training=True)
     variables = copy.network.trainable_variables

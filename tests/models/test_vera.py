@@ -45,7 +45,7 @@ def test_the_shared_input_gradient_is_the_energys_own(
     samples = model.draw(len(X), random).x
     _, expected = energy_and_gradient(model.energy, samples)
     step = model.descend_energy(
-        DATA, LABELS, samples, model.draw_negatives(DATA, random)
+        DATA, LABELS, samples, model.draw_negatives(DATA, random)[0]
     )
     np.testing.assert_allclose(step.sample_gradient, expected, rtol=1e-4, atol=1e-6)
 
@@ -55,7 +55,7 @@ def straightforward_step(model):
     random = StepRandom(model.seed, 0)
     draw = model.draw(len(X), random)
     held = Draw(*map(tf.stop_gradient, draw))
-    negatives = [held.x, *model.draw_negatives(DATA, random)]
+    negatives = [held.x, *model.draw_negatives(DATA, random)[0]]
     score = model.entropy.prepare(model.generator, held, random)["score"]
 
     def energy_loss():

@@ -124,7 +124,7 @@ def shuffled_columns(x, random):
 def test_a_users_function_serves_as_negatives_and_is_saved(tmp_path):
     x, y = rows(6)
     model = compile_sgd(make_vera(objective="logistic", negatives=shuffled_columns))
-    (made,) = model.draw_negatives(tf.constant(x), RANDOM)
+    (made,), _ = model.draw_negatives(tf.constant(x), RANDOM)
     np.testing.assert_array_equal(made[:, 1], np.roll(x[:, 1], 1))
     model.train_step((x, y))
     model.save(tmp_path / "model.keras")
