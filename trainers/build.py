@@ -1,4 +1,4 @@
-"""Builds the model, the optimizers and the defaults of `trainers.vera`."""
+"""Builds the model of `trainers.vera`, with the defaults that depend on the data."""
 
 import dataclasses
 import math
@@ -6,26 +6,30 @@ import math
 import keras
 import numpy as np
 
-from keras_ebm import VERA, EnergyModel, GaussianGenerator, networks
-from keras_ebm.arguments import check_positive
-from keras_ebm.entropy import ImportanceSampling
+from keras_ebm import VERA, EnergyModel, networks
 from keras_ebm.layers import TableEncoder
 from keras_ebm.negatives import CutAndBlend
-from keras_ebm.schedules import WarmUp
-from trainers.common import setting
+from trainers.common import integers, setting
+from trainers.optimizers import OptimizerSettings
+from trainers.sampling import (
+    SamplingSettings,
+    build_correction,
+    build_entropy,
+    build_generator,
+)
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelSettings:
-    """Networks, losses and optimizers; None stands for a choice by the data."""
+class ModelSettings(SamplingSettings, OptimizerSettings):
+    """Networks and losses; None stands for a choice by the data."""
 
     CHOICES = {
+        **SamplingSettings.CHOICES,
+        **OptimizerSettings.CHOICES,
         "network": ("auto", "mlp", "convolutional"),
         "generator_network": ("mlp", "convolutional"),
         "negatives": ("generator", "batch", "both", "none"),
         "objective": ("auto", "contrastive", "logistic"),
-        "entropy": ("importance", "none"),
-        "schedule": ("cosine", "steps", "constant"),
     }
 
     network: str = setting(
@@ -33,16 +37,12 @@ class ModelSettings:
     )
     hidden: tuple = setting((), "Widths of the mlp's layers; default by the data.")
     activation: str = setting("silu", "Activation of the energy network.")
-    latent_dim: int = setting(32, "Size of the generator's latent.")
+    base_stddev: float = setting(
+        0.0, "Width of a Gaussian factor of an mlp's density; 0: none."
+    )
     generator_network: str = setting(
         "mlp", "Generator's decoder; the importance sampler runs it 20 times a step."
     )
-    generator_hidden: tuple = setting(
-        (), "Widths of the generator's layers; default by the data."
-    )
-    initial_stddev: float = setting(0.1, "Where the generator's sigma starts.")
-    min_stddev: float = setting(0.01, "Lower bound of the generator's sigma.")
-    max_stddev: float = setting(0.3, "Upper bound of the generator's sigma.")
     negatives: str = setting(
         "generator",
         "Where negatives come from: the generator (VERA), the batch (cuts and "
@@ -63,27 +63,7 @@ class ModelSettings:
     gradient_penalty: float | None = setting(
         None, "Gradient penalty; default 0.1 when contrastive, else 0."
     )
-    entropy: str = setting("importance", "Estimator of the entropy gradient.")
-    entropy_weight: float = setting(1.0, "Weight of the generator's entropy.")
-    importance_samples: int = setting(20, "Proposals of the importance sampler.")
-    widening: float = setting(1.0, "Widens the importance sampler's proposals.")
     data_stddev: float = setting(0.0, "Noise added to preprocessed training data.")
-    learning_rate: float = setting(2e-3, "Adam's step size for the energy.")
-    generator_learning_rate: float = setting(1e-3, "And for the generator.")
-    posterior_learning_rate: float = setting(0.02, "And for the sampler's widths.")
-    beta_1: float = setting(0.9, "Adam's first decay for the energy.")
-    generator_beta_1: float = setting(0.5, "And for the generator.")
-    beta_2: float = setting(0.99, "Adam's second decay for both.")
-    schedule: str = setting("cosine", "Decay of the learning rates over the run.")
-    decay_epochs: tuple = setting((), "Epochs where schedule=steps decays.")
-    decay_rate: float = setting(0.3, "Factor of schedule=steps.")
-    warmup_steps: int = setting(0, "Steps of linear warm-up.")
-    ema_momentum: float = setting(
-        0.0, "Momentum of the averaged energy weights used for evaluation; 0: none."
-    )
-
-
-RATES = ("learning_rate", "generator_learning_rate", "posterior_learning_rate")
 
 
 def build_model(dataset, train_x: np.ndarray, settings: ModelSettings, seed: int):
@@ -111,16 +91,21 @@ def build_model(dataset, train_x: np.ndarray, settings: ModelSettings, seed: int
         arguments["negatives"] = CutAndBlend()
     if settings.negatives in ("batch", "none"):
         return EnergyModel(network, **arguments)
-    generator = GaussianGenerator(
-        _decoder(dataset, shape, settings),
-        settings.initial_stddev,
-        (settings.min_stddev, settings.max_stddev),
+    generator = build_generator(_decoder(dataset, shape, settings), settings)
+    entropy, weight = build_entropy(settings)
+    correction = build_correction(
+        settings,
+        math.prod(shape),
+        arguments["objective"] == "contrastive" and settings.negatives == "generator",
     )
-    sampler = ImportanceSampling(
-        settings.importance_samples, widening=settings.widening
+    return VERA(
+        network,
+        generator,
+        entropy=entropy,
+        entropy_weight=weight,
+        correction=correction,
+        **arguments,
     )
-    weight = settings.entropy_weight if settings.entropy != "none" else 0.0
-    return VERA(network, generator, entropy=sampler, entropy_weight=weight, **arguments)
 
 
 def _preprocessor(dataset, train_x):
@@ -146,8 +131,9 @@ def _energy(dataset, shape, settings):
     return networks.mlp_energy(
         shape,
         num_outputs,
-        hidden=_widths(settings.hidden, default),
+        hidden=widths(settings.hidden, default),
         activation=settings.activation,
+        base_stddev=settings.base_stddev or None,
     )
 
 
@@ -158,23 +144,15 @@ def _decoder(dataset, shape, settings):
     return networks.mlp_decoder(
         settings.latent_dim,
         shape,
-        hidden=_widths(settings.generator_hidden, default),
+        hidden=widths(settings.generator_hidden, default),
+        activation=settings.generator_activation,
         output_activation="tanh" if dataset.kind == "image" else None,
+        skip=settings.decoder_skip,
     )
 
 
-def _widths(values, default):
-    return _integers("Layer widths", values) or default
-
-
-def _integers(what, values):
-    try:
-        return tuple(int(value) for value in values)
-    except ValueError:
-        raise ValueError(
-            f"{what} must be integers with commas between them. Received: "
-            f"{','.join(values)}."
-        ) from None
+def widths(values, default):
+    return integers("Layer widths", values) or default
 
 
 def _loss_arguments(dataset, settings):
@@ -198,51 +176,3 @@ def _loss_arguments(dataset, settings):
         "conditional_entropy_weight": settings.conditional_entropy_weight,
         "data_stddev": settings.data_stddev,
     }
-
-
-def compile_model(model, settings: ModelSettings, epochs: int, steps: int) -> None:
-    """Compiles a model with the optimizers of `settings`.
-
-    Args:
-        model: `EnergyModel`.
-        settings: `ModelSettings`.
-        epochs: int, length of the run, which the schedules span.
-        steps: int, steps an epoch.
-    """
-    for name in RATES:
-        check_positive(name, getattr(settings, name))
-    ema = {}
-    if settings.ema_momentum:
-        ema = {"use_ema": True, "ema_momentum": settings.ema_momentum}
-    optimizers = {
-        "optimizer": keras.optimizers.Adam(
-            _schedule(settings.learning_rate, settings, epochs, steps),
-            settings.beta_1,
-            settings.beta_2,
-            epsilon=1e-8,
-            **ema,
-        )
-    }
-    if isinstance(model, VERA):
-        optimizers["generator_optimizer"] = keras.optimizers.Adam(
-            _schedule(settings.generator_learning_rate, settings, epochs, steps),
-            settings.generator_beta_1,
-            settings.beta_2,
-            epsilon=1e-8,
-        )
-        optimizers["posterior_optimizer"] = keras.optimizers.Adam(
-            settings.posterior_learning_rate
-        )
-    model.compile(**optimizers)
-
-
-def _schedule(rate, settings, epochs, steps):
-    schedules = keras.optimizers.schedules
-    if settings.schedule == "cosine":
-        rate = schedules.CosineDecay(rate, epochs * steps)
-    elif settings.schedule == "steps":
-        epochs = _integers("`decay_epochs`", settings.decay_epochs)
-        boundaries = [epoch * steps for epoch in epochs]
-        values = [rate * settings.decay_rate**i for i in range(len(boundaries) + 1)]
-        rate = schedules.PiecewiseConstantDecay(boundaries, values)
-    return WarmUp(rate, settings.warmup_steps) if settings.warmup_steps else rate

@@ -45,6 +45,24 @@ def define_flags(settings_class, **defaults) -> None:
         FLAGS.register_key_flag_for_module(sys.argv[0], FLAGS[field.name])
 
 
+def integers(what: str, values) -> tuple[int, ...]:
+    """Integers from a flag's list of strings; `what` names them in the error."""
+    try:
+        return tuple(int(value) for value in values)
+    except ValueError:
+        raise ValueError(
+            f"{what} must be integers with commas between them. Received: "
+            f"{','.join(values)}."
+        ) from None
+
+
+def apply_preset(presets: dict[str, dict]) -> None:
+    """Gives the flags that were not passed the values of the preset in `--preset`."""
+    for name, value in presets.get(FLAGS.preset, {}).items():
+        if not FLAGS[name].present:
+            FLAGS[name].value = value
+
+
 def from_flags(settings_class):
     """Reads a settings dataclass back from the parsed flags."""
     values = {}
@@ -146,6 +164,13 @@ def write_json(path, values: dict) -> None:
     """Writes `values` as JSON; a number that is not finite is an error."""
     text = json.dumps(values, indent=2, allow_nan=False)
     Path(path).write_text(text + "\n", "utf-8")
+
+
+def print_metrics(metrics: dict) -> None:
+    """Prints one measure a line."""
+    for name, value in metrics.items():
+        text = f"{value:.4f}" if isinstance(value, float) else value
+        print(f"{name:10s} {text}")
 
 
 def read_json(path) -> dict:

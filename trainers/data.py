@@ -27,6 +27,7 @@ class DataSettings:
         0, "Labels kept in each class, the rest become unlabelled; 0 keeps all."
     )
     train_size: int = setting(0, "Training rows to use; 0 uses all.")
+    toy_rows: int = setting(20_000, "Points drawn of a toy density, before the split.")
     seed: int = setting(0, "Seed of the split, the weights and the noise.")
 
 
@@ -37,6 +38,11 @@ class RunData:
     dataset: data.Dataset
     splits: data.Splits
     settings: DataSettings
+
+    @property
+    def is_plane(self) -> bool:
+        """Whether the rows are points in the plane."""
+        return self.dataset.input_shape == (2,)
 
     def rows(self, part: str):
         """Returns `(x, y)` of `train`, `validation`, `calibration`, `test`, `holdout`.
@@ -71,6 +77,7 @@ def load(settings: DataSettings, schema=None, class_names=None) -> RunData:
         target=settings.target or None,
         schema=schema,
         class_names=class_names,
+        num_rows=settings.toy_rows,
         seed=settings.seed,
     )
     splits = data.make_splits(

@@ -1,10 +1,15 @@
 """Flat measures of a trained model on the test split."""
 
+import sys
+
 import numpy as np
 import tensorflow as tf
 
-from keras_ebm import metrics
+from keras_ebm import data, metrics
 from keras_ebm.ood import network_outputs
+
+#: Test points of a toy density on which its likelihood is measured.
+GAP_POINTS = 20_000
 
 
 def measure(model, run) -> dict:
@@ -16,7 +21,8 @@ def measure(model, run) -> dict:
 
     Returns:
         Dict of floats and ints: with classes `accuracy`, `nll` (nats), `ece`,
-        `brier`; always `energy` (mean, nats) and `num_test`.
+        `brier`; always `energy` (mean, nats) and `num_test`; for a toy density
+        that is known exactly, `nll_gap` (nats, on at most 20,000 test points).
     """
     x, y = run.rows("test")
     logits = network_outputs(model, x, requires=("logits",))["logits"]
@@ -24,7 +30,28 @@ def measure(model, run) -> dict:
     values = {"energy": float(energy.mean()), "num_test": len(x)}
     if model.num_classes > 1:
         values |= classification_measures(logits, y)
+    elif getattr(model, "objective", None) == "contrastive":
+        values |= density_measures(model, run)
     return values
+
+
+def density_measures(model, run) -> dict:
+    """`nll_gap` of an energy that is a likelihood, if the data's density is known.
+
+    Where there is none because the energy has no finite `Z` on the grid, stderr
+    says so.
+    """
+    source, _, name = run.dataset.name.partition(":")
+    if source != "toy" or name not in data.EXACT:
+        return {}
+    x = run.rows("test")[0][:GAP_POINTS]
+    try:
+        gap = metrics.nll_gap(model.energy, x, data.log_density(name, x))
+    except ValueError as error:
+        # The model is trained and saved: say why there is no figure, and go on.
+        sys.stderr.write(f"nll_gap cannot be measured: {error}\n")
+        return {}
+    return {"nll_gap": gap}
 
 
 def classification_measures(logits: np.ndarray, labels: np.ndarray) -> dict:

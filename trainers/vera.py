@@ -4,7 +4,7 @@ Run from the top of the checkout:
 
     python -m trainers.vera --dataset=digits --workdir=runs/digits
     python -m trainers.vera --dataset=csv:table.csv --workdir=runs/table
-    python -m trainers.vera --dataset=toy:rings --workdir=runs/rings
+    python -m trainers.vera --dataset=toy:rings --preset=vera_2d --workdir=runs/rings
 """
 
 import contextlib
@@ -17,13 +17,17 @@ import keras
 import tensorflow as tf
 from absl import flags
 
+from keras_ebm import plots
 from keras_ebm.callbacks import Progress, SamplePictures, StopOnDivergence
 from keras_ebm.data.batches import training_batches
 from trainers import backup, common
-from trainers.build import ModelSettings, build_model, compile_model
+from trainers.build import ModelSettings, build_model
 from trainers.common import setting
 from trainers.data import DataSettings, RunData, load, record, same_data
 from trainers.measures import measure
+from trainers.optimizers import compile_model
+from trainers.pictures import PICTURE_FILE, draw_density, has_picture
+from trainers.presets import VERA_PRESETS
 
 FLAGS = flags.FLAGS
 
@@ -34,14 +38,20 @@ HISTORY_FILE = "history.csv"
 class FitSettings:
     """How long to train, on what, and what to write."""
 
-    CHOICES = {"strategy": ("none", "mirrored")}
+    CHOICES = {"strategy": ("none", "mirrored"), "preset": ("", *VERA_PRESETS)}
 
+    preset: str = setting(
+        "", "A recipe for all other flags; those that are passed override it."
+    )
     workdir: str = setting("", "Folder of the run; created if absent.")
     epochs: int = setting(60, "Passes over the training rows.")
     batch_size: int = setting(64, "Rows a step, over all replicas.")
     strategy: str = setting("none", "mirrored: one replica on each GPU.")
     resume: bool = setting(False, "Continue the interrupted run in --workdir.")
     tensorboard: bool = setting(True, "Write TensorBoard logs with pictures.")
+    picture: bool = setting(
+        True, "Draw density.png: energies, data and samples of a 2-D run."
+    )
     picture_epochs: int = setting(10, "Epochs between pictures.")
     verbose: int = setting(1, "0: silent, 1: one progress bar, 2: a line an epoch.")
 
@@ -87,6 +97,8 @@ def prepare(
         seed=run.settings.seed,
         first_epoch=first_epoch,
     )
+    if has_picture(run, fit):
+        plots.pyplot()  # Before any work, as it may not be installed.
     if fit.epochs < 1:
         raise ValueError(f"`epochs` must be at least 1. Received: epochs={fit.epochs}.")
     if strategy is not None and fit.batch_size % strategy.num_replicas_in_sync:
@@ -155,6 +167,8 @@ def perform(job: Job) -> tuple[keras.Model, dict]:
     model.save(workdir / common.MODEL_FILE)
     metrics = measure(model, job.run)
     common.write_json(workdir / "metrics.json", metrics)
+    if has_picture(job.run, job.fit):
+        draw_density(model, job.run, workdir / PICTURE_FILE)
     backup.clear(_backup_folder(workdir))
     return model, metrics
 
@@ -238,6 +252,7 @@ def _callbacks(job, watch):
 
 def main(argv: list[str]) -> None:
     del argv
+    common.apply_preset(VERA_PRESETS)
     common.require("dataset")
     workdir = common.require_folder("workdir")
     fit = common.from_flags(FitSettings)
@@ -258,12 +273,7 @@ def main(argv: list[str]) -> None:
     except RuntimeError as error:
         sys.stderr.write(f"vera: error: {error}\n")
         sys.exit(1)
-    for name, value in metrics.items():
-        print(
-            f"{name:10s} {value:.4f}"
-            if isinstance(value, float)
-            else f"{name:10s} {value}"
-        )
+    common.print_metrics(metrics)
 
 
 if __name__ == "__main__":

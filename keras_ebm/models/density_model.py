@@ -115,14 +115,3 @@ class DensityModel(EnergyModel):
         if "data_energy" not in logs:
             logs["data_energy"] = self.to_energy(self.network(x, training=False))
         return self.report(logs)
-
-    def log_prob(self, x):
-        """`log p` of the preprocessed form of raw inputs, `(batch,)` nats.
-
-        The change of volume by the preprocessor is not in it: after dividing
-        by `s`, add `-log s` of every entry for the density of raw inputs.
-
-        Raises:
-            AttributeError: if the network is not normalised.
-        """
-        return self.network.log_prob(self.preprocess(x))

@@ -199,6 +199,28 @@ class EnergyModel(SavesParts, keras.Model):
             return self.to_energy(logits)
         return -tf.gather(logits, tf.cast(y, tf.int32), batch_dims=1)
 
+    def log_prob(self, x):
+        """`log p` of the preprocessed form of raw inputs, `(batch,)` nats.
+
+        The change of volume by the preprocessor is not in it: after dividing
+        by `s`, add `-log s` of every entry for the density of raw inputs.
+
+        Raises:
+            ValueError: if the network is not normalised.
+        """
+        if not self.is_normalised:
+            raise ValueError(
+                "`log_prob` needs a normalised network, such as "
+                f"keras_ebm.networks.NICE. Received: network={self.network.name!r}; "
+                "estimate log Z with keras_ebm.samplers.annealed_importance."
+            )
+        return self.network.log_prob(self.preprocess(x))
+
+    @property
+    def is_normalised(self) -> bool:
+        """Whether `Z = 1`, as the network's method `log_prob` says."""
+        return hasattr(self.network, "log_prob")
+
     # Training
 
     def compile(self, optimizer="adam", jit_compile=False, **kwargs):

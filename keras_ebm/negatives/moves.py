@@ -5,7 +5,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from keras_ebm.arguments import check_positive
+from keras_ebm.arguments import check_positive, check_size
 from keras_ebm.samplers.mala import MALAState, mala
 
 
@@ -18,7 +18,17 @@ class Negatives(NamedTuple):
 
 
 class MovesByMALA(keras.layers.Layer):
-    """Base of what moves samples by MALA, with a step size that adapts."""
+    """Base of what moves samples by MALA, with a step size that adapts.
+
+    Args:
+        num_steps: int >= 0, transitions.
+        num_leapfrog: int >= 1; above 1 each transition is one of Hamiltonian
+            Monte Carlo (`keras_ebm.samplers.mala_step`).
+        initial_step_size: float > 0, in squared units of `x` per nat.
+        target_acceptance: float in (0, 1) that the step size is adapted to.
+        adaptation_rate: float > 0, of the log of the step size.
+        **kwargs: forwarded to `keras.layers.Layer`.
+    """
 
     def __init__(
         self,
@@ -26,10 +36,12 @@ class MovesByMALA(keras.layers.Layer):
         initial_step_size: float,
         target_acceptance: float,
         adaptation_rate: float,
+        num_leapfrog: int = 1,
         **kwargs,
     ):
         super().__init__(dtype=kwargs.pop("dtype", "float32"), **kwargs)
         self.num_steps = num_steps
+        self.num_leapfrog = check_size("num_leapfrog", num_leapfrog)
         self.initial_step_size = check_positive("initial_step_size", initial_step_size)
         self.target_acceptance = check_positive("target_acceptance", target_acceptance)
         if target_acceptance >= 1:
@@ -57,6 +69,7 @@ class MovesByMALA(keras.layers.Layer):
             step_size=step_size,
             random=random,
             name="mala",
+            num_leapfrog=self.num_leapfrog,
         )
         change = self.adaptation_rate * (acceptance - self.target_acceptance)
         self.step_size.assign(step_size * tf.exp(change))
@@ -66,6 +79,7 @@ class MovesByMALA(keras.layers.Layer):
         return {
             **super().get_config(),
             "num_steps": self.num_steps,
+            "num_leapfrog": self.num_leapfrog,
             "initial_step_size": self.initial_step_size,
             "target_acceptance": self.target_acceptance,
             "adaptation_rate": self.adaptation_rate,

@@ -13,7 +13,7 @@ from keras_ebm.objectives.energy import (
     logistic_loss,
     negative_slope,
 )
-from keras_ebm.objectives.likelihood import MaximumLikelihood
+from keras_ebm.objectives.likelihood import GridLikelihood, MaximumLikelihood
 from keras_ebm.objectives.noise_contrastive import ConditionalNoiseContrastive
 from keras_ebm.objectives.score_matching import (
     DenoisingScoreMatching,
@@ -25,6 +25,7 @@ __all__ = [
     "ConditionalNoiseContrastive",
     "Criterion",
     "DenoisingScoreMatching",
+    "GridLikelihood",
     "MaximumLikelihood",
     "SlicedScoreMatching",
     "conditional_entropy",

@@ -1,4 +1,4 @@
-"""The Metropolis-adjusted Langevin algorithm."""
+"""The Metropolis-adjusted Langevin algorithm, and Hamiltonian Monte Carlo around it."""
 
 from typing import NamedTuple
 
@@ -20,10 +20,21 @@ def mala_state(energy_fn: EnergyFn, x: tf.Tensor) -> MALAState:
     return MALAState(x, *energy_and_gradient(energy_fn, x))
 
 
-def mala_step(energy_fn: EnergyFn, state: MALAState, *, step_size, noise, uniform):
+def mala_step(
+    energy_fn: EnergyFn,
+    state: MALAState,
+    *,
+    step_size,
+    noise,
+    uniform,
+    num_leapfrog: int = 1,
+):
     """Proposes `x - tau dE/dx + sqrt(2 tau) noise`, and accepts or stays.
 
-    Leaves `exp(-E) / Z` invariant for any step size.
+    Leaves `exp(-E) / Z` invariant for any step size. It is the transition of
+    Hamiltonian Monte Carlo with one leapfrog step of length `sqrt(2 tau)` and
+    momentum `noise`; with `num_leapfrog` above 1 a proposal follows the
+    Hamiltonian for that many, and goes as much farther.
 
     Args:
         energy_fn: callable from `(batch, ...)` to energies `(batch,)`.
@@ -31,6 +42,7 @@ def mala_step(energy_fn: EnergyFn, state: MALAState, *, step_size, noise, unifor
         step_size: tau > 0, in units of `x` squared per nat.
         noise: standard normal draws shaped like `x`.
         uniform: `(batch,)` uniform draws in `(0, 1)`.
+        num_leapfrog: int >= 1, gradients of the energy a proposal takes.
 
     Returns:
         `(state, acceptance)`: the next state, and each chain's probability
@@ -39,13 +51,16 @@ def mala_step(energy_fn: EnergyFn, state: MALAState, *, step_size, noise, unifor
     References:
         - Roberts and Tweedie (1996), "Exponential convergence of Langevin
           distributions and their discrete approximations".
+        - Neal (2011), "MCMC using Hamiltonian dynamics", sections 2 and 5.2.
     """
-    moved = state.x - step_size * state.gradient + tf.sqrt(2.0 * step_size) * noise
-    proposal = mala_state(energy_fn, moved)
-    back = state.x - moved + step_size * proposal.gradient
-    log_back = -squared_norm(back) / (4.0 * step_size)
-    log_forth = -0.5 * squared_norm(noise)
-    log_ratio = state.energy - proposal.energy + log_back - log_forth
+    length = tf.sqrt(2.0 * step_size)
+    proposal, momentum = state, noise
+    for _ in range(num_leapfrog):
+        momentum -= 0.5 * length * proposal.gradient
+        proposal = mala_state(energy_fn, proposal.x + length * momentum)
+        momentum -= 0.5 * length * proposal.gradient
+    log_ratio = state.energy - proposal.energy
+    log_ratio += 0.5 * (squared_norm(noise) - squared_norm(momentum))
     accepted = tf.math.log(uniform) < log_ratio
     pick = tf.reshape(accepted, [-1, *[1] * (len(state.x.shape) - 1)])
     following = MALAState(
@@ -56,7 +71,16 @@ def mala_step(energy_fn: EnergyFn, state: MALAState, *, step_size, noise, unifor
     return following, tf.exp(tf.minimum(log_ratio, 0.0))
 
 
-def mala(energy_fn: EnergyFn, state: MALAState, *, num_steps, step_size, random, name):
+def mala(
+    energy_fn: EnergyFn,
+    state: MALAState,
+    *,
+    num_steps: int,
+    step_size,
+    random,
+    name: str,
+    num_leapfrog: int = 1,
+):
     """Runs a batch of chains for a few steps.
 
     Args:
@@ -66,6 +90,7 @@ def mala(energy_fn: EnergyFn, state: MALAState, *, num_steps, step_size, random,
         step_size: tau > 0, scalar.
         random: `keras_ebm.random.StepRandom`.
         name: str, keys the noise.
+        num_leapfrog: see `mala_step`.
 
     Returns:
         `(state, acceptance)`: where the chains end, and the mean probability
@@ -79,6 +104,7 @@ def mala(energy_fn: EnergyFn, state: MALAState, *, num_steps, step_size, random,
             step_size=step_size,
             noise=random.normal(tf.shape(state.x), f"{name}_noise_{i}"),
             uniform=random.uniform([tf.shape(state.x)[0]], f"{name}_accept_{i}", 1e-12),
+            num_leapfrog=num_leapfrog,
         )
         rates.append(tf.reduce_mean(rate))
     return state, tf.add_n(rates) / num_steps if rates else tf.ones([])

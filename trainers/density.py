@@ -1,0 +1,207 @@
+"""Builds and measures the densities of `trainers.likelihood`."""
+
+import dataclasses
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_ebm import VERA, DensityModel, EnergyModel, networks, objectives
+from keras_ebm.layers import LogitPixels
+from keras_ebm.negatives import PersistentChains
+from trainers.common import integers, setting
+from trainers.optimizers import OptimizerSettings
+from trainers.sampling import (
+    SamplingSettings,
+    build_correction,
+    build_entropy,
+    build_generator,
+)
+
+#: What `--method` may be: criteria first, then what needs samples.
+METHODS = (
+    "maximum_likelihood",
+    "grid",
+    "sliced_score_matching",
+    "sliced_score_matching_vr",
+    "denoising_score_matching",
+    "noise_contrastive",
+    "persistent_chains",
+    "vera",
+)
+BATCH = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class DensitySettings(SamplingSettings, OptimizerSettings):
+    """The density's network, how it is trained, and by what samples."""
+
+    CHOICES = {
+        **SamplingSettings.CHOICES,
+        **OptimizerSettings.CHOICES,
+        "method": METHODS,
+        "network": ("nice", "mixture", "mlp"),
+    }
+
+    method: str = setting(
+        "maximum_likelihood",
+        "maximum_likelihood (normalised networks), grid (the same in the plane, for "
+        "any network), score matching, noise contrast, or by samples of chains or of "
+        "a generator, whose entropy --entropy estimates.",
+    )
+    network: str = setting(
+        "nice", "nice and mixture are normalised, mlp is any energy."
+    )
+    hidden: tuple = setting((), "Widths of the network's layers; default by network.")
+    activation: str = setting("", "Default softplus for nice, silu for mlp.")
+    num_couplings: int = setting(4, "Couplings of nice.")
+    num_components: int = setting(50, "Components of the mixture.")
+    base_stddev: float = setting(
+        0.0, "Width of a Gaussian factor of an mlp's density; 0: none."
+    )
+    noise_stddev: float = setting(
+        0.16, "Noise of denoising and of noise contrast, on standardised inputs."
+    )
+    num_slices: int = setting(1, "Directions of sliced score matching.")
+    gradient_penalty: float = setting(0.0, "Gradient penalty of chains and vera.")
+    data_stddev: float = setting(0.0, "Noise added to standardised training data.")
+    buffer_size: int = setting(10_000, "Persistent chains.")
+    chain_steps: int = setting(10, "Transitions of a chain in a step.")
+    chain_leapfrog: int = setting(1, "Leapfrog steps of one; 1 is MALA.")
+    chain_step_size: float = setting(0.01, "Where the chains' step size starts.")
+    restart_share: float = setting(0.05, "Share of the chains that start anew.")
+
+
+def preprocessor(kind: str, x: np.ndarray) -> keras.Sequential:
+    """Standardises rows, of images the logits of their pixels.
+
+    Args:
+        kind: of the dataset.
+        x: training rows; dequantised pixels where they are images.
+    """
+    images = kind == "image"
+    logits = [LogitPixels()] if images else []
+    scale = keras.layers.Normalization(name="standardise")
+    scale.adapt(logits[0](x) if images else x)
+    return keras.Sequential([keras.Input(x.shape[1:]), *logits, scale])
+
+
+def log_scale(model) -> float:
+    """The sum of the logs of what the model's preprocessor divides by."""
+    variance = model.preprocessor.get_layer("standardise").variance
+    return float(0.5 * np.sum(np.log(variance)))
+
+
+def dequantise(x, uniform):
+    """Pixels with `uniform` noise in `[0, 1)` on them, one part in 256 wide."""
+    return tf.cast(x, tf.float32) + (uniform - 0.5) * (255.0 / 256.0)
+
+
+def build_density(kind: str, x: np.ndarray, settings: DensitySettings, seed: int):
+    """An uncompiled model of the density of rows like `x`.
+
+    Args:
+        kind: of the dataset.
+        x: training rows; dequantised pixels where they are images.
+        settings: `DensitySettings`.
+        seed: int.
+
+    Returns:
+        `DensityModel`, `EnergyModel` with chains, or `VERA`.
+
+    Raises:
+        ValueError: if settings do not go together.
+    """
+    keras.utils.set_random_seed(seed)
+    size = math.prod(x.shape[1:])
+    network = _network(settings, size, seed)
+    common = {
+        "preprocessor": preprocessor(kind, x),
+        "data_stddev": settings.data_stddev,
+        "seed": seed,
+    }
+    if settings.method == "persistent_chains":
+        chains = PersistentChains(
+            (size,),
+            settings.buffer_size,
+            settings.chain_steps,
+            settings.restart_share,
+            initial_step_size=settings.chain_step_size,
+            num_leapfrog=settings.chain_leapfrog,
+            seed=seed,
+        )
+        penalty = settings.gradient_penalty
+        return EnergyModel(
+            network, negatives=chains, gradient_penalty=penalty, **common
+        )
+    if settings.method == "vera":
+        return _vera(network, size, settings, common)
+    return DensityModel(network, _criterion(settings), **common)
+
+
+def _vera(network, size, settings, common):
+    decoder = networks.mlp_decoder(
+        settings.latent_dim,
+        (size,),
+        hidden=integers("Layer widths", settings.generator_hidden) or (128, 128),
+        activation=settings.generator_activation,
+        skip=settings.decoder_skip,
+    )
+    entropy, weight = build_entropy(settings)
+    return VERA(
+        network,
+        build_generator(decoder, settings),
+        entropy=entropy,
+        entropy_weight=weight,
+        correction=build_correction(settings, size, allowed=True),
+        gradient_penalty=settings.gradient_penalty,
+        **common,
+    )
+
+
+def _network(settings, size, seed):
+    hidden = integers("Layer widths", settings.hidden)
+    if settings.network == "mixture":
+        return networks.GaussianMixture(size, settings.num_components, seed=seed)
+    if settings.network == "nice":
+        return networks.NICE(
+            size,
+            hidden=hidden or (1000, 1000, 1000, 1000),
+            num_couplings=settings.num_couplings,
+            activation=settings.activation or "softplus",
+        )
+    return networks.mlp_energy(
+        (size,),
+        hidden=hidden or (128, 128, 128),
+        activation=settings.activation or "silu",
+        base_stddev=settings.base_stddev or None,
+    )
+
+
+def _criterion(settings):
+    sliced = objectives.SlicedScoreMatching
+    criteria = {
+        "maximum_likelihood": objectives.MaximumLikelihood,
+        "grid": objectives.GridLikelihood,
+        "sliced_score_matching": lambda: sliced(False, settings.num_slices),
+        "sliced_score_matching_vr": lambda: sliced(True, settings.num_slices),
+        "denoising_score_matching": lambda: objectives.DenoisingScoreMatching(
+            settings.noise_stddev
+        ),
+        "noise_contrastive": lambda: objectives.ConditionalNoiseContrastive(
+            settings.noise_stddev
+        ),
+    }
+    return criteria[settings.method]()
+
+
+def log_likelihood(model, x: np.ndarray) -> float:
+    """Mean `log p` of rows in nats, in the space before standardising.
+
+    For images that is the space of logits, with no term for the logit itself.
+    """
+    values = [
+        model.log_prob(x[start : start + BATCH]) for start in range(0, len(x), BATCH)
+    ]
+    return float(np.mean(np.concatenate(values))) - log_scale(model)

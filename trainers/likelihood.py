@@ -1,0 +1,206 @@
+r"""Trains a density by one of many methods, and measures its likelihood.
+
+Run from the top of the checkout:
+
+    python -m trainers.likelihood --dataset=tfds:mnist --data_dir=DIR \\
+        --method=maximum_likelihood --workdir=runs/nice
+    python -m trainers.likelihood --dataset=toy:rings --network=mlp --method=grid \\
+        --workdir=runs/rings
+
+Images become the logits of their dequantised pixels, in which likelihoods are
+measured. Labels are not used. A density has no threshold, so of `trainers.vera`'s
+split the validation rows are trained on and the calibration rows validate: of
+MNIST, 54,000, 6,000 and 10,000.
+"""
+
+import dataclasses
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_ebm import plots
+from keras_ebm.callbacks import StopOnDivergence
+from keras_ebm.data.batches import training_batches
+from trainers import common
+from trainers.common import setting
+from trainers.data import DataSettings, RunData, load, record
+from trainers.density import (
+    DensitySettings,
+    build_density,
+    dequantise,
+    log_likelihood,
+)
+from trainers.measures import density_measures
+from trainers.optimizers import compile_model
+from trainers.pictures import PICTURE_FILE, draw_density, has_picture
+from trainers.presets import LIKELIHOOD_PRESETS
+
+
+@dataclasses.dataclass(frozen=True)
+class StepSettings:
+    """How long to train, and what to write."""
+
+    CHOICES = {"preset": ("", *LIKELIHOOD_PRESETS)}
+
+    preset: str = setting(
+        "", "A recipe for all other flags; those that are passed override it."
+    )
+    workdir: str = setting("", "Folder of the run; created if absent.")
+    steps: int = setting(3000, "Steps of training.")
+    batch_size: int = setting(100, "Rows a step.")
+    validate_every: int = setting(
+        100,
+        "Steps between validations; the best weights are kept, of nice and mixture.",
+    )
+    picture: bool = setting(
+        True, "Draw density.png: energies, data and samples of a 2-D run."
+    )
+    verbose: int = setting(2, "0: silent, 2: a line a validation.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Raw training rows; validation and test rows dequantised once."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+def split_rows(run: RunData) -> Rows:
+    """The rows of a run as a density is trained on them; see the module."""
+    train = np.concatenate([run.rows("train")[0], run.rows("validation")[0]])
+    parts = [run.rows("calibration")[0], run.rows("test")[0]]
+    if run.dataset.kind == "image":
+        rng = np.random.default_rng(run.settings.seed)
+        parts = [
+            np.asarray(dequantise(x, rng.random(x.shape, dtype=np.float32)))
+            for x in parts
+        ]
+    return Rows(train, *parts)
+
+
+def batches_of(rows: Rows, kind: str, batch_size: int, seed: int):
+    """Endless training batches; images get fresh noise at every step."""
+    labels = np.full(len(rows.train), -1, np.int64)
+    batches, _ = training_batches(rows.train, labels, batch_size=batch_size, seed=seed)
+    if kind != "image":
+        return batches.map(lambda x, _: x)
+
+    def add_noise(step, row):
+        key = tf.stack([tf.constant(seed, tf.int64), step])
+        uniform = tf.random.stateless_uniform(tf.shape(row[0]), key, alg="philox")
+        return dequantise(row[0], uniform)
+
+    return batches.enumerate().map(add_noise)
+
+
+def prepare(run: RunData, settings: DensitySettings, fit: StepSettings):
+    """`(model, rows)`, compiled, before anything is trained or written.
+
+    Raises:
+        ValueError: if the settings do not fit the data or each other.
+    """
+    if run.dataset.kind == "table":
+        raise ValueError(
+            "`dataset` must be of images or of points. Received: the table "
+            f"{run.dataset.name}; save its numbers as npz:PATH."
+        )
+    if has_picture(run, fit):
+        plots.pyplot()  # Before any work, as it may not be installed.
+    if not 1 <= fit.validate_every <= fit.steps:
+        raise ValueError(
+            "`validate_every` must be between 1 and `steps`. Received: "
+            f"validate_every={fit.validate_every}, steps={fit.steps}."
+        )
+    rows = split_rows(run)
+    sample = rows.train
+    if run.dataset.kind == "image":
+        rng = np.random.default_rng(run.settings.seed + 1)
+        sample = np.asarray(
+            dequantise(sample, rng.random(sample.shape, dtype=np.float32))
+        )
+    model = build_density(run.dataset.kind, sample, settings, run.settings.seed)
+    compile_model(model, settings, fit.steps // fit.validate_every, fit.validate_every)
+    return model, rows
+
+
+def train(run: RunData, settings: DensitySettings, fit: StepSettings):
+    """Trains, saves and measures one density; see `perform`."""
+    return perform(run, fit, *prepare(run, settings, fit))
+
+
+def perform(run: RunData, fit: StepSettings, model, rows: Rows):
+    """Trains, saves and measures what `prepare` built.
+
+    Returns:
+        `(model, metrics)`: the model with its best weights by validation (a
+        network that is not normalised: its last), and the measures that
+        `metrics.json` holds.
+    """
+    workdir = Path(fit.workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    record(run, workdir)
+    kind, seed = run.dataset.kind, run.settings.seed
+    watch = StopOnDivergence()
+    best = keras.callbacks.EarlyStopping(
+        "val_data_energy", patience=fit.steps, mode="min", restore_best_weights=True
+    )
+    callbacks = [*([best] if model.is_normalised else []), watch]
+    callbacks += [keras.callbacks.CSVLogger(workdir / "history.csv")]
+    validation = tf.data.Dataset.from_tensor_slices(rows.validation).batch(1000)
+    start = time.perf_counter()
+    model.fit(
+        batches_of(rows, kind, fit.batch_size, seed).prefetch(tf.data.AUTOTUNE),
+        epochs=fit.steps // fit.validate_every,
+        steps_per_epoch=fit.validate_every,
+        validation_data=validation,
+        callbacks=callbacks,
+        shuffle=False,
+        verbose=fit.verbose,
+    )
+    seconds = time.perf_counter() - start
+    metrics = {"seconds": seconds, "num_test": len(rows.test)}
+    if model.is_normalised:
+        metrics["best_step"] = (best.best_epoch + 1) * fit.validate_every
+        for name in ("validation", "test"):
+            value = log_likelihood(model, getattr(rows, name))
+            metrics[f"{name}_log_likelihood"] = value
+    elif watch.reason:
+        raise RuntimeError(watch.reason)
+    if watch.reason:
+        metrics["diverged"] = watch.reason
+    model.save(workdir / common.MODEL_FILE)
+    metrics |= density_measures(model, run)
+    common.write_json(workdir / "metrics.json", metrics)
+    if has_picture(run, fit):
+        draw_density(model, run, workdir / PICTURE_FILE)
+    return model, metrics
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    common.apply_preset(LIKELIHOOD_PRESETS)
+    common.require("dataset")
+    workdir = common.require_folder("workdir")
+    fit = common.from_flags(StepSettings)
+    with common.usage_errors():
+        run = load(common.from_flags(DataSettings))
+        model, rows = prepare(run, common.from_flags(DensitySettings), fit)
+    common.start_run(workdir)
+    try:
+        _, metrics = perform(run, fit, model, rows)
+    except RuntimeError as error:
+        sys.stderr.write(f"likelihood: error: {error}\n")
+        sys.exit(1)
+    common.print_metrics(metrics)
+
+
+if __name__ == "__main__":
+    for settings_class in (DataSettings, DensitySettings, StepSettings):
+        common.define_flags(settings_class)
+    common.run_program(main)

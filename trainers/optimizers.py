@@ -1,0 +1,82 @@
+"""Settings of the optimizers, and how a model is compiled with them."""
+
+import dataclasses
+
+import keras
+
+from keras_ebm import VERA
+from keras_ebm.arguments import check_positive
+from keras_ebm.schedules import WarmUp
+from trainers.common import integers, setting
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerSettings:
+    """Adam's rates and moments for energy and generator, and their decay."""
+
+    CHOICES = {"schedule": ("cosine", "steps", "constant")}
+
+    learning_rate: float = setting(2e-3, "Adam's step size for the energy.")
+    generator_learning_rate: float = setting(1e-3, "And for the generator.")
+    posterior_learning_rate: float = setting(0.02, "And for the sampler's widths.")
+    beta_1: float = setting(0.9, "Adam's first decay for the energy.")
+    generator_beta_1: float = setting(0.5, "And for the generator.")
+    beta_2: float = setting(0.99, "Adam's second decay for both.")
+    schedule: str = setting("cosine", "Decay of the learning rates over the run.")
+    decay_epochs: tuple = setting((), "Epochs where schedule=steps decays.")
+    decay_rate: float = setting(0.3, "Factor of schedule=steps.")
+    warmup_steps: int = setting(0, "Steps of linear warm-up.")
+    ema_momentum: float = setting(
+        0.0, "Momentum of the averaged energy weights used for evaluation; 0: none."
+    )
+
+
+RATES = ("learning_rate", "generator_learning_rate", "posterior_learning_rate")
+
+
+def compile_model(model, settings: OptimizerSettings, epochs: int, steps: int) -> None:
+    """Compiles a model with the optimizers of `settings`.
+
+    Args:
+        model: `EnergyModel`.
+        settings: `OptimizerSettings`.
+        epochs: int, length of the run, which the schedules span.
+        steps: int, steps an epoch.
+    """
+    for name in RATES:
+        check_positive(name, getattr(settings, name))
+    ema = {}
+    if settings.ema_momentum:
+        ema = {"use_ema": True, "ema_momentum": settings.ema_momentum}
+    optimizers = {
+        "optimizer": keras.optimizers.Adam(
+            _schedule(settings.learning_rate, settings, epochs, steps),
+            settings.beta_1,
+            settings.beta_2,
+            epsilon=1e-8,
+            **ema,
+        )
+    }
+    if isinstance(model, VERA):
+        optimizers["generator_optimizer"] = keras.optimizers.Adam(
+            _schedule(settings.generator_learning_rate, settings, epochs, steps),
+            settings.generator_beta_1,
+            settings.beta_2,
+            epsilon=1e-8,
+        )
+        optimizers["posterior_optimizer"] = keras.optimizers.Adam(
+            settings.posterior_learning_rate
+        )
+    model.compile(**optimizers)
+
+
+def _schedule(rate, settings, epochs, steps):
+    schedules = keras.optimizers.schedules
+    if settings.schedule == "cosine":
+        rate = schedules.CosineDecay(rate, epochs * steps)
+    elif settings.schedule == "steps":
+        epochs = integers("`decay_epochs`", settings.decay_epochs)
+        boundaries = [epoch * steps for epoch in epochs]
+        values = [rate * settings.decay_rate**i for i in range(len(boundaries) + 1)]
+        rate = schedules.PiecewiseConstantDecay(boundaries, values)
+    return WarmUp(rate, settings.warmup_steps) if settings.warmup_steps else rate

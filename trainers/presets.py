@@ -1,0 +1,73 @@
+"""Settings by name: each preset is a whole recipe, any flag of which can be changed.
+
+Tags: [C] read in the published code, [F] in a published figure, [?] unknown and
+chosen here; "tried" means chosen here on seeds that are not reported.
+"""
+
+#: The plane: log-volume entropy, corrected negatives, no penalty. All tried.
+VERA_2D = {
+    # 249,480 training points, four times: 4,988 steps.
+    "toy_rows": 396_000,
+    "epochs": 4,
+    "batch_size": 200,
+    "objective": "contrastive",
+    "hidden": ("128", "128", "128"),
+    "base_stddev": 2.0,
+    "gradient_penalty": 0.0,
+    "latent_dim": 2,
+    "generator_hidden": ("128", "128"),
+    "decoder_skip": 1.0,
+    "min_stddev": 0.005,
+    "entropy": "log_volume",
+    "fold_weight": 3.0,
+    "correction": "resample",
+    "correction_steps": 3,
+    "learning_rate": 2e-3,
+    "generator_learning_rate": 2e-3,
+    "beta_1": 0.9,
+    "generator_beta_1": 0.9,
+    "beta_2": 0.99,
+    "schedule": "cosine",
+    "tensorboard": False,
+}
+
+#: The plane as in the published code, with 4,988 steps as above.
+VERA_TOY = {
+    "toy_rows": 396_000,
+    "epochs": 4,  # [?]
+    "batch_size": 200,  # [C]
+    "objective": "contrastive",  # [C]
+    "hidden": ("100", "100"),  # [C]
+    "activation": "leaky_relu",  # [C], slope 0.2
+    "gradient_penalty": 0.1,  # [?]: 0.1 in the CIFAR command [C], 0 by default [C]
+    "latent_dim": 2,  # [C]
+    "generator_hidden": ("100", "100"),  # [C]; batch normalisation left out
+    "generator_activation": "relu",  # [C]
+    "initial_stddev": 0.01,  # [C]
+    "min_stddev": 0.01,  # [C]
+    "max_stddev": 0.3,  # [C]
+    "entropy": "importance",  # [C]
+    "importance_samples": 20,  # [C]
+    "entropy_weight": 1.0,  # [F] the one of three whose density matches
+    "correction": "none",  # [C]
+    "learning_rate": 1e-3,  # [C]
+    "generator_learning_rate": 1e-3,  # [C]
+    "posterior_learning_rate": 0.02,  # [C]
+    "beta_1": 0.0,  # [C]
+    "generator_beta_1": 0.0,  # [C]
+    "beta_2": 0.9,  # [C]
+    "schedule": "constant",  # [?]
+    "tensorboard": False,
+}
+
+VERA_PRESETS = {"vera_2d": VERA_2D, "vera_toy": VERA_TOY}
+
+LIKELIHOOD_PRESETS = {}
+
+
+def with_preset(preset: dict, settings_class, **changes):
+    """A settings dataclass with the values of a preset, then of `changes`."""
+    names = settings_class.__dataclass_fields__
+    return settings_class(
+        **{**{k: v for k, v in preset.items() if k in names}, **changes}
+    )

@@ -1,0 +1,121 @@
+"""Settings of generators, entropy estimators and negatives, and what they build."""
+
+import dataclasses
+
+from keras_ebm import GaussianGenerator, negatives
+from keras_ebm.entropy import (
+    HamiltonianMonteCarlo,
+    ImportanceSampling,
+    LogVolume,
+    MutualInformation,
+)
+from trainers.common import setting
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplingSettings:
+    """How negatives are made and the generator kept from collapsing."""
+
+    CHOICES = {
+        "entropy": ("importance", "log_volume", "hmc", "mutual_information", "none"),
+        "correction": ("auto", "none", "weights", "resample", "latent"),
+    }
+
+    latent_dim: int = setting(32, "Size of the generator's latent.")
+    generator_hidden: tuple = setting(
+        (), "Widths of the generator's layers; default by the data."
+    )
+    generator_activation: str = setting("silu", "Activation of the generator.")
+    decoder_skip: float = setting(
+        0.0, "Adds this times the latent to the decoder, where the sizes agree."
+    )
+    initial_stddev: float = setting(0.1, "Where the generator's sigma starts.")
+    min_stddev: float = setting(0.01, "Lower bound of the generator's sigma.")
+    max_stddev: float = setting(0.3, "Upper bound of the generator's sigma.")
+    stddev_per_entry: bool = setting(False, "A sigma for each entry of a sample.")
+    entropy: str = setting("importance", "Estimator of the entropy gradient.")
+    entropy_weight: float = setting(1.0, "Weight of the generator's entropy.")
+    importance_samples: int = setting(20, "Proposals of the importance sampler.")
+    widening: float = setting(1.0, "Widens the importance sampler's proposals.")
+    volume_iterations: int = setting(
+        2, "Conjugate-gradient steps of log_volume, for latents above 16."
+    )
+    fold_weight: float = setting(
+        0.0, "Weight of log_volume's fold term; latent and data of one size."
+    )
+    hmc_samples: int = setting(2, "States of an hmc chain, and of its burn-in.")
+    hmc_compat: bool = setting(
+        False, "hmc as the published code has it, without the likelihood's force."
+    )
+    correction: str = setting(
+        "auto",
+        "What betters the generator's samples: weights (importance weights), "
+        "resample (by those weights, then moves), latent (moves over latent and "
+        "noise). auto: resample where log_volume knows log q(x) and the latent is "
+        "as large as a sample, else none.",
+    )
+    correction_steps: int = setting(3, "Transitions of the correction's moves.")
+    correction_leapfrog: int = setting(
+        1, "Leapfrog steps of a move; 1 is MALA, above it is Hamiltonian."
+    )
+    correction_step_size: float = setting(0.01, "Where the moves' step size starts.")
+    minimum_share: float = setting(
+        0.0, "Tempers the weights to leave this effective share; 0: never."
+    )
+
+
+def build_generator(decoder, settings: SamplingSettings) -> GaussianGenerator:
+    """The generator around a decoder."""
+    return GaussianGenerator(
+        decoder,
+        settings.initial_stddev,
+        (settings.min_stddev, settings.max_stddev),
+        settings.stddev_per_entry,
+    )
+
+
+def build_entropy(settings: SamplingSettings):
+    """`(estimator, weight)`; the weight of `none` is 0."""
+    estimators = {
+        "importance": lambda: ImportanceSampling(
+            settings.importance_samples, widening=settings.widening
+        ),
+        "log_volume": lambda: LogVolume(
+            num_iterations=settings.volume_iterations,
+            fold_weight=settings.fold_weight,
+        ),
+        "hmc": lambda: HamiltonianMonteCarlo(
+            settings.hmc_samples, settings.hmc_samples, compat=settings.hmc_compat
+        ),
+        "mutual_information": MutualInformation,
+        "none": ImportanceSampling,
+    }
+    weight = 0.0 if settings.entropy == "none" else settings.entropy_weight
+    return estimators[settings.entropy](), weight
+
+
+def build_correction(settings: SamplingSettings, sample_size: int, allowed: bool):
+    """The correction of the generator's samples, or None.
+
+    Args:
+        settings: `SamplingSettings`.
+        sample_size: int, how many numbers one sample has.
+        allowed: bool, whether `auto` may choose one.
+    """
+    kind = settings.correction
+    if kind == "auto":
+        square = settings.latent_dim == sample_size
+        known = settings.entropy == "log_volume"
+        kind = "resample" if allowed and square and known else "none"
+    if kind == "none":
+        return None
+    moves = {
+        "initial_step_size": settings.correction_step_size,
+        "num_leapfrog": settings.correction_leapfrog,
+    }
+    if kind == "latent":
+        return negatives.LatentRefinement(settings.correction_steps, **moves)
+    steps = settings.correction_steps if kind == "resample" else 0
+    return negatives.ImportanceCorrection(
+        steps, minimum_share=settings.minimum_share, **moves
+    )
