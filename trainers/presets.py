@@ -60,9 +60,28 @@ VERA_TOY = {
     "tensorboard": False,
 }
 
+#: The plane by persistent chains: the same network and steps. All tried.
+PCD_2D = {
+    "toy_rows": 396_000,
+    "method": "persistent_chains",
+    "steps": 4_988,
+    "validate_every": 1_247,
+    "batch_size": 200,
+    "network": "mlp",
+    "hidden": ("128", "128", "128"),
+    "base_stddev": 2.0,
+    "buffer_size": 2_000,
+    "restart_share": 0.02,
+    "chain_steps": 10,
+    "learning_rate": 5e-4,
+    "beta_1": 0.0,
+    "beta_2": 0.99,
+    "schedule": "cosine",
+}
+
 VERA_PRESETS = {"vera_2d": VERA_2D, "vera_toy": VERA_TOY}
 
-LIKELIHOOD_PRESETS = {}
+LIKELIHOOD_PRESETS = {"pcd_2d": PCD_2D}
 
 
 def with_preset(preset: dict, settings_class, **changes):

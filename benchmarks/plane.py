@@ -1,0 +1,220 @@
+r"""Densities in the plane: nats lost to the truth, by every way of training here.
+
+The same energy network, 4,988 steps of batch 200, seeds 0, 1, 2 (settings were
+chosen on seeds from 10 up): VERA's preset for the plane, VERA as published (its
+own networks, and those of the preset), persistent chains, and maximum
+likelihood on a grid, which is the ceiling. An ablation takes one part of the
+preset away at a time. One file a run: what is there already is not repeated.
+Run from the top of the checkout:
+
+    python -m benchmarks.plane --output=benchmarks/results/plane
+"""
+
+import dataclasses
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.machine import machine
+from keras_ebm import plots
+from trainers import common, data, likelihood, vera
+from trainers.build import ModelSettings
+from trainers.density import DensitySettings
+from trainers.presets import PCD_2D, VERA_2D, VERA_TOY, with_preset
+
+DENSITIES = ("8gaussians", "rings", "moons", "checkerboard")
+STEPS = 4988
+NETWORKS = {name: VERA_2D[name] for name in ("hidden", "generator_hidden")}
+#: VERA by its changes to a preset.
+VERAS = {
+    "VERA, preset vera_2d": (VERA_2D, {}),
+    "VERA as published, same networks": (VERA_TOY, NETWORKS),
+    "VERA as published, its own networks": (VERA_TOY, {}),
+}
+OTHERS = ("persistent chains", "maximum likelihood on a grid")
+METHODS = (*VERAS, *OTHERS)
+#: The preset with one part taken away, on ABLATED.
+ABLATIONS = {
+    "the preset": {},
+    "importance sampling, negatives as they are": {
+        "entropy": "importance",
+        "fold_weight": 0.0,
+        "correction": "none",
+    },
+    "importance sampling, latent refinement": {
+        "entropy": "importance",
+        "fold_weight": 0.0,
+        "correction": "latent",
+    },
+    "mutual information": {
+        "entropy": "mutual_information",
+        "fold_weight": 0.0,
+        "correction": "none",
+    },
+    "negatives as they are": {"correction": "none"},
+    "negatives as they are, penalty 0.1": {
+        "correction": "none",
+        "gradient_penalty": 0.1,
+    },
+    "weights alone, no moves": {"correction": "weights"},
+    "penalty 0.1": {"gradient_penalty": 0.1},
+    "no fold term": {"fold_weight": 0.0},
+    "no skip": {"decoder_skip": 0.0},
+    "no Gaussian factor": {"base_stddev": 0.0},
+}
+ABLATED = ("rings", "checkerboard")
+
+
+def run_one(method: str, density: str, seed: int):
+    """Trains one model; returns it and its measures, `nll_gap` in nats among them.
+
+    A run without a finite normaliser has no `nll_gap`.
+    """
+    if method in VERAS:
+        preset, changes = VERAS[method]
+    elif method in OTHERS:
+        return _other(method, density, seed)
+    else:
+        preset, changes = VERA_2D, ABLATIONS[method]
+    run = data.load(
+        with_preset(preset, data.DataSettings, dataset=f"toy:{density}", seed=seed)
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        fit = with_preset(
+            preset, vera.FitSettings, workdir=folder, verbose=0, picture=False
+        )
+        settings = with_preset(preset, ModelSettings, **changes)
+        start = time.perf_counter()
+        try:
+            model, metrics = vera.train(run, settings, fit)
+        except RuntimeError as error:
+            return None, {"diverged": str(error)}
+        return model, {**metrics, "seconds": time.perf_counter() - start}
+
+
+def _other(method, density, seed):
+    preset = dict(PCD_2D)
+    if method == OTHERS[1]:
+        preset |= {"method": "grid", "learning_rate": VERA_2D["learning_rate"]}
+    run = data.load(
+        with_preset(preset, data.DataSettings, dataset=f"toy:{density}", seed=seed)
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        fit = with_preset(
+            preset, likelihood.StepSettings, workdir=folder, verbose=0, picture=False
+        )
+        settings = with_preset(preset, DensitySettings)
+        try:
+            return likelihood.train(run, settings, fit)
+        except RuntimeError as error:
+            return None, {"diverged": str(error)}
+
+
+def table(folder: Path, methods, densities, seeds: int) -> str:
+    """Markdown: mean ± standard deviation over seeds, and the worst seed."""
+    lines = ["| method | " + " | ".join(densities) + " | s a run |"]
+    lines += ["|---|" + "---|" * (len(densities) + 1)]
+    for method in methods:
+        cells, seconds = [], []
+        for density in densities:
+            runs = saved(folder, method, density, seeds)
+            seconds += [run["seconds"] for run in runs if "seconds" in run]
+            cells.append(cell(runs))
+        time_cell = f"{np.mean(seconds):.0f}" if seconds else "-"
+        lines.append(f"| {method} | " + " | ".join(cells) + f" | {time_cell} |")
+    return "\n".join(lines)
+
+
+def cell(runs: list[dict]) -> str:
+    """What a table says of the runs of one method on one density."""
+    if not runs:
+        return "not run"
+    gaps = [run["nll_gap"] for run in runs if "nll_gap" in run]
+    lost = len(runs) - len(gaps)
+    if not gaps:
+        return f"{lost} of {len(runs)} diverged"
+    text = f"{np.mean(gaps):.3f} ± {np.std(gaps):.3f}, worst {max(gaps):.3f}"
+    return text + (f"; {lost} of {len(runs)} diverged" if lost else "")
+
+
+def saved(folder: Path, method: str, density: str, seeds: int) -> list[dict]:
+    paths = [file_of(folder, method, density, seed) for seed in range(seeds)]
+    return [common.read_json(path) for path in paths if path.is_file()]
+
+
+def file_of(folder: Path, method: str, density: str, seed: int) -> Path:
+    """Where one run's measures are saved."""
+    name = f"{density} - {method} - {seed}".replace(" ", "_").replace(",", "")
+    return folder / f"{name}.json"
+
+
+def draw(path: Path, models: dict) -> None:
+    """Draws the densities learnt: a row a method, a column a density."""
+    methods = list(dict.fromkeys(method for method, _ in models))
+    figure, axes = plots.pyplot().subplots(
+        len(methods),
+        len(DENSITIES),
+        figsize=(3 * len(DENSITIES), 3.2 * len(methods)),
+        layout="constrained",
+        squeeze=False,
+    )
+    for axis in axes.ravel():
+        axis.axis("off")
+    for (method, density), (model, gap) in models.items():
+        axis = axes[methods.index(method), DENSITIES.index(density)]
+        plots.draw_density_image(axis, model.energy, 4.0)
+        axis.set_title(f"{method}\n{density}: {gap:.3f} nats", fontsize=8)
+    plots.save(figure, path)
+
+
+@dataclasses.dataclass(frozen=True)
+class PlaneSettings:
+    """Flags of the benchmark."""
+
+    output: str = common.setting("", "Folder to write to and to continue.")
+    seeds: int = common.setting(3, "Seeds 0, 1, ... of each run.")
+    part: str = common.setting("all", "methods, ablation, or all.")
+    table: bool = common.setting(False, "Only print the tables of --output.")
+
+
+def tables(folder: Path, seeds: int) -> str:
+    return "\n\n".join(
+        [
+            "NLL - H in nats, 0 is perfect; mean ± standard deviation over seeds.",
+            table(folder, METHODS, DENSITIES, seeds),
+            "The preset with one part changed:",
+            table(folder, ABLATIONS, ABLATED, seeds),
+        ]
+    )
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    settings = common.from_flags(PlaneSettings)
+    folder = Path(common.require("output"))
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs, models = [], {}
+    for seed in range(settings.seeds):
+        if settings.part in ("methods", "all"):
+            jobs += [(m, d, seed) for d in DENSITIES for m in METHODS]
+        if settings.part in ("ablation", "all"):
+            jobs += [(m, d, seed) for d in ABLATED for m in ABLATIONS]
+    for method, density, seed in jobs if not settings.table else []:
+        path = file_of(folder, method, density, seed)
+        if path.is_file():
+            continue
+        model, results = run_one(method, density, seed)
+        common.write_json(path, {"machine": machine(), **results})
+        print(path.name, results.get("nll_gap"), flush=True)
+        if seed == 0 and method in METHODS and "nll_gap" in results:
+            models[method, density] = (model, results["nll_gap"])
+    if models:
+        draw(folder.with_suffix(".png"), models)
+    print(tables(folder, settings.seeds))
+
+
+if __name__ == "__main__":
+    common.define_flags(PlaneSettings)
+    common.run_program(main)
