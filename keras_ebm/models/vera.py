@@ -7,7 +7,7 @@ from keras_ebm.arguments import check_positive, check_size
 from keras_ebm.entropy import Draw, ImportanceSampling
 from keras_ebm.gradients import energy_and_gradient
 from keras_ebm.models.energy_model import EnergyModel
-from keras_ebm.negatives.corrections import Proposal
+from keras_ebm.negatives import PersistentChains, Proposal
 from keras_ebm.random import StepRandom, replica_context
 
 
@@ -39,7 +39,8 @@ class VERA(EnergyModel):
             take them as they are. For the contrastive objective, and in place
             of the batch's own negatives.
         **kwargs: arguments of `EnergyModel`; with `negatives`, the batch's
-            own stand beside the generator's.
+            own stand beside the generator's, while `PersistentChains` take
+            their place and start from them.
 
     Raises:
         ValueError: if the generator's samples do not fit the network, the
@@ -100,13 +101,17 @@ class VERA(EnergyModel):
         needed = self.correction is not None and self.correction.needs_log_density
         return self.entropy_weight > 0 or needed
 
+    @property
+    def _uses_chains(self) -> bool:
+        return isinstance(self.negatives, PersistentChains)
+
     def _check_correction(self):
         if self.correction is None:
             return
         if self.objective != "contrastive" or self.negatives is not None:
             raise ValueError(
-                "`correction` needs objective='contrastive' and no `negatives` from "
-                f"the batch. Received: objective={self.objective!r}, negatives="
+                "`correction` needs objective='contrastive' and no `negatives`. "
+                f"Received: objective={self.objective!r}, negatives="
                 f"{self.negatives!r}; leave one of them out."
             )
         if self.correction.needs_log_density and not self.entropy.gives_log_density:
@@ -211,7 +216,7 @@ class VERA(EnergyModel):
             draw = self.draw(tf.shape(x)[0], random, training=True)
         held = Draw(*(tf.stop_gradient(part) for part in draw))
         estimate, logs = self._estimate_entropy(tape, draw, held, random)
-        if self.correction is None:
+        if self.correction is None and not self._uses_chains:
             own, _ = self.draw_negatives(x, random, training=True)
             step = self.descend_energy(x, y, held.x, own)
             gradient = step.sample_gradient
@@ -241,6 +246,9 @@ class VERA(EnergyModel):
         """Corrected negatives, and `dE/dx` at the generator's own samples."""
         energy_fn = self._network_energy
         energy, gradient = energy_and_gradient(energy_fn, held.x)
+        if self._uses_chains:
+            count = tf.shape(held.x)[0]
+            return self.negatives.advance(energy_fn, count, random, held.x), gradient
         log_density = None if estimate is None else estimate.log_density
         if log_density is not None:
             log_density = tf.stop_gradient(log_density)

@@ -14,20 +14,25 @@ class PersistentChains(MovesByMALA):
     """Chains that go on from one training step to the next (PCD).
 
     The buffer is visited in turn, a batch at a step; a share of the chains
-    starts anew from `N(0, start_stddev^2 I)`. They are moved by MALA at
+    starts anew, from `N(0, start_stddev^2 I)` or, in `VERA`, from the
+    generator. They are moved by MALA at
     temperature 1, so that the negatives follow `exp(-E)` where chains mix, and
     are saved with the model. For one replica.
 
     Args:
         shape: of one preprocessed input.
         capacity: int >= 1, number of chains, at least a batch; 10,000 in the
-            papers.
+            papers. A chain that is visited once in many steps lags behind the
+            energy, from which high dimensions did not recover.
         num_steps: int >= 1, MALA steps each time a chain is visited.
-        restart_share: float in [0, 1], 0.05 in the papers.
+        restart_share: float in [0, 1], 0.05 in the papers. Chains that have
+            just started are not yet samples of `p`.
         start_stddev: float > 0, of a chain's first state, in units of `x`.
         initial_step_size: float > 0, in squared units of `x` per nat.
         target_acceptance: float in (0, 1) that the step size is adapted to.
-        adaptation_rate: float > 0, of the log of the step size.
+        adaptation_rate: float > 0, of the log of the step size. Where it is too
+            low for an energy that sharpens fast, the chains freeze.
+        num_leapfrog: int >= 1; above 1 the moves are Hamiltonian.
         seed: int, of the first states.
         **kwargs: forwarded to `keras.layers.Layer`.
 
@@ -53,12 +58,18 @@ class PersistentChains(MovesByMALA):
         initial_step_size: float = 0.01,
         target_acceptance: float = 0.6,
         adaptation_rate: float = 0.05,
+        num_leapfrog: int = 1,
         seed: int = 0,
         **kwargs,
     ):
         check_size("num_steps", num_steps)
         super().__init__(
-            num_steps, initial_step_size, target_acceptance, adaptation_rate, **kwargs
+            num_steps,
+            initial_step_size,
+            target_acceptance,
+            adaptation_rate,
+            num_leapfrog,
+            **kwargs,
         )
         self.shape = tuple(shape)
         self.capacity = check_size("capacity", capacity)
@@ -74,7 +85,7 @@ class PersistentChains(MovesByMALA):
             initializer=keras.initializers.RandomNormal(stddev=start_stddev, seed=seed),
         )
 
-    def advance(self, energy_fn, count, random) -> Negatives:
+    def advance(self, energy_fn, count, random, fresh=None) -> Negatives:
         """Moves the next `count` chains and returns where they then are.
 
         Args:
@@ -82,6 +93,8 @@ class PersistentChains(MovesByMALA):
             count: int scalar, the batch's size.
             random: `keras_ebm.random.StepRandom`, whose iteration says whose
                 turn it is.
+            fresh: `(count, ...)`, where chains that start anew do so; default
+                normal draws.
 
         Raises:
             ValueError: under a strategy of several replicas.
@@ -96,7 +109,8 @@ class PersistentChains(MovesByMALA):
         turn = (first + tf.range(count)) % self.capacity
         buffer = self.buffer.value
         state = tf.gather(buffer, turn)
-        fresh = self.start_stddev * random.normal(tf.shape(state), "restart")
+        if fresh is None:
+            fresh = self.start_stddev * random.normal(tf.shape(state), "restart")
         restarted = random.uniform([count], "restarted") < self.restart_share
         restarted = tf.reshape(restarted, [-1, *[1] * len(self.shape)])
         state = tf.where(restarted, fresh, state)
