@@ -13,11 +13,14 @@ from keras_ebm.data.splits import (
     save_splits,
     seen_rows,
 )
+from keras_ebm.data.stacked import resize_images, stack_digits
 from keras_ebm.data.tables import read_csv
 from keras_ebm.data.toy import DENSITIES, draw
+from keras_ebm.data.toy_densities import EXACT, log_density
 
 __all__ = [
     "DENSITIES",
+    "EXACT",
     "Column",
     "Dataset",
     "Splits",
@@ -27,12 +30,15 @@ __all__ = [
     "foreign",
     "load",
     "load_splits",
+    "log_density",
     "make_splits",
     "mask_labels",
     "read_csv",
     "relabel",
+    "resize_images",
     "row_hashes",
     "save_splits",
     "seen_rows",
+    "stack_digits",
     "validate",
 ]

@@ -12,10 +12,18 @@ from keras_ebm.data.dataset import Dataset, validate
 from keras_ebm.data.npz import read_npz
 from keras_ebm.data.optional import require
 from keras_ebm.data.schema import TableSchema
+from keras_ebm.data.stacked import read_stacked
 from keras_ebm.data.tables import read_csv
 from keras_ebm.data.tfds_images import read_tfds
 
-FORMS = ("digits", "toy:NAME", "tfds:NAME", "csv:PATH", "npz:PATH")
+FORMS = (
+    "digits",
+    "toy:NAME",
+    "tfds:NAME",
+    "csv:PATH",
+    "npz:PATH",
+    "stacked:NAME",
+)
 
 
 def load(
@@ -37,10 +45,11 @@ def load(
     | `tfds:NAME` | an image set of TensorFlow Datasets |
     | `csv:PATH` | a table with a header line, see `read_csv` |
     | `npz:PATH` | arrays "x" and perhaps "y", see `read_npz` |
+    | `stacked:NAME` | three digits of `tfds:NAME` an image, see `read_stacked` |
 
     Args:
         spec: str, as in the table.
-        data_dir: where `tfds:` sets are stored.
+        data_dir: where sets of TensorFlow Datasets are stored.
         target: str, the column of a `csv:` file that holds the classes.
             Defaults to the last one; `""` if there is none.
         schema: `TableSchema` of the table that a model was trained on, which
@@ -48,8 +57,9 @@ def load(
         class_names: tuple of str, the classes of a model trained elsewhere,
             in its order. Labels are renumbered to it by name; those of a
             `npz:` file, which has no names, are taken as they are.
-        num_rows: int > 0. How many points of a `toy:` density.
-        seed: int >= 0, of those points.
+        num_rows: int > 0. How many points of a `toy:` density, or images of a
+            `stacked:` set.
+        seed: int >= 0, of those points or images.
 
     Returns:
         `Dataset`.
@@ -95,6 +105,8 @@ def read(
         return read_tfds(name, data_dir)
     if source == "csv" and name:
         return read_csv(os.path.expanduser(name), target, schema)
+    if source == "stacked" and name:
+        return read_stacked(name, data_dir, num_rows=num_rows, seed=seed)
     if source == "npz" and name:
         return read_npz(os.path.expanduser(name))
     raise ValueError(

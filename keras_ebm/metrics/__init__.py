@@ -1,4 +1,4 @@
-"""Measures of detection and of calibration, as functions and Keras metrics."""
+"""Measures of detection, calibration, likelihood and modes; some as Keras metrics."""
 
 from keras_ebm.metrics.calibration import (
     Reliability,
@@ -16,20 +16,38 @@ from keras_ebm.metrics.detection import (
     fpr_at_recall,
 )
 from keras_ebm.metrics.detection_metrics import AUROC, FPRAtRecall
+from keras_ebm.metrics.likelihood import GridPartition, log_partition_on_grid, nll_gap
+from keras_ebm.metrics.modes import (
+    ModeCount,
+    count_modes,
+    mode_count,
+    perfect_sampler,
+    stack_labels,
+    to_pixels,
+)
 
 __all__ = [
     "AUROC",
     "BrierScore",
     "ExpectedCalibrationError",
     "FPRAtRecall",
+    "GridPartition",
+    "ModeCount",
     "Reliability",
     "aupr",
     "auroc",
     "bootstrap_interval",
     "brier_score",
+    "count_modes",
     "detection_report",
     "expected_calibration_error",
     "fpr_at_recall",
+    "log_partition_on_grid",
+    "mode_count",
     "negative_log_likelihood",
+    "nll_gap",
+    "perfect_sampler",
     "reliability",
+    "stack_labels",
+    "to_pixels",
 ]
