@@ -79,7 +79,7 @@ def build_model(dataset, train_x: np.ndarray, settings: ModelSettings, seed: int
         `VERA` or `EnergyModel`.
     """
     keras.utils.set_random_seed(seed)
-    preprocessor, shape = _preprocessor(dataset, train_x)
+    preprocessor, shape = _preprocessor(dataset, train_x, settings)
     network = _energy(dataset, shape, settings)
     arguments = _loss_arguments(dataset, settings)
     arguments |= {
@@ -108,9 +108,11 @@ def build_model(dataset, train_x: np.ndarray, settings: ModelSettings, seed: int
     )
 
 
-def _preprocessor(dataset, train_x):
+def _preprocessor(dataset, train_x, settings):
     if dataset.kind == "image":
         return keras.layers.Rescaling(1.0 / 127.5, offset=-1.0), dataset.input_shape
+    if dataset.kind == "vector" and not settings.standardise:
+        return None, dataset.input_shape
     encoder = TableEncoder(dataset.schema)
     encoder.adapt(train_x)
     return encoder, (encoder.num_features,)

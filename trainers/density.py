@@ -73,14 +73,18 @@ class DensitySettings(SamplingSettings, OptimizerSettings):
     restart_share: float = setting(0.05, "Share of the chains that start anew.")
 
 
-def preprocessor(kind: str, x: np.ndarray) -> keras.Sequential:
+def preprocessor(kind: str, x: np.ndarray, standardise: bool = True):
     """Standardises rows, of images the logits of their pixels.
+
+    None for points that are not to be standardised.
 
     Args:
         kind: of the dataset.
         x: training rows; dequantised pixels where they are images.
     """
     images = kind == "image"
+    if not images and not standardise:
+        return None
     logits = [LogitPixels()] if images else []
     scale = keras.layers.Normalization(name="standardise")
     scale.adapt(logits[0](x) if images else x)
@@ -89,6 +93,8 @@ def preprocessor(kind: str, x: np.ndarray) -> keras.Sequential:
 
 def log_scale(model) -> float:
     """The sum of the logs of what the model's preprocessor divides by."""
+    if model.preprocessor is None:
+        return 0.0
     variance = model.preprocessor.get_layer("standardise").variance
     return float(0.5 * np.sum(np.log(variance)))
 
@@ -117,7 +123,7 @@ def build_density(kind: str, x: np.ndarray, settings: DensitySettings, seed: int
     size = math.prod(x.shape[1:])
     network = _network(settings, size, seed)
     common = {
-        "preprocessor": preprocessor(kind, x),
+        "preprocessor": preprocessor(kind, x, settings.standardise),
         "data_stddev": settings.data_stddev,
         "seed": seed,
     }

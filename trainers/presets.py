@@ -11,19 +11,19 @@ VERA_2D = {
     "epochs": 4,
     "batch_size": 200,
     "objective": "contrastive",
+    "standardise": False,
     "hidden": ("128", "128", "128"),
-    "base_stddev": 2.0,
+    "base_stddev": 4.0,
     "gradient_penalty": 0.0,
     "latent_dim": 2,
     "generator_hidden": ("128", "128"),
-    "decoder_skip": 1.0,
-    "min_stddev": 0.005,
+    "decoder_skip": 2.0,
     "entropy": "log_volume",
     "fold_weight": 3.0,
     "correction": "resample",
     "correction_steps": 3,
     "learning_rate": 2e-3,
-    "generator_learning_rate": 2e-3,
+    "generator_learning_rate": 1e-3,
     "beta_1": 0.9,
     "generator_beta_1": 0.9,
     "beta_2": 0.99,
@@ -37,6 +37,7 @@ VERA_TOY = {
     "epochs": 4,  # [?]
     "batch_size": 200,  # [C]
     "objective": "contrastive",  # [C]
+    "standardise": False,  # [C]
     "hidden": ("100", "100"),  # [C]
     "activation": "leaky_relu",  # [C], slope 0.2
     "gradient_penalty": 0.1,  # [?]: 0.1 in the CIFAR command [C], 0 by default [C]
@@ -68,10 +69,11 @@ PCD_2D = {
     "validate_every": 1_247,
     "batch_size": 200,
     "network": "mlp",
+    "standardise": False,
     "hidden": ("128", "128", "128"),
-    "base_stddev": 2.0,
+    "base_stddev": 4.0,
     "buffer_size": 2_000,
-    "restart_share": 0.02,
+    "restart_share": 0.0,
     "chain_steps": 10,
     "learning_rate": 5e-4,
     "beta_1": 0.0,

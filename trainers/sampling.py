@@ -21,6 +21,9 @@ class SamplingSettings:
         "correction": ("auto", "none", "weights", "resample", "latent"),
     }
 
+    standardise: bool = setting(
+        True, "Standardise points inside the model; images and tables always are."
+    )
     latent_dim: int = setting(32, "Size of the generator's latent.")
     generator_hidden: tuple = setting(
         (), "Widths of the generator's layers; default by the data."
