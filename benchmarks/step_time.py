@@ -20,6 +20,8 @@ from trainers import common
 
 BATCH = 128
 LATENT = 32
+#: Loss weights of the energy beside the cross-entropy.
+WEIGHTS = {"energy_weight": 0.1, "gradient_penalty": 0.1}
 
 
 def build(network, kind: str):
@@ -30,15 +32,11 @@ def build(network, kind: str):
     """
     keras.utils.set_random_seed(0)
     energy, decoder = NETWORKS[network]()
-    arguments = {"energy_weight": 0.1, "gradient_penalty": 0.1}
     if kind == "plain":
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        adam = keras.optimizers.Adam(1e-4)
-        energy.compile(adam, loss, metrics=["accuracy"], jit_compile=False)
-        return energy
+        return plain_classifier(energy)
     if kind == "energy":
         model = EnergyModel(
-            energy, negatives=lambda x, random: tf.zeros_like(x), **arguments
+            energy, negatives=lambda x, random: tf.zeros_like(x), **WEIGHTS
         )
     else:
         model = VERA(
@@ -46,10 +44,18 @@ def build(network, kind: str):
             GaussianGenerator(decoder),
             entropy=ImportanceSampling(20),
             entropy_weight=1.0 if kind == "vera" else 0.0,
-            **arguments,
+            **WEIGHTS,
         )
     model.compile(keras.optimizers.Adam(1e-4))
     return model
+
+
+def plain_classifier(network):
+    """The network as a classifier of Keras's own, compiled."""
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    adam = keras.optimizers.Adam(1e-4)
+    network.compile(adam, loss, metrics=["accuracy"], jit_compile=False)
+    return network
 
 
 IMAGE = (28, 28, 1)
@@ -79,22 +85,21 @@ NETWORKS = {
 }
 
 
-def step_function(model):
+def step_function(model, batch: int = BATCH):
     """The compiled step as a callable without arguments."""
     rng = np.random.default_rng(0)
     network = getattr(model, "network", model)
-    shape = (BATCH, *network.input_shape[1:])
+    shape = (batch, *network.input_shape[1:])
     x = tf.constant(rng.uniform(-1, 1, shape).astype(np.float32))
-    y = tf.constant(rng.integers(0, 10, BATCH).astype(np.int32))
+    y = rng.integers(0, network.output_shape[-1], batch)
+    y = tf.constant(y.astype(np.int32))
     step = tf.function(lambda: model.train_step((x, y)), autograph=False)
     return step
 
 
-def measure(network: str, blocks: int, steps: int) -> dict:
-    """Median milliseconds a step of each kind, alternating in blocks."""
-    kinds = ("plain", "energy", "generator", "vera")
-    functions = {kind: step_function(build(network, kind)) for kind in kinds}
-    times = {kind: [] for kind in kinds}
+def alternate(functions: dict, blocks: int, steps: int) -> dict:
+    """Milliseconds a step of each function, `(blocks,)`, in blocks that alternate."""
+    times = {kind: [] for kind in functions}
     for function in functions.values():
         for _ in range(5):
             function()
@@ -105,7 +110,15 @@ def measure(network: str, blocks: int, steps: int) -> dict:
                 logs = function()
             logs["loss"].numpy()
             times[kind].append(1e3 * (time.perf_counter() - start) / steps)
-    ratios = np.array(times["vera"]) / np.array(times["plain"])
+    return {kind: np.array(values) for kind, values in times.items()}
+
+
+def measure(network: str, blocks: int, steps: int) -> dict:
+    """Median milliseconds a step of each kind, alternating in blocks."""
+    kinds = ("plain", "energy", "generator", "vera")
+    functions = {kind: step_function(build(network, kind)) for kind in kinds}
+    times = alternate(functions, blocks, steps)
+    ratios = times["vera"] / times["plain"]
     middle = {kind: float(np.median(values)) for kind, values in times.items()}
     whole = middle["vera"]
     return {

@@ -16,7 +16,7 @@ VERA_2D = {
     "base_stddev": 4.0,
     "gradient_penalty": 0.0,
     "latent_dim": 2,
-    "generator_hidden": ("128", "128"),
+    "generator_hidden": ("128", "128", "128"),
     "decoder_skip": 2.0,
     "entropy": "log_volume",
     "fold_weight": 3.0,

@@ -61,6 +61,8 @@ class MutualInformation(EntropyEstimator):
         self.built = True
 
     def get_build_config(self):
+        if not self.built:
+            return None
         return {"input_shape": [None, self.critic.input_shape[-1]]}
 
     def build_from_config(self, config):

@@ -39,18 +39,25 @@ def check_differentiable(name: str, generator, alternative: str, twice=False) ->
         ValueError: if a derivative is missing.
     """
     z = tf.random.stateless_normal([2, generator.latent_dim], [0, 1])
-    weights = [v.value for v in generator.decoder.trainable_variables]
+    decoder = generator.decoder
+    # As tensors, since a strategy's variables have no gradient outside a replica,
+    # and shaken a little, since a layer may start at zero.
+    weights = [
+        tf.convert_to_tensor(v) + 0.01 * tf.random.stateless_normal(v.shape, [i, 2])
+        for i, v in enumerate(decoder.trainable_variables)
+    ]
+    fixed = [tf.convert_to_tensor(v) for v in decoder.non_trainable_variables]
+
+    def function(latents):
+        output, _ = decoder.stateless_call(weights, fixed, latents)
+        return tf.cast(output, tf.float32)
+
+    reason = "its output has no gradient in the latent"
     try:
-        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
-            tape.watch([z, *weights])
-            output = tf.cast(generator(z), tf.float32)
-            one = z[:1]
-            size = dense_jacobian(generator, one)[0, :1] if twice else 0.0
-        missing = tape.gradient(output, z) is None
-        if twice and not missing and weights:
-            found = tape.gradient(size, weights)
-            missing = all(gradient is None for gradient in found)
-        reason = "its output has no gradient in the latent"
+        missing = _is_missing(function, z, [z])
+        if twice and weights and not missing:
+            missing = _is_missing(lambda x: dense_jacobian(function, x), z, weights)
+            reason = "its Jacobian has no gradient in the weights"
     except (LookupError, NotImplementedError, TypeError, tf.errors.OpError) as error:
         missing, reason = True, " ".join(str(error).split())[:200]
     if missing:
@@ -59,3 +66,12 @@ def check_differentiable(name: str, generator, alternative: str, twice=False) ->
             f"{name} needs a {order} decoder. Received: one where a derivative is "
             f"missing ({reason}); replace the layer without one, or use {alternative}."
         )
+
+
+def _is_missing(function, z, sources) -> bool:
+    """Whether all gradients of `function(z)` in `sources` are absent or zero."""
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(sources)
+        output = function(z)
+    gradients = [g for g in tape.gradient(output, sources) if g is not None]
+    return not any(bool(tf.reduce_any(g != 0)) for g in gradients)

@@ -2,23 +2,17 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from entropy_support import (
+    SIGMA,
+    covariance,
+    draw_from,
+    entropy_gradient,
+    linear_generator,
+)
 from support import make_generator
 
 from keras_ebm.entropy import Draw, ImportanceSampling
-from keras_ebm.generators import GaussianGenerator
 from keras_ebm.random import StepRandom
-
-SIGMA = 0.3
-
-
-def linear_generator(weights, bias=None, stddev=SIGMA):
-    """`x = W z + b + sigma eps`, so that `x ~ N(b, W W' + sigma^2 I)`."""
-    features, latents = weights.shape
-    decoder = keras.Sequential([keras.Input((latents,)), keras.layers.Dense(features)])
-    decoder.layers[-1].kernel.assign(weights.T)
-    if bias is not None:
-        decoder.layers[-1].bias.assign(bias)
-    return GaussianGenerator(decoder, initial_stddev=stddev, stddev_bounds=(0.01, 2.0))
 
 
 def estimator_at_the_optimum(weights, num_samples, widening=1.0):
@@ -31,29 +25,6 @@ def estimator_at_the_optimum(weights, num_samples, widening=1.0):
 
 def best_width(weights):
     return 1.0 / np.sqrt(1.0 + np.sum(weights**2, axis=0) / SIGMA**2)
-
-
-def covariance(weights, stddev=SIGMA):
-    return weights @ weights.T + stddev**2 * np.eye(len(weights))
-
-
-def draw_from(generator, count, random):
-    latents = random.normal([count, generator.latent_dim], "latents")
-    noise = random.normal([count, *generator.sample_shape], "noise")
-    return Draw(generator.sample(latents, noise), latents, noise)
-
-
-def entropy_gradient(generator, estimator, count, seed=0):
-    """The estimate of `dH/dW`, and the gradient in log sigma."""
-    random = StepRandom(seed, 0)
-    prepared = estimator.prepare(generator, draw_from(generator, count, random), random)
-    kernel = generator.decoder.layers[-1].kernel
-    with tf.GradientTape() as tape:
-        draw = draw_from(generator, count, random)
-        value = estimator.estimate(generator, draw, prepared).surrogate
-    sources = [kernel.value, generator.log_stddev.value]
-    gradient, slope = tape.gradient(value, sources)
-    return gradient.numpy().T, float(slope)
 
 
 def recovery(weights, num_samples, widening=1.0, seeds=4):
