@@ -176,6 +176,7 @@ class PlaneSettings:
     output: str = common.setting("", "Folder to write to and to continue.")
     seeds: int = common.setting(3, "Seeds 0, 1, ... of each run.")
     part: str = common.setting("all", "methods, ablation, or all.")
+    only: str = common.setting("", "One method of these; default all.")
     table: bool = common.setting(False, "Only print the tables of --output.")
 
 
@@ -203,7 +204,7 @@ def main(argv: list[str]) -> None:
             jobs += [(m, d, seed) for d in ABLATED for m in ABLATIONS]
     for method, density, seed in jobs if not settings.table else []:
         path = file_of(folder, method, density, seed)
-        if path.is_file():
+        if path.is_file() or settings.only not in ("", method):
             continue
         model, results = run_one(method, density, seed)
         common.write_json(path, {"machine": machine(), **results})

@@ -13,6 +13,7 @@ from trainers.common import integers, setting
 from trainers.optimizers import OptimizerSettings
 from trainers.sampling import (
     SamplingSettings,
+    build_chains,
     build_correction,
     build_entropy,
     build_generator,
@@ -87,6 +88,13 @@ def build_model(dataset, train_x: np.ndarray, settings: ModelSettings, seed: int
         "class_names": dataset.class_names or None,
         "seed": seed,
     }
+    if settings.correction == "chains":
+        if settings.negatives != "generator":
+            raise ValueError(
+                "`correction` chains takes the place of other negatives. Received: "
+                f"negatives={settings.negatives}; leave one of them out."
+            )
+        arguments["negatives"] = build_chains(settings, shape, seed)
     if settings.negatives in ("batch", "both"):
         arguments["negatives"] = CutAndBlend()
     if settings.negatives in ("batch", "none"):

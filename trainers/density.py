@@ -9,11 +9,11 @@ import tensorflow as tf
 
 from keras_ebm import VERA, DensityModel, EnergyModel, networks, objectives
 from keras_ebm.layers import LogitPixels
-from keras_ebm.negatives import PersistentChains
 from trainers.common import integers, setting
 from trainers.optimizers import OptimizerSettings
 from trainers.sampling import (
     SamplingSettings,
+    build_chains,
     build_correction,
     build_entropy,
     build_generator,
@@ -66,11 +66,6 @@ class DensitySettings(SamplingSettings, OptimizerSettings):
     num_slices: int = setting(1, "Directions of sliced score matching.")
     gradient_penalty: float = setting(0.0, "Gradient penalty of chains and vera.")
     data_stddev: float = setting(0.0, "Noise added to standardised training data.")
-    buffer_size: int = setting(10_000, "Persistent chains.")
-    chain_steps: int = setting(10, "Transitions of a chain in a step.")
-    chain_leapfrog: int = setting(1, "Leapfrog steps of one; 1 is MALA.")
-    chain_step_size: float = setting(0.01, "Where the chains' step size starts.")
-    restart_share: float = setting(0.05, "Share of the chains that start anew.")
 
 
 def preprocessor(kind: str, x: np.ndarray, standardise: bool = True):
@@ -128,15 +123,7 @@ def build_density(kind: str, x: np.ndarray, settings: DensitySettings, seed: int
         "seed": seed,
     }
     if settings.method == "persistent_chains":
-        chains = PersistentChains(
-            (size,),
-            settings.buffer_size,
-            settings.chain_steps,
-            settings.restart_share,
-            initial_step_size=settings.chain_step_size,
-            num_leapfrog=settings.chain_leapfrog,
-            seed=seed,
-        )
+        chains = build_chains(settings, (size,), seed)
         penalty = settings.gradient_penalty
         return EnergyModel(
             network, negatives=chains, gradient_penalty=penalty, **common
@@ -155,6 +142,8 @@ def _vera(network, size, settings, common):
         skip=settings.decoder_skip,
     )
     entropy, weight = build_entropy(settings)
+    if settings.correction == "chains":
+        common["negatives"] = build_chains(settings, (size,), common["seed"])
     return VERA(
         network,
         build_generator(decoder, settings),

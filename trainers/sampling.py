@@ -18,7 +18,7 @@ class SamplingSettings:
 
     CHOICES = {
         "entropy": ("importance", "log_volume", "hmc", "mutual_information", "none"),
-        "correction": ("auto", "none", "weights", "resample", "latent"),
+        "correction": ("auto", "none", "weights", "resample", "latent", "chains"),
     }
 
     standardise: bool = setting(
@@ -54,14 +54,21 @@ class SamplingSettings:
         "auto",
         "What betters the generator's samples: weights (importance weights), "
         "resample (by those weights, then moves), latent (moves over latent and "
-        "noise). auto: resample where log_volume knows log q(x) and the latent is "
-        "as large as a sample, else none.",
+        "noise), chains (persistent ones that start from them). auto: resample "
+        "where log_volume knows log q(x) and the latent is as large as a sample, "
+        "else none.",
     )
-    correction_steps: int = setting(3, "Transitions of the correction's moves.")
-    correction_leapfrog: int = setting(
+    move_steps: int = setting(3, "Transitions of the moves of corrections and chains.")
+    move_leapfrog: int = setting(
         1, "Leapfrog steps of a move; 1 is MALA, above it is Hamiltonian."
     )
-    correction_step_size: float = setting(0.01, "Where the moves' step size starts.")
+    move_step_size: float = setting(0.01, "Where the moves' step size starts.")
+    move_acceptance: float = setting(0.6, "Acceptance that it is adapted to.")
+    move_adaptation: float = setting(0.05, "How fast its log is.")
+    buffer_size: int = setting(10_000, "Persistent chains.")
+    restart_share: float = setting(
+        0.05, "Share of the chains that start anew each time they are visited."
+    )
     minimum_share: float = setting(
         0.0, "Tempers the weights to leave this effective share; 0: never."
     )
@@ -110,15 +117,33 @@ def build_correction(settings: SamplingSettings, sample_size: int, allowed: bool
         square = settings.latent_dim == sample_size
         known = settings.entropy == "log_volume"
         kind = "resample" if allowed and square and known else "none"
-    if kind == "none":
+    if kind in ("none", "chains"):
         return None
-    moves = {
-        "initial_step_size": settings.correction_step_size,
-        "num_leapfrog": settings.correction_leapfrog,
-    }
+    moves = _moves(settings)
     if kind == "latent":
-        return negatives.LatentRefinement(settings.correction_steps, **moves)
-    steps = settings.correction_steps if kind == "resample" else 0
+        return negatives.LatentRefinement(settings.move_steps, **moves)
+    steps = settings.move_steps if kind == "resample" else 0
     return negatives.ImportanceCorrection(
         steps, minimum_share=settings.minimum_share, **moves
     )
+
+
+def build_chains(settings: SamplingSettings, shape, seed: int):
+    """Persistent chains over preprocessed inputs of `shape`."""
+    return negatives.PersistentChains(
+        shape,
+        settings.buffer_size,
+        settings.move_steps,
+        settings.restart_share,
+        seed=seed,
+        **_moves(settings),
+    )
+
+
+def _moves(settings):
+    return {
+        "initial_step_size": settings.move_step_size,
+        "target_acceptance": settings.move_acceptance,
+        "adaptation_rate": settings.move_adaptation,
+        "num_leapfrog": settings.move_leapfrog,
+    }
