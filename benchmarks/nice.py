@@ -20,28 +20,30 @@ from benchmarks.machine import machine
 from keras_ebm import plots
 from trainers import common, data, likelihood
 from trainers.density import DensitySettings
+from trainers.presets import VERA_NICE
 
-HMC = {
-    "move_steps": 1,
-    "move_leapfrog": 10,
-    "move_step_size": 0.05,
-    "move_acceptance": 0.8,
-    "move_adaptation": 0.2,
-    "buffer_size": 100,
+#: One Hamiltonian transition a step for each of 100 chains.
+HMC_NAMES = (
+    "move_steps",
+    "move_leapfrog",
+    "move_step_size",
+    "move_acceptance",
+    "move_adaptation",
+    "buffer_size",
+)
+HMC = {name: VERA_NICE[name] for name in HMC_NAMES}
+CHAINS = {
+    name: value
+    for name, value in VERA_NICE.items()
+    if name in DensitySettings.__dataclass_fields__ and name != "hidden"
 }
-#: A generator over standardised logits, whose noise differs from pixel to pixel.
+#: The same generator, whose samples are the negatives.
 VERA = {
-    "method": "vera",
-    "latent_dim": 100,
-    "generator_hidden": ("256",),
-    "stddev_per_entry": True,
-    "initial_stddev": 0.95,
-    "max_stddev": 1.5,
+    **CHAINS,
     "learning_rate": 2e-4,
     "gradient_penalty": 0.1,
     "correction": "none",
 }
-MOVED = {**VERA, **HMC, "learning_rate": 3e-4, "gradient_penalty": 0.03}
 METHODS = {
     "maximum likelihood": {"method": "maximum_likelihood", "learning_rate": 1e-3},
     "sliced score matching": {
@@ -64,28 +66,22 @@ METHODS = {
     "persistent chains": {
         **HMC,
         "method": "persistent_chains",
-        "learning_rate": 3e-4,
+        "learning_rate": 1e-3,
         "gradient_penalty": 0.03,
         "restart_share": 0.0,
     },
     "VERA, importance sampling": {**VERA, "entropy": "importance"},
     "VERA, log-volume": {**VERA, "entropy": "log_volume"},
     "VERA, Hamiltonian": {**VERA, "entropy": "hmc"},
-    "VERA, Hamiltonian as published": {**VERA, "entropy": "hmc", "hmc_compat": True},
     "VERA, mutual information": {**VERA, "entropy": "mutual_information"},
     "VERA, no entropy": {**VERA, "entropy": "none"},
     "VERA, log-volume, samples moved": {
-        **MOVED,
-        "entropy": "log_volume",
+        **CHAINS,
+        "learning_rate": 3e-4,
         "correction": "resample",
         "minimum_share": 0.9,
     },
-    "VERA, log-volume, chains from its samples": {
-        **MOVED,
-        "entropy": "log_volume",
-        "correction": "chains",
-        "restart_share": 0.02,
-    },
+    "VERA, log-volume, chains from its samples": CHAINS,
 }
 
 

@@ -17,6 +17,7 @@ from trainers.sampling import (
     build_correction,
     build_entropy,
     build_generator,
+    correction_kind,
 )
 
 
@@ -88,32 +89,36 @@ def build_model(dataset, train_x: np.ndarray, settings: ModelSettings, seed: int
         "class_names": dataset.class_names or None,
         "seed": seed,
     }
-    if settings.correction == "chains":
-        if settings.negatives != "generator":
-            raise ValueError(
-                "`correction` chains takes the place of other negatives. Received: "
-                f"negatives={settings.negatives}; leave one of them out."
-            )
-        arguments["negatives"] = build_chains(settings, shape, seed)
     if settings.negatives in ("batch", "both"):
         arguments["negatives"] = CutAndBlend()
     if settings.negatives in ("batch", "none"):
         return EnergyModel(network, **arguments)
     generator = build_generator(_decoder(dataset, shape, settings), settings)
     entropy, weight = build_entropy(settings)
-    correction = build_correction(
-        settings,
-        math.prod(shape),
-        arguments["objective"] == "contrastive" and settings.negatives == "generator",
-    )
+    kind = _correction_kind(settings, math.prod(shape), arguments["objective"])
+    if kind == "chains":
+        arguments["negatives"] = build_chains(settings, shape, seed)
     return VERA(
         network,
         generator,
         entropy=entropy,
         entropy_weight=weight,
-        correction=correction,
+        correction=build_correction(settings, kind),
         **arguments,
     )
+
+
+def _correction_kind(settings, sample_size, objective):
+    alone = settings.negatives == "generator"
+    if settings.correction == "auto" and not (alone and objective == "contrastive"):
+        return "none"
+    kind = correction_kind(settings, sample_size, "none")
+    if kind == "chains" and not alone:
+        raise ValueError(
+            "`correction` chains takes the place of other negatives. Received: "
+            f"negatives={settings.negatives}; leave one of them out."
+        )
+    return kind
 
 
 def _preprocessor(dataset, train_x, settings):

@@ -17,6 +17,7 @@ from trainers.sampling import (
     build_correction,
     build_entropy,
     build_generator,
+    correction_kind,
 )
 
 #: What `--method` may be: criteria first, then what needs samples.
@@ -142,14 +143,15 @@ def _vera(network, size, settings, common):
         skip=settings.decoder_skip,
     )
     entropy, weight = build_entropy(settings)
-    if settings.correction == "chains":
+    kind = correction_kind(settings, size, "chains")
+    if kind == "chains":
         common["negatives"] = build_chains(settings, (size,), common["seed"])
     return VERA(
         network,
         build_generator(decoder, settings),
         entropy=entropy,
         entropy_weight=weight,
-        correction=build_correction(settings, size, allowed=True),
+        correction=build_correction(settings, kind),
         gradient_penalty=settings.gradient_penalty,
         **common,
     )

@@ -55,8 +55,8 @@ class SamplingSettings:
         "What betters the generator's samples: weights (importance weights), "
         "resample (by those weights, then moves), latent (moves over latent and "
         "noise), chains (persistent ones that start from them). auto: resample "
-        "where log_volume knows log q(x) and the latent is as large as a sample, "
-        "else none.",
+        "where log_volume knows log q(x) and the latent is as large as a sample; "
+        "else chains in trainers.likelihood and none in trainers.vera.",
     )
     move_steps: int = setting(3, "Transitions of the moves of corrections and chains.")
     move_leapfrog: int = setting(
@@ -104,19 +104,20 @@ def build_entropy(settings: SamplingSettings):
     return estimators[settings.entropy](), weight
 
 
-def build_correction(settings: SamplingSettings, sample_size: int, allowed: bool):
-    """The correction of the generator's samples, or None.
+def correction_kind(settings: SamplingSettings, sample_size: int, other: str) -> str:
+    """What `--correction` comes to for samples of `sample_size` numbers.
 
-    Args:
-        settings: `SamplingSettings`.
-        sample_size: int, how many numbers one sample has.
-        allowed: bool, whether `auto` may choose one.
+    Importance weights collapse where a latent is much smaller than a sample, so
+    `auto` then takes `other`.
     """
-    kind = settings.correction
-    if kind == "auto":
-        square = settings.latent_dim == sample_size
-        known = settings.entropy == "log_volume"
-        kind = "resample" if allowed and square and known else "none"
+    if settings.correction != "auto":
+        return settings.correction
+    square = settings.latent_dim == sample_size
+    return "resample" if square and settings.entropy == "log_volume" else other
+
+
+def build_correction(settings: SamplingSettings, kind: str):
+    """The correction of the generator's samples; None for `none` and `chains`."""
     if kind in ("none", "chains"):
         return None
     moves = _moves(settings)
