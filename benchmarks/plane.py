@@ -64,7 +64,7 @@ ABLATIONS = {
     "no skip": {"decoder_skip": 0.0},
     "no Gaussian factor": {"base_stddev": 0.0},
 }
-ABLATED = ("rings", "checkerboard")
+ABLATED = ("rings",)
 
 
 def run_one(method: str, density: str, seed: int):

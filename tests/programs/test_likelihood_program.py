@@ -128,3 +128,17 @@ def test_a_table_is_refused(tmp_path, write_table, new_table_rows):
     run = small_run(spec, target="bought")
     with pytest.raises(ValueError, match="must be of images or of points"):
         likelihood.prepare(run, DensitySettings(), steps(tmp_path))
+
+
+def test_an_energy_without_a_finite_mass_leaves_out_the_gap(capsys):
+    from support import make_network
+
+    from keras_ebm import EnergyModel
+    from keras_ebm.networks import mlp_energy
+    from trainers.measures import density_measures
+
+    run = small_run("toy:rings", toy_rows=300)
+    flat = EnergyModel(mlp_energy((2,), hidden=(2,)))
+    assert density_measures(flat, run) == {}
+    assert "nll_gap cannot be measured" in capsys.readouterr().err
+    assert density_measures(EnergyModel(make_network(3)), small_run("digits")) == {}
