@@ -14,6 +14,13 @@ def check_positive(name: str, value, *, zero_allowed: bool = False):
     return value
 
 
+def check_share(name: str, value, *, zero_allowed: bool = False):
+    """Returns `value`, or raises if it is not above 0 (or 0) and below 1."""
+    if check_positive(name, value, zero_allowed=zero_allowed) >= 1:
+        raise ValueError(f"`{name}` must be below 1. Received: {name}={value!r}.")
+    return value
+
+
 def check_choice(name: str, value, choices):
     """Returns `value`, or raises if it is none of `choices`."""
     if value not in choices:

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from keras_ebm.arguments import check_positive, check_size
+from keras_ebm.arguments import check_positive, check_share, check_size
 from keras_ebm.entropy.base import EntropyEstimator, Estimate, score_surrogate
 from keras_ebm.entropy.requirements import check_differentiable, check_own_density
 
@@ -60,12 +60,7 @@ class HamiltonianMonteCarlo(EntropyEstimator):
         self.num_samples = check_size("num_samples", num_samples)
         self.num_leapfrog = check_size("num_leapfrog", num_leapfrog)
         self.adaptation_rate = check_positive("adaptation_rate", adaptation_rate)
-        self.target_acceptance = check_positive("target_acceptance", target_acceptance)
-        if target_acceptance >= 1:
-            raise ValueError(
-                "`target_acceptance` must be below 1. "
-                f"Received: target_acceptance={target_acceptance}."
-            )
+        self.target_acceptance = check_share("target_acceptance", target_acceptance)
         self.compat = bool(compat)
 
     def build_for(self, generator):

@@ -5,7 +5,7 @@ import math
 import keras
 import tensorflow as tf
 
-from keras_ebm.arguments import check_choice, check_positive, check_size
+from keras_ebm.arguments import check_choice, check_positive, check_share, check_size
 from keras_ebm.entropy import conjugate_gradients
 from keras_ebm.entropy.base import Draw, EntropyEstimator, Estimate
 from keras_ebm.entropy.folds import fold_excess
@@ -67,9 +67,7 @@ class LogVolume(EntropyEstimator):
         self.method = check_choice("method", method, ("auto", "dense", "iterative"))
         self.num_iterations = check_size("num_iterations", num_iterations)
         self.fold_weight = check_positive("fold_weight", fold_weight, zero_allowed=True)
-        self.decay = check_positive("decay", decay)
-        if self.decay >= 1:
-            raise ValueError(f"`decay` must be below 1. Received: decay={decay}.")
+        self.decay = check_share("decay", decay)
 
     def build_for(self, generator):
         name = type(self).__name__

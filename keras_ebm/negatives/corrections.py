@@ -5,7 +5,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from keras_ebm.arguments import check_positive, check_size
+from keras_ebm.arguments import check_share, check_size
 from keras_ebm.gradients import EnergyFn
 from keras_ebm.negatives.moves import MovesByMALA, Negatives
 from keras_ebm.samplers import importance
@@ -85,13 +85,9 @@ class ImportanceCorrection(MovesByMALA, Correction):
         super().__init__(
             num_steps, initial_step_size, target_acceptance, adaptation_rate, **kwargs
         )
-        self.minimum_share = check_positive(
+        self.minimum_share = check_share(
             "minimum_share", minimum_share, zero_allowed=True
         )
-        if minimum_share >= 1:
-            raise ValueError(
-                f"`minimum_share` must be below 1. Received: {minimum_share}."
-            )
         names = ["negatives_effective_share"]
         names += ["tempering"] if minimum_share else []
         names += ["mala_acceptance", "mala_step_size"] if num_steps else []

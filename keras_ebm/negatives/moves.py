@@ -5,7 +5,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from keras_ebm.arguments import check_positive, check_size
+from keras_ebm.arguments import check_positive, check_share, check_size
 from keras_ebm.samplers.mala import MALAState, mala
 
 
@@ -43,12 +43,7 @@ class MovesByMALA(keras.layers.Layer):
         self.num_steps = num_steps
         self.num_leapfrog = check_size("num_leapfrog", num_leapfrog)
         self.initial_step_size = check_positive("initial_step_size", initial_step_size)
-        self.target_acceptance = check_positive("target_acceptance", target_acceptance)
-        if target_acceptance >= 1:
-            raise ValueError(
-                "`target_acceptance` must be below 1. "
-                f"Received: target_acceptance={target_acceptance}."
-            )
+        self.target_acceptance = check_share("target_acceptance", target_acceptance)
         self.adaptation_rate = check_positive("adaptation_rate", adaptation_rate)
         self.step_size = self.add_weight(
             name="step_size",

@@ -5,10 +5,11 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_ebm.arguments import check_size
+from keras_ebm.networks.vector_density import VectorDensity
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class GaussianMixture(keras.Model):
+class GaussianMixture(VectorDensity):
     """A diagonal mixture of Gaussians with `Z = 1`: it returns `log p(x)`.
 
         log p(x) = logsumexp_k( log pi_k + log N(x; mu_k, diag(sigma_k^2)) )
@@ -36,9 +37,7 @@ class GaussianMixture(keras.Model):
     def __init__(
         self, input_dim: int, num_components: int = 10, seed: int = 0, **kwargs
     ):
-        # float32 whatever the policy: a likelihood of three digits is none.
-        super().__init__(dtype=kwargs.pop("dtype", "float32"), **kwargs)
-        self.input_dim = check_size("input_dim", input_dim)
+        super().__init__(input_dim, **kwargs)
         self.num_components = check_size("num_components", num_components)
         self.seed = seed
         shape = (num_components, input_dim)
@@ -53,16 +52,6 @@ class GaussianMixture(keras.Model):
         self.built = True
 
     @property
-    def input_shape(self) -> tuple:
-        """As a functional model has it: `(None, input_dim)`."""
-        return (None, self.input_dim)
-
-    @property
-    def output_shape(self) -> tuple:
-        """As a functional model has it: `(None, 1)`."""
-        return (None, 1)
-
-    @property
     def distribution(self):
         """The `tfp.distributions.MixtureSameFamily` that the weights stand for."""
         distributions = tfp.distributions
@@ -73,12 +62,6 @@ class GaussianMixture(keras.Model):
                 tf.exp(tf.convert_to_tensor(self.log_stddevs)),
             ),
         )
-
-    def call(self, inputs, training=False):
-        return self.log_prob(inputs)[:, None]
-
-    def compute_output_shape(self, input_shape):
-        return (input_shape[0], 1)
 
     def log_prob(self, x):
         """`log p(x)` of `(batch, input_dim)` inputs, `(batch,)` nats."""
@@ -92,7 +75,6 @@ class GaussianMixture(keras.Model):
     def get_config(self):
         return {
             **super().get_config(),
-            "input_dim": self.input_dim,
             "num_components": self.num_components,
             "seed": self.seed,
         }

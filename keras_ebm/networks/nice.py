@@ -8,11 +8,12 @@ import tensorflow as tf
 
 from keras_ebm.arguments import check_size
 from keras_ebm.networks.initializers import fan_in_uniform
+from keras_ebm.networks.vector_density import VectorDensity
 from keras_ebm.random import StepRandom
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class NICE(keras.Model):
+class NICE(VectorDensity):
     """An energy network with `Z = 1`: it returns `log p(x)` itself.
 
     `y = forward(x)` is a standard normal where `x` has the density. The even
@@ -57,14 +58,12 @@ class NICE(keras.Model):
         activation="softplus",
         **kwargs,
     ):
-        # float32 whatever the policy: a likelihood of three digits is none.
-        super().__init__(dtype=kwargs.pop("dtype", "float32"), **kwargs)
-        if check_size("input_dim", input_dim) < 2:
+        super().__init__(input_dim, **kwargs)
+        if input_dim < 2:
             raise ValueError(
                 "`input_dim` must be at least 2, as one half shifts the other. "
                 f"Received: input_dim={input_dim}."
             )
-        self.input_dim = input_dim
         self.hidden = tuple(check_size("hidden", width) for width in hidden)
         self.num_couplings = check_size("num_couplings", num_couplings)
         self.activation = keras.activations.get(activation)
@@ -92,22 +91,6 @@ class NICE(keras.Model):
             num_outputs, kernel_initializer="zeros", dtype=self.dtype_policy
         )
         return keras.Sequential([keras.Input((num_inputs,)), *layers, last], name=name)
-
-    @property
-    def input_shape(self) -> tuple:
-        """As a functional model has it: `(None, input_dim)`."""
-        return (None, self.input_dim)
-
-    @property
-    def output_shape(self) -> tuple:
-        """As a functional model has it: `(None, 1)`."""
-        return (None, 1)
-
-    def call(self, inputs, training=False):
-        return self.log_prob(inputs)[:, None]
-
-    def compute_output_shape(self, input_shape):
-        return (input_shape[0], 1)
 
     def forward(self, x):
         """Maps data to the normal.
@@ -155,7 +138,6 @@ class NICE(keras.Model):
     def get_config(self):
         return {
             **super().get_config(),
-            "input_dim": self.input_dim,
             "hidden": list(self.hidden),
             "num_couplings": self.num_couplings,
             "activation": keras.activations.serialize(self.activation),
