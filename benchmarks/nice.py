@@ -56,11 +56,11 @@ METHODS = {
     },
     "denoising score matching": {
         "method": "denoising_score_matching",
-        "learning_rate": 3e-4,
+        "learning_rate": 1e-3,
     },
     "conditional noise contrast": {
         "method": "noise_contrastive",
-        "learning_rate": 3e-4,
+        "learning_rate": 1e-4,
         "noise_stddev": 0.3,
     },
     "persistent chains": {

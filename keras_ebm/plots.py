@@ -53,16 +53,6 @@ def draw_images(axis, images, columns: int, title: str = "") -> None:
     axis.axis("off")
 
 
-def draw_density_image(axis, energy_fn, extent: float = 4.0) -> None:
-    """Draws `exp(-E)` over a square about 0; see `draw_energy_map`."""
-    line = np.linspace(-extent, extent, 200, dtype=np.float32)
-    points = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
-    energy = np.asarray(energy_fn(points)).reshape(200, 200)
-    density = np.exp(energy.min() - energy)
-    box = (-extent, extent, -extent, extent)
-    axis.imshow(density, origin="lower", extent=box, cmap="magma")
-
-
 def draw_energy_map(axis, energy_fn, data, samples=None, extent: float = 4.0) -> None:
     """Draws `exp(-E)` of a 2-D model with its data and samples.
 
@@ -73,7 +63,12 @@ def draw_energy_map(axis, energy_fn, data, samples=None, extent: float = 4.0) ->
         samples: `(m, 2)` or None.
         extent: half the side of the square that is drawn, in the data's units.
     """
-    draw_density_image(axis, energy_fn, extent)
+    line = np.linspace(-extent, extent, 200, dtype=np.float32)
+    points = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
+    energy = np.asarray(energy_fn(points)).reshape(200, 200)
+    density = np.exp(energy.min() - energy)
+    box = (-extent, extent, -extent, extent)
+    axis.imshow(density, origin="lower", extent=box, cmap="magma")
     axis.scatter(*np.asarray(data[:500]).T, s=2, c="white", alpha=0.4, label="data")
     if samples is not None:
         samples = np.asarray(samples[:500])
