@@ -113,7 +113,8 @@ def table(folder: Path, methods, densities, seeds: int) -> str:
         for density in densities:
             runs = saved(folder, method, density, seeds)
             seconds += [run["seconds"] for run in runs if "seconds" in run]
-            cells.append(cell(runs))
+            few = f" ({len(runs)} of {seeds} seeds)" if 0 < len(runs) < seeds else ""
+            cells.append(cell(runs) + few)
         time_cell = f"{np.mean(seconds):.0f}" if seconds else "-"
         lines.append(f"| {method} | " + " | ".join(cells) + f" | {time_cell} |")
     return "\n".join(lines)
