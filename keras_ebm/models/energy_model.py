@@ -10,6 +10,7 @@ from keras_ebm import objectives
 from keras_ebm.arguments import check_choice, check_positive
 from keras_ebm.gradients import energy_and_gradient
 from keras_ebm.layers.logit_energy import LogitEnergy
+from keras_ebm.models.reporting import ReportsMeans
 from keras_ebm.models.saving import SavesParts
 from keras_ebm.negatives import PersistentChains
 from keras_ebm.random import StepRandom, replica_context
@@ -27,7 +28,7 @@ class EnergyStep(NamedTuple):
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class EnergyModel(SavesParts, keras.Model):
+class EnergyModel(SavesParts, ReportsMeans, keras.Model):
     """An energy-based model `p(x) = exp(-E(x)) / Z`, and a classifier if K > 1.
 
     `E(x) = -logsumexp_y f(x)[y]` for the logits `f` of `network`. One step
@@ -125,7 +126,6 @@ class EnergyModel(SavesParts, keras.Model):
         self.class_names = self._check_class_names(class_names)
         self.seed = seed
         self.to_energy = LogitEnergy()
-        self.trackers = {}
         self._add_trackers("loss", "data_energy", "negative_energy")
         if self.gradient_penalty and self.energy_weight:
             self._add_trackers("gradient_penalty")
@@ -149,28 +149,6 @@ class EnergyModel(SavesParts, keras.Model):
                 f"{len(names)} names for {self.num_classes} logits."
             )
         return names
-
-    def _add_trackers(self, *names):
-        for name in names:
-            self.trackers[name] = keras.metrics.Mean(name=name)
-
-    @property
-    def metrics(self):
-        return list(self.trackers.values())
-
-    def get_metrics_result(self):
-        """Values of the trackers that have been updated since the last reset.
-
-        An epoch's logs are these, over all rows of all replicas, if their
-        names are those that the steps report. Left to itself Keras adds the
-        trackers that a pass does not use, finds that the names differ, and
-        takes the mean of what the replicas had: rows would not count equally.
-        """
-        return {
-            name: tracker.result()
-            for name, tracker in self.trackers.items()
-            if ops.convert_to_numpy(tracker.count)
-        }
 
     # Calling
 
@@ -415,19 +393,3 @@ class EnergyModel(SavesParts, keras.Model):
         negatives, _ = self.draw_negatives(x, random)
         loss, logs = self.energy_loss(x, y, negatives)
         return self.report({**logs, "loss": loss})
-
-    def report(self, logs):
-        """Updates each tracker that `logs` has a value for."""
-        for name, tracker in self.trackers.items():
-            if name not in logs:
-                continue
-            value = logs[name]
-            if isinstance(value, tuple):
-                tracker.update_state(value[0], sample_weight=value[1])
-            else:
-                tracker.update_state(value)
-        return {
-            name: tracker.result()
-            for name, tracker in self.trackers.items()
-            if name in logs
-        }
