@@ -48,6 +48,12 @@ def fit_detector(settings: ExportSettings):
         ValueError: if the model, the data or the rate does not serve.
     """
     model = common.load_model(settings.model)
+    if not data.read_record(settings.model).get("can_calibrate", True):
+        raise ValueError(
+            "`model` must come from trainers.vera, which keeps rows for calibration. "
+            f"Received: {settings.model} of trainers.likelihood, which validated on "
+            "them."
+        )
     rows = calibration_rows(settings)
     parts = {}
     if ood.make_score(settings.score).fitted_names:

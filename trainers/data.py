@@ -91,8 +91,14 @@ def load(settings: DataSettings, schema=None, class_names=None) -> RunData:
     return RunData(full, splits, settings)
 
 
-def record(run: RunData, workdir: Path) -> None:
-    """Writes `split.npz` and `run.json`, from which `recall` rebuilds the data."""
+def record(run: RunData, workdir: Path, can_calibrate: bool = True) -> None:
+    """Writes `split.npz` and `run.json`, from which `recall` rebuilds the data.
+
+    Args:
+        run: `RunData`.
+        workdir: the run folder.
+        can_calibrate: bool, whether training sees nothing of the calibration rows.
+    """
     data.save_splits(workdir / common.SPLIT_FILE, run.splits)
     schema = run.dataset.schema
     parts = ("train", "validation", "calibration", "test", "holdout")
@@ -106,6 +112,7 @@ def record(run: RunData, workdir: Path) -> None:
             "schema": None if schema is None else schema.to_config(),
             "rows": {name: len(getattr(run.splits, name)) for name in parts},
             "fingerprint": run.splits.fingerprint,
+            "can_calibrate": can_calibrate,
         },
     )
 

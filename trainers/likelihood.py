@@ -144,7 +144,7 @@ def perform(run: RunData, fit: StepSettings, model, rows: Rows):
     """
     workdir = Path(fit.workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    record(run, workdir)
+    record(run, workdir, can_calibrate=False)
     kind, seed = run.dataset.kind, run.settings.seed
     watch = StopOnDivergence()
     best = keras.callbacks.EarlyStopping(

@@ -142,3 +142,13 @@ def test_an_energy_without_a_finite_mass_leaves_out_the_gap(capsys):
     assert density_measures(flat, run) == {}
     assert "nll_gap cannot be measured" in capsys.readouterr().err
     assert density_measures(EnergyModel(make_network(3)), small_run("digits")) == {}
+
+
+def test_a_density_whose_calibration_rows_are_spent_is_not_exported(run, tmp_path):
+    settings = DensitySettings(method="vera", **SMALL)
+    likelihood.train(small_run("digits"), settings, steps(tmp_path / "run"))
+    flags = ["--calibration=digits", f"--output={tmp_path / 'served'}"]
+    model = f"--model={tmp_path / 'run' / 'model.keras'}"
+    code, _, err = run("export.ood_scorer", model, *flags)
+    assert code == 2 and "must come from trainers.vera" in err
+    assert not (tmp_path / "served").exists()
