@@ -106,17 +106,15 @@ def _other(method, density, seed):
 
 def table(folder: Path, methods, densities, seeds: int) -> str:
     """Markdown: mean ± standard deviation over seeds, and the worst seed."""
-    lines = ["| method | " + " | ".join(densities) + " | s a run |"]
-    lines += ["|---|" + "---|" * (len(densities) + 1)]
+    lines = ["| method | " + " | ".join(densities) + " |"]
+    lines += ["|---|" + "---|" * len(densities)]
     for method in methods:
-        cells, seconds = [], []
+        cells = []
         for density in densities:
             runs = saved(folder, method, density, seeds)
-            seconds += [run["seconds"] for run in runs if "seconds" in run]
             few = f" ({len(runs)} of {seeds} seeds)" if 0 < len(runs) < seeds else ""
             cells.append(cell(runs) + few)
-        time_cell = f"{np.mean(seconds):.0f}" if seconds else "-"
-        lines.append(f"| {method} | " + " | ".join(cells) + f" | {time_cell} |")
+        lines.append(f"| {method} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -127,9 +125,9 @@ def cell(runs: list[dict]) -> str:
     gaps = [run["nll_gap"] for run in runs if "nll_gap" in run]
     lost = len(runs) - len(gaps)
     if not gaps:
-        return f"{lost} of {len(runs)} diverged"
+        return f"no finite mass in {lost} of {len(runs)}"
     text = f"{np.mean(gaps):.3f} ± {np.std(gaps):.3f}, worst {max(gaps):.3f}"
-    return text + (f"; {lost} of {len(runs)} diverged" if lost else "")
+    return text + (f"; no finite mass in {lost} of {len(runs)}" if lost else "")
 
 
 def saved(folder: Path, method: str, density: str, seeds: int) -> list[dict]:

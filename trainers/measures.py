@@ -10,6 +10,10 @@ from keras_ebm.ood import network_outputs
 
 #: Test points of a toy density on which its likelihood is measured.
 GAP_POINTS = 20_000
+#: Half the sides of the boxes that its normaliser is summed over, the first one that
+#: holds the mass, and the cells of their grids along a unit of length.
+EXTENTS = (8, 16, 32)
+CELLS_A_UNIT = 30
 
 
 def measure(model, run) -> dict:
@@ -45,13 +49,18 @@ def density_measures(model, run) -> dict:
     if source != "toy" or name not in data.EXACT:
         return {}
     x = run.rows("test")[0][:GAP_POINTS]
-    try:
-        gap = metrics.nll_gap(model.energy, x, data.log_density(name, x))
-    except ValueError as error:
-        # The model is trained and saved: say why there is no figure, and go on.
-        sys.stderr.write(f"nll_gap cannot be measured: {error}\n")
-        return {}
-    return {"nll_gap": gap}
+    log_density = data.log_density(name, x)
+    for extent in EXTENTS:
+        cells = int(CELLS_A_UNIT * 2 * extent)
+        try:
+            gap = metrics.nll_gap(model.energy, x, log_density, extent, cells)
+        except ValueError as error:
+            reason = error
+        else:
+            return {"nll_gap": gap}
+    # The model is trained and saved: say why there is no figure, and go on.
+    sys.stderr.write(f"nll_gap cannot be measured: {reason}\n")
+    return {}
 
 
 def classification_measures(logits: np.ndarray, labels: np.ndarray) -> dict:

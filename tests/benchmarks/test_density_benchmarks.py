@@ -35,7 +35,7 @@ def test_the_planes_table_shows_the_worst_seed_and_what_diverged(tmp_path):
     lost = plane.file_of(tmp_path, method, "rings", 2)
     write_json(lost, {"diverged": "because"})
     text = plane.table(tmp_path, [method], ["rings", "moons"], seeds=3)
-    cells = "0.200 ± 0.100, worst 0.300; 1 of 3 diverged | not run | 2"
+    cells = "0.200 ± 0.100, worst 0.300; no finite mass in 1 of 3 | not run"
     assert f"| {method} | {cells} |" in text
 
 
