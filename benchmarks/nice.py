@@ -132,7 +132,7 @@ def table(folder: Path, seeds: int) -> str:
 
 def draw(folder: Path, seeds: int) -> None:
     """Draws validation energy against steps, seed 0, as `FOLDER.png`."""
-    figure, axis = plots.pyplot().subplots(figsize=(9, 5), layout="constrained")
+    figure, axis = plots.pyplot().subplots(figsize=(10, 5), layout="constrained")
     lowest = np.inf
     for index, method in enumerate(METHODS):
         path = file_of(folder, method, 0)
@@ -144,7 +144,7 @@ def draw(folder: Path, seeds: int) -> None:
             lowest = min(lowest, *energies)
     axis.set_ylim(lowest - 5, lowest + 250)
     axis.set(xlabel="steps", ylabel="-log p of validation rows, standardised, nats")
-    axis.legend(fontsize=7, loc="upper right")
+    axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     plots.save(figure, folder.with_suffix(".png"))
 
 
