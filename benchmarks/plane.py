@@ -3,8 +3,8 @@ r"""Densities in the plane: nats lost to the truth, by every way of training her
 The same energy network, 4,988 steps of batch 200, seeds 0, 1, 2 (settings were
 chosen on seeds from 10 up): VERA's preset for the plane, VERA as published but for
 the networks, persistent chains, and maximum likelihood on a grid, which is the
-ceiling. An ablation changes a part of the preset at a time. One file a run: what is there already is not repeated.
-Run from the top of the checkout:
+ceiling. An ablation changes a part of the preset at a time. One file a run: what is
+there already is not repeated. Run from the top of the checkout:
 
     python -m benchmarks.plane --output=benchmarks/results/plane
 """
