@@ -77,11 +77,12 @@ def split_rows(run: RunData) -> Rows:
     parts = [run.rows("calibration")[0], run.rows("test")[0]]
     if run.dataset.kind == "image":
         rng = np.random.default_rng(run.settings.seed)
-        parts = [
-            np.asarray(dequantise(x, rng.random(x.shape, dtype=np.float32)))
-            for x in parts
-        ]
+        parts = [_dequantised(x, rng) for x in parts]
     return Rows(train, *parts)
+
+
+def _dequantised(x, rng) -> np.ndarray:
+    return np.asarray(dequantise(x, rng.random(x.shape, dtype=np.float32)))
 
 
 def batches_of(rows: Rows, kind: str, batch_size: int, seed: int):
@@ -120,10 +121,7 @@ def prepare(run: RunData, settings: DensitySettings, fit: StepSettings):
     rows = split_rows(run)
     sample = rows.train
     if run.dataset.kind == "image":
-        rng = np.random.default_rng(run.settings.seed + 1)
-        sample = np.asarray(
-            dequantise(sample, rng.random(sample.shape, dtype=np.float32))
-        )
+        sample = _dequantised(sample, np.random.default_rng(run.settings.seed + 1))
     model = build_density(run.dataset.kind, sample, settings, run.settings.seed)
     compile_model(model, settings, fit.steps // fit.validate_every, fit.validate_every)
     return model, rows

@@ -62,7 +62,8 @@ class ImportanceCorrection(MovesByMALA, Correction):
         initial_step_size: float > 0, of MALA, in squared units of `x` per nat.
         target_acceptance: float in (0, 1) that the step size is adapted to.
         adaptation_rate: float > 0, of the log of the step size.
-        **kwargs: forwarded to `keras.layers.Layer`.
+        **kwargs: `num_leapfrog` (see `MovesByMALA`), and arguments of
+            `keras.layers.Layer`.
 
     References:
         - Douc and Cappe (2005), "Comparison of resampling schemes for particle
@@ -132,7 +133,8 @@ class LatentRefinement(MovesByMALA, Correction):
         initial_step_size: float > 0, in squared units of the latent per nat.
         target_acceptance: float in (0, 1) that the step size is adapted to.
         adaptation_rate: float > 0, of the log of the step size.
-        **kwargs: forwarded to `keras.layers.Layer`.
+        **kwargs: `num_leapfrog` (see `MovesByMALA`), and arguments of
+            `keras.layers.Layer`.
     """
 
     log_names = ("mala_acceptance", "mala_step_size")
