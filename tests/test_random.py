@@ -20,15 +20,41 @@ def test_another_seed_iteration_or_name_is_another_draw(seed, iteration, name):
     assert not np.any(np.isclose(draw, other))
 
 
-def test_draws_in_graphs_equal_eager_ones():
+@pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
+def test_compiled_draws_equal_eager_ones(xla):
     def draw(iteration):
         random = StepRandom(0, iteration)
-        return random.normal([8, 3], "n"), random.uniform([8], "u", -1.0, 2.0)
+        folded = random.fold(iteration + 1)
+        return (
+            random.normal([800, 3], "n"),
+            random.uniform([8], "u", -1.0, 2.0),
+            folded.normal([8], "n"),
+            tf.cast(folded.integers([8], "i", 5), tf.float32),
+        )
 
     iteration = tf.constant(7, tf.int64)
-    drawn = tf.function(draw, autograph=False)(iteration)
+    drawn = tf.function(draw, autograph=False, jit_compile=xla)(iteration)
     for actual, expected in zip(drawn, draw(iteration), strict=True):
-        np.testing.assert_array_equal(actual, expected)
+        # Logarithm and cosine are rounded differently by XLA.
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=2e-6)
+
+
+def test_folding_gives_another_draw_for_each_index():
+    random = StepRandom(3, 5)
+    draws = [random.normal([40], "n")]
+    draws += [random.fold(i).normal([40], "n") for i in (0, 1, 2)]
+    for i in range(4):
+        for j in range(i):
+            assert not np.any(np.isclose(draws[i], draws[j]))
+    again = StepRandom(3, 5).fold(tf.constant(2)).normal([40], "n")
+    np.testing.assert_array_equal(draws[3], again)
+
+
+def test_integers_are_uniform():
+    x = StepRandom(0, 0).integers([40_000], "i", 8).numpy()
+    counts = np.bincount(x, minlength=8)
+    assert len(counts) == 8
+    assert np.abs(counts - 5000).max() < 5 * 66.2  # sqrt(40000 * 1/8 * 7/8)
 
 
 def test_the_iteration_is_the_one_at_the_start_of_the_step():

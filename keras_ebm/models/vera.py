@@ -198,7 +198,7 @@ class VERA(EnergyModel):
         if candidates == 1:
             return x
         energy = self.to_energy(self.network(draw.x, training=False))
-        uniform = random.uniform([num_samples * candidates], "gumbel", 1e-12)
+        uniform = random.uniform([num_samples * candidates], "gumbel")
         # The largest of Gumbel-perturbed log-weights is a draw by weight.
         perturbed = -energy - tf.math.log(-tf.math.log(uniform))
         perturbed = tf.reshape(perturbed, [num_samples, candidates])

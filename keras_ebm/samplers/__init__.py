@@ -5,24 +5,48 @@ from keras_ebm.samplers.annealed_importance import (
     annealed_importance,
     reverse_annealed_importance,
 )
+from keras_ebm.samplers.chain import ChainInfo, run_chain
+from keras_ebm.samplers.hamiltonian import HamiltonianState, hmc, nuts
 from keras_ebm.samplers.importance import (
     effective_share,
     normalised_weights,
     systematic_resampling,
     tempering,
 )
-from keras_ebm.samplers.mala import MALAState, mala, mala_state, mala_step
+from keras_ebm.samplers.langevin import (
+    LangevinState,
+    Region,
+    langevin,
+    langevin_step,
+)
+from keras_ebm.samplers.mala import (
+    MALAState,
+    leapfrog,
+    mala,
+    mala_state,
+    mala_step,
+)
 
 __all__ = [
     "AnnealedImportance",
+    "ChainInfo",
+    "HamiltonianState",
+    "LangevinState",
     "MALAState",
+    "Region",
     "annealed_importance",
     "effective_share",
+    "hmc",
+    "langevin",
+    "langevin_step",
+    "leapfrog",
     "mala",
     "mala_state",
     "mala_step",
     "normalised_weights",
+    "nuts",
     "reverse_annealed_importance",
+    "run_chain",
     "systematic_resampling",
     "tempering",
 ]

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from keras_ebm.gradients import EnergyFn, energy_and_gradient, squared_norm
+from keras_ebm.samplers.chain import ChainInfo, run_chain, step_info
 
 
 class MALAState(NamedTuple):
@@ -20,6 +21,29 @@ def mala_state(energy_fn: EnergyFn, x: tf.Tensor) -> MALAState:
     return MALAState(x, *energy_and_gradient(energy_fn, x))
 
 
+def leapfrog(
+    energy_fn: EnergyFn, state: MALAState, momentum, *, length, num_leapfrog: int
+):
+    """Follows the Hamiltonian `E(x) + ||momentum||^2 / 2`.
+
+    Args:
+        energy_fn: callable from `(batch, ...)` to energies `(batch,)`.
+        state: `MALAState`.
+        momentum: shaped like `x`.
+        length: scalar > 0 of one leapfrog step, in units of `x`.
+        num_leapfrog: int >= 1, gradients taken.
+
+    Returns:
+        `(state, momentum)` at the end. From there with the momentum turned
+        round, the same steps lead back.
+    """
+    for _ in range(num_leapfrog):
+        momentum -= 0.5 * length * state.gradient
+        state = mala_state(energy_fn, state.x + length * momentum)
+        momentum -= 0.5 * length * state.gradient
+    return state, momentum
+
+
 def mala_step(
     energy_fn: EnergyFn,
     state: MALAState,
@@ -28,7 +52,7 @@ def mala_step(
     noise,
     uniform,
     num_leapfrog: int = 1,
-):
+) -> tuple[MALAState, ChainInfo]:
     """Proposes `x - tau dE/dx + sqrt(2 tau) noise`, and accepts or stays.
 
     Leaves `exp(-E) / Z` invariant for any step size. It is the transition of
@@ -45,20 +69,21 @@ def mala_step(
         num_leapfrog: int >= 1, gradients of the energy a proposal takes.
 
     Returns:
-        `(state, acceptance)`: the next state, and each chain's probability
-        of having been moved, `(batch,)`.
+        `(state, info)`: the next `MALAState`, and a `ChainInfo` whose
+        acceptance is each chain's probability of having been moved.
 
     References:
         - Roberts and Tweedie (1996), "Exponential convergence of Langevin
           distributions and their discrete approximations".
         - Neal (2011), "MCMC using Hamiltonian dynamics", sections 2 and 5.2.
     """
-    length = tf.sqrt(2.0 * step_size)
-    proposal, momentum = state, noise
-    for _ in range(num_leapfrog):
-        momentum -= 0.5 * length * proposal.gradient
-        proposal = mala_state(energy_fn, proposal.x + length * momentum)
-        momentum -= 0.5 * length * proposal.gradient
+    proposal, momentum = leapfrog(
+        energy_fn,
+        state,
+        noise,
+        length=tf.sqrt(2.0 * step_size),
+        num_leapfrog=num_leapfrog,
+    )
     log_ratio = state.energy - proposal.energy
     log_ratio += 0.5 * (squared_norm(noise) - squared_norm(momentum))
     accepted = tf.math.log(uniform) < log_ratio
@@ -68,7 +93,13 @@ def mala_step(
         tf.where(accepted, proposal.energy, state.energy),
         tf.where(pick, proposal.gradient, state.gradient),
     )
-    return following, tf.exp(tf.minimum(log_ratio, 0.0))
+    return following, step_info(
+        state.x,
+        following.x,
+        following.energy,
+        following.gradient,
+        tf.exp(tf.minimum(log_ratio, 0.0)),
+    )
 
 
 def mala(
@@ -78,33 +109,36 @@ def mala(
     num_steps: int,
     step_size,
     random,
-    name: str,
     num_leapfrog: int = 1,
-):
-    """Runs a batch of chains for a few steps.
+    first_step: int = 0,
+    keep: bool = False,
+) -> tuple[MALAState, ChainInfo]:
+    """Runs a batch of chains.
 
     Args:
         energy_fn: callable from `(batch, ...)` to energies `(batch,)`.
         state: `MALAState` to start from.
-        num_steps: int >= 0; the steps are unrolled.
+        num_steps: int >= 0.
         step_size: tau > 0, scalar.
-        random: `keras_ebm.random.StepRandom`.
-        name: str, keys the noise.
+        random: `keras_ebm.random.StepRandom`; each step draws its own noise.
         num_leapfrog: see `mala_step`.
+        first_step: int, number of the first step, for chains that go on.
+        keep: bool, whether `info.x` holds where the chains went.
 
     Returns:
-        `(state, acceptance)`: where the chains end, and the mean probability
-        of acceptance, a scalar (1 for no steps).
+        `(state, info)`: where the chains end, and `ChainInfo` of shape
+        `(num_steps, batch)`.
     """
-    rates = []
-    for i in range(num_steps):
-        state, rate = mala_step(
+
+    def step(index, state):
+        draws = random.fold(index)
+        return mala_step(
             energy_fn,
             state,
             step_size=step_size,
-            noise=random.normal(tf.shape(state.x), f"{name}_noise_{i}"),
-            uniform=random.uniform([tf.shape(state.x)[0]], f"{name}_accept_{i}", 1e-12),
+            noise=draws.normal(tf.shape(state.x), "mala"),
+            uniform=draws.uniform([tf.shape(state.x)[0]], "accept"),
             num_leapfrog=num_leapfrog,
         )
-        rates.append(tf.reduce_mean(rate))
-    return state, tf.add_n(rates) / num_steps if rates else tf.ones([])
+
+    return run_chain(step, state, num_steps, first=first_step, keep=keep)

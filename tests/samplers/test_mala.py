@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from keras_ebm.random import StepRandom
-from keras_ebm.samplers import mala, mala_state, mala_step
+from keras_ebm.samplers import leapfrog, mala, mala_state, mala_step
 
 MEAN, STDDEV = np.array([1.0, -2.0], np.float32), np.array([0.5, 2.0], np.float32)
 
@@ -24,7 +24,6 @@ def run(energy_fn, x, steps, step_size, seed=0):
         num_steps=steps,
         step_size=step_size,
         random=StepRandom(seed, 0),
-        name="chain",
     )
 
 
@@ -33,8 +32,8 @@ def test_samples_of_the_target_stay_samples_of_it():
     count = 20_000
     x = (MEAN + STDDEV * rng.normal(size=(count, 2))).astype(np.float32)
     # A step so large that the moves alone would widen the first dimension.
-    state, acceptance = run(gaussian, tf.constant(x), 10, 0.2)
-    assert 0.3 < acceptance < 0.95
+    state, info = run(gaussian, tf.constant(x), 10, 0.2)
+    assert 0.3 < np.mean(info.acceptance) < 0.95
     moved = state.x.numpy()
     # Independent chains, five standard errors.
     error = 5 / np.sqrt(count)
@@ -69,11 +68,9 @@ def test_moves_are_in_detailed_balance():
     uniform = tf.fill([50], 0.5)
     flows = []
     for state, draw in ((there, noise), (back, returning)):
-        _, accepted = mala_step(
-            quartic, state, step_size=tau, noise=draw, uniform=uniform
-        )
+        _, info = mala_step(quartic, state, step_size=tau, noise=draw, uniform=uniform)
         log_move = -0.5 * tf.reduce_sum(tf.square(draw), axis=-1)
-        flows.append(-state.energy + log_move + tf.math.log(accepted))
+        flows.append(-state.energy + log_move + tf.math.log(info.acceptance))
     # p(x) k(x -> y) = p(y) k(y -> x), to float32's rounding of sums of size 10.
     np.testing.assert_allclose(*flows, rtol=1e-4, atol=1e-3)
 
@@ -95,8 +92,32 @@ def test_no_steps_leave_the_chains_where_they_are(shape):
     def energy(x):
         return tf.reduce_sum(tf.square(tf.reshape(x, [3, -1])), axis=-1)
 
-    state, acceptance = run(energy, x, 0, 0.1)
+    state, info = run(energy, x, 0, 0.1)
     np.testing.assert_array_equal(state.x, x)
-    assert acceptance == 1.0
+    assert info.acceptance.shape == [0, 3]
     moved, _ = run(energy, x, 1, 0.1)
     assert moved.x.shape == x.shape
+
+
+def test_leapfrog_is_reversible_and_nearly_keeps_the_hamiltonian():
+    rng = np.random.default_rng(2)
+    x = tf.constant(rng.normal(size=(100, 2)), tf.float32)
+    momentum = tf.constant(rng.normal(size=(100, 2)), tf.float32)
+    start = mala_state(quartic, x)
+
+    def total(state, momentum):
+        return state.energy + 0.5 * tf.reduce_sum(momentum**2, axis=-1)
+
+    drifts = []
+    for length, count in ((0.1, 20), (0.05, 40)):
+        end, there = leapfrog(
+            quartic, start, momentum, length=length, num_leapfrog=count
+        )
+        drift = total(end, there) - total(start, momentum)
+        drifts.append(np.sqrt(np.mean(drift**2)))
+        back, turned = leapfrog(quartic, end, -there, length=length, num_leapfrog=count)
+        # Rounding of float32 over 40 steps.
+        np.testing.assert_allclose(back.x, x, atol=1e-4)
+        np.testing.assert_allclose(-turned, momentum, atol=1e-4)
+    # The error of a trajectory is of the second order in the step.
+    assert drifts[0] < 0.1 and 3.5 < drifts[0] / drifts[1] < 4.5

@@ -1,0 +1,221 @@
+"""Unadjusted Langevin chains, with the constraints that image models put on them."""
+
+import math
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from keras_ebm.arguments import check_choice, check_positive
+from keras_ebm.gradients import EnergyFn, energy_and_gradient, squared_norm
+from keras_ebm.samplers.chain import ChainInfo, run_chain, step_info
+
+CLIPS = ("element", "norm")
+
+
+class LangevinState(NamedTuple):
+    """Where a batch of chains stands, `(batch, ...)`."""
+
+    x: tf.Tensor
+
+
+class Region(NamedTuple):
+    """Where chains may go; each of the three is optional.
+
+    Attributes:
+        box: `(low, high)`: every entry is clipped to it after a step.
+        start: `(batch, ...)`, the centre of `radius` and what `fixed` keeps.
+        radius: float > 0 in units of `x`: an L-infinity ball around `start`.
+        fixed: bool tensor that broadcasts to `x`: True where an entry stays as
+            it is in `start`, as the known pixels of an inpainting do.
+    """
+
+    box: tuple[float, float] | None = None
+    start: tf.Tensor | None = None
+    radius: float | None = None
+    fixed: tf.Tensor | None = None
+
+    def project(self, x: tf.Tensor) -> tf.Tensor:
+        """The nearest place of the region; what is not a number stays so."""
+        inside = x
+        if self.radius is not None:
+            inside = tf.clip_by_value(
+                inside, self.start - self.radius, self.start + self.radius
+            )
+        if self.box is not None:
+            inside = tf.clip_by_value(inside, *self.box)
+        inside = _where_finite(x, inside)
+        if self.fixed is not None:
+            inside = tf.where(self.fixed, self.start, inside)
+        return inside
+
+    def check(self) -> "Region":
+        """Returns itself, or raises `ValueError` if a part is missing or wrong."""
+        if self.box is not None and not self.box[0] < self.box[1]:
+            raise ValueError(
+                "`box` must be (low, high) with low below high. "
+                f"Received: box={self.box!r}."
+            )
+        if self.radius is not None:
+            check_positive("radius", self.radius)
+        if self.start is None and (self.radius is not None or self.fixed is not None):
+            raise ValueError(
+                "`radius` and `fixed` need `start`, the inputs they refer to. "
+                "Received: start=None."
+            )
+        return self
+
+
+def langevin_step(
+    energy_fn: EnergyFn,
+    state: LangevinState,
+    noise: tf.Tensor,
+    *,
+    step_size: float,
+    noise_stddev: float,
+    temperature: float = 1.0,
+    noise_first: bool = False,
+    max_gradient: float | None = None,
+    clip: str = "element",
+    region: Region | None = None,
+) -> tuple[LangevinState, ChainInfo]:
+    """Moves every chain by one step; see `langevin` for the arguments.
+
+    `noise` are standard normal draws shaped like `x`.
+    """
+    x = state.x
+    if noise_first:
+        x = x + noise_stddev * noise
+    energy, gradient = energy_and_gradient(energy_fn, x)
+    drift = clip_gradient(gradient / temperature, max_gradient, clip)
+    moved = x - step_size * drift
+    if not noise_first:
+        moved = moved + noise_stddev * noise
+    if region is not None:
+        moved = region.project(moved)
+    return LangevinState(moved), step_info(state.x, moved, energy, gradient)
+
+
+def langevin(
+    energy_fn: EnergyFn,
+    x: tf.Tensor,
+    *,
+    num_steps: int,
+    step_size: float,
+    noise_stddev: float | None = None,
+    random,
+    temperature: float = 1.0,
+    noise_first: bool = False,
+    max_gradient: float | None = None,
+    clip: str = "element",
+    region: Region | None = None,
+    labels: tf.Tensor | None = None,
+    first_step: int = 0,
+    keep: bool = False,
+    differentiable: bool = False,
+) -> tuple[LangevinState, ChainInfo]:
+    """Runs a batch of independent chains by unadjusted Langevin dynamics.
+
+    Each step is `x - step_size * dE/dx / temperature + noise_stddev * N(0, I)`.
+    There is no accept step, so chains reach `exp(-E / temperature)` only as
+    `step_size` goes to 0 with `noise_stddev = sqrt(2 * step_size)`. With a
+    smaller `noise_stddev` they are colder than `temperature` says, by
+    `noise_stddev**2 / (2 * step_size)`.
+
+    Args:
+        energy_fn: callable from `(batch, ...)` to energies `(batch,)` in nats;
+            with `labels`, from `(x, y)`.
+        x: float tensor of shape `(batch, ...)`, where chains start.
+        num_steps: int >= 0; 0 returns `x` unchanged.
+        step_size: float > 0, in units of `x` squared per nat.
+        noise_stddev: float >= 0, in units of `x`; default
+            `sqrt(2 * step_size)`.
+        random: `keras_ebm.random.StepRandom`; each step draws its own noise.
+        temperature: float > 0, that the energy is divided by.
+        noise_first: bool, takes the gradient after adding the noise, as the code
+            of IGEBM does; a chain's last move is then a descent.
+        max_gradient: float > 0 or None, bound of the drift's gradient.
+        clip: `"element"`, to plus and minus the bound, or `"norm"`, of each
+            chain.
+        region: `Region` or None.
+        labels: int tensor `(batch,)`, or `(first_step + num_steps, batch)` for
+            another label at each step, or None.
+        first_step: int, number of the first step, for chains that go on.
+        keep: bool, whether `info.x` holds where the chains went.
+        differentiable: bool, lets gradients through the steps, at their cost in
+            memory.
+
+    Returns:
+        `(state, info)`: `LangevinState` and `ChainInfo` of `(num_steps, batch)`.
+
+    Raises:
+        ValueError: if an argument breaks its rule.
+
+    References:
+        - Welling and Teh (2011), "Bayesian learning via stochastic gradient
+          Langevin dynamics".
+        - Du and Mordatch (2019), https://arxiv.org/abs/1903.08689, section 3.1.
+    """
+    check_positive("step_size", step_size)
+    check_positive("temperature", temperature)
+    if noise_stddev is None:
+        noise_stddev = math.sqrt(2.0 * step_size)
+    check_positive("noise_stddev", noise_stddev, zero_allowed=True)
+    check_choice("clip", clip, CLIPS)
+    if max_gradient is not None:
+        check_positive("max_gradient", max_gradient)
+    if region is not None:
+        region.check()
+
+    def step(index, state):
+        noise = random.fold(index).normal(tf.shape(state.x), "langevin")
+        return langevin_step(
+            _at_labels(energy_fn, labels, index),
+            state,
+            noise,
+            step_size=step_size,
+            noise_stddev=noise_stddev,
+            temperature=temperature,
+            noise_first=noise_first,
+            max_gradient=max_gradient,
+            clip=clip,
+            region=region,
+        )
+
+    return run_chain(
+        step,
+        LangevinState(tf.convert_to_tensor(x)),
+        num_steps,
+        first=first_step,
+        keep=keep,
+        unroll=differentiable,
+    )
+
+
+def clip_gradient(gradient, max_gradient: float | None, clip: str = "element"):
+    """Bounds a gradient `(batch, ...)`; what is not finite becomes NaN, not the bound.
+
+    Args:
+        gradient: `(batch, ...)`.
+        max_gradient: float or None, which leaves it alone.
+        clip: see `langevin`.
+    """
+    if max_gradient is None:
+        return gradient
+    if clip == "element":
+        bounded = tf.clip_by_value(gradient, -max_gradient, max_gradient)
+    else:
+        norm = tf.sqrt(squared_norm(gradient))
+        factor = max_gradient / tf.maximum(norm, max_gradient)
+        bounded = gradient * tf.reshape(factor, [-1, *[1] * (gradient.shape.rank - 1)])
+    return _where_finite(gradient, bounded)
+
+
+def _where_finite(x, value):
+    return tf.where(tf.math.is_finite(x), value, tf.constant(math.nan, x.dtype))
+
+
+def _at_labels(energy_fn, labels, index):
+    if labels is None:
+        return energy_fn
+    current = labels if labels.shape.rank == 1 else labels[index]
+    return lambda x: energy_fn(x, current)
