@@ -20,11 +20,12 @@ from keras_ebm import (
     networks,
     objectives,
     ood,
+    optimizers,
     schedules,
     serving,
 )
 from keras_ebm.generators import GaussianGenerator
-from keras_ebm.models import VERA, DensityModel, EnergyModel
+from keras_ebm.models import VERA, DensityModel, EnergyModel, LangevinModel
 
 __version__ = "0.1.0"
 
@@ -33,6 +34,7 @@ __all__ = [
     "DensityModel",
     "EnergyModel",
     "GaussianGenerator",
+    "LangevinModel",
     "__version__",
     "callbacks",
     "data",
@@ -45,6 +47,7 @@ __all__ = [
     "networks",
     "objectives",
     "ood",
+    "optimizers",
     "schedules",
     "serving",
 ]

@@ -13,7 +13,16 @@ PACKAGE = Path(keras_ebm.__file__).parent
 LAYERS = [
     {"arguments", "gradients", "jacobians", "random"},
     {"samplers"},
-    {"layers", "objectives", "negatives", "metrics", "data", "plots", "schedules"},
+    {
+        "layers",
+        "objectives",
+        "negatives",
+        "metrics",
+        "data",
+        "plots",
+        "schedules",
+        "optimizers",
+    },
     {"networks"},
     {"generators", "entropy"},
     {"models"},

@@ -1,8 +1,15 @@
 """Keras callbacks."""
 
 from keras_ebm.callbacks.for_optimizer import ForOptimizer
+from keras_ebm.callbacks.keep_checkpoints import KeepCheckpoints
 from keras_ebm.callbacks.progress import Progress
 from keras_ebm.callbacks.sample_pictures import SamplePictures
 from keras_ebm.callbacks.stop_on_divergence import StopOnDivergence
 
-__all__ = ["ForOptimizer", "Progress", "SamplePictures", "StopOnDivergence"]
+__all__ = [
+    "ForOptimizer",
+    "KeepCheckpoints",
+    "Progress",
+    "SamplePictures",
+    "StopOnDivergence",
+]

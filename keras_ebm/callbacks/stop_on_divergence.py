@@ -1,29 +1,62 @@
-"""Stops a run whose logs are no longer numbers."""
+"""Stops a run whose logs are no longer numbers, or have left their range."""
 
 import math
 
 import keras
 
+from keras_ebm.arguments import check_positive
+
 
 class StopOnDivergence(keras.callbacks.Callback):
-    """Stops training as soon as an epoch's log is not finite, and says which.
+    """Stops training as soon as a log is not finite or out of range, and says which.
 
     Keras's own `TerminateOnNaN` looks at `loss` alone; a generator's or a
-    posterior's loss can leave the numbers first. The reason stays in
-    `self.reason`; a program should exit with an error when it is set.
+    posterior's loss can leave the numbers first, and the energies of Markov
+    chains run off long before they do. Logs are looked at after every batch;
+    they are means over the epoch so far. The reason stays in `self.reason`; a
+    program should exit with an error when it is set.
+
+    Args:
+        limits: dict of name to the largest absolute value that a log of this name
+            may have, such as `{"negative_energy": 1e5}` in nats.
+
+    Raises:
+        ValueError: if a limit is not above 0.
     """
 
-    def __init__(self):
+    def __init__(self, limits: dict[str, float] | None = None):
         super().__init__()
+        self.limits = dict(limits or {})
+        for name, limit in self.limits.items():
+            check_positive(f"limits[{name!r}]", limit)
         self.reason = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch + 1
+
+    def on_train_batch_end(self, batch, logs=None):
+        # Means never come back from NaN, so what is not finite can wait.
+        for name, limit in self.limits.items():
+            value = float((logs or {}).get(name, 0.0))
+            if not abs(value) <= limit:
+                self._stop(
+                    name, value, f"after step {batch + 1} of epoch {self._epoch}"
+                )
+                return
 
     def on_epoch_end(self, epoch, logs=None):
         for name, value in (logs or {}).items():
-            if not math.isfinite(value):
-                self.reason = (
-                    f"training stopped: `{name}` was {value} at the end of epoch "
-                    f"{epoch + 1}; lower the learning rates or the energy weight, "
-                    "or raise the gradient penalty"
-                )
-                self.model.stop_training = True
-                return
+            if not math.isfinite(value) and not self.reason:
+                self._stop(name, value, f"at the end of epoch {epoch + 1}")
+
+    def _stop(self, name, value, when):
+        within = ""
+        if name in self.limits and math.isfinite(value):
+            limit = self.limits[name]
+            within = f", outside its range of {-limit:g} to {limit:g},"
+        self.reason = (
+            f"training stopped: `{name}` was {value:g}{within} {when}; lower the "
+            "learning rates or the energy weight, raise the gradient penalty or "
+            "energy_l2, or let chains take more or smaller steps"
+        )
+        self.model.stop_training = True

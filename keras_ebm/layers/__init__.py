@@ -1,8 +1,21 @@
 """Layers that networks and models need and Keras lacks."""
 
+from keras_ebm.layers.conditional_gain_bias import ConditionalBias, ConditionalGain
 from keras_ebm.layers.gaussian_base import GaussianBase
 from keras_ebm.layers.logit_energy import LogitEnergy
 from keras_ebm.layers.logit_pixels import LogitPixels
+from keras_ebm.layers.self_attention import SelfAttention2D
+from keras_ebm.layers.spectral_norm import SpectralNorm, update_spectral_norms
 from keras_ebm.layers.table_encoder import TableEncoder
 
-__all__ = ["GaussianBase", "LogitEnergy", "LogitPixels", "TableEncoder"]
+__all__ = [
+    "ConditionalBias",
+    "ConditionalGain",
+    "GaussianBase",
+    "LogitEnergy",
+    "LogitPixels",
+    "SelfAttention2D",
+    "SpectralNorm",
+    "TableEncoder",
+    "update_spectral_norms",
+]

@@ -2,6 +2,7 @@
 
 from keras_ebm.models.density_model import DensityModel
 from keras_ebm.models.energy_model import EnergyModel
+from keras_ebm.models.langevin_model import LangevinModel
 from keras_ebm.models.vera import VERA
 
-__all__ = ["VERA", "DensityModel", "EnergyModel"]
+__all__ = ["VERA", "DensityModel", "EnergyModel", "LangevinModel"]

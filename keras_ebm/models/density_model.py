@@ -92,9 +92,7 @@ class DensityModel(EnergyModel):
         return logs["loss"], logs
 
     def train_step(self, data):
-        x, _ = self._unpack(data)
-        random = StepRandom(self.seed, self.optimizer.iterations)
-        x = self.add_data_noise(x, random)
+        x, _, random = self.begin_step(data)
         _, num_replicas = replica_context()
         variables = self.network.trainable_variables
         watched = [variable.value for variable in variables]

@@ -10,9 +10,10 @@ from keras_ebm import objectives
 from keras_ebm.arguments import check_choice, check_positive
 from keras_ebm.gradients import energy_and_gradient
 from keras_ebm.layers.logit_energy import LogitEnergy
+from keras_ebm.layers.spectral_norm import update_spectral_norms
 from keras_ebm.models.reporting import ReportsMeans
 from keras_ebm.models.saving import SavesParts
-from keras_ebm.negatives import PersistentChains
+from keras_ebm.negatives import MarkovChains
 from keras_ebm.random import StepRandom, replica_context
 
 
@@ -52,9 +53,10 @@ class EnergyModel(SavesParts, ReportsMeans, keras.Model):
             saved model. None: inputs are taken as they are.
         negatives: callable `(x, random) -> x_neg` on preprocessed batches,
             such as `keras_ebm.negatives.CutAndBlend()`, or
-            `keras_ebm.negatives.PersistentChains`, or None.
-        objective: `"contrastive"` (the papers'; a likelihood) or
-            `"logistic"` (a density ratio, bounded, kind to accuracy).
+            `keras_ebm.negatives.MarkovChains`, or None.
+        objective: `"contrastive"` (the papers'; a likelihood), `"logistic"` (a
+            density ratio, bounded, kind to accuracy), or for chains IGEBM's
+            `"logsumexp"` or `"softplus"`.
         energy_weight: float >= 0. For the logistic objective 0.03 to 0.1 was
             good beside a cross-entropy of weight 1.
         classification_weight: float >= 0, `alpha` in the paper.
@@ -256,10 +258,10 @@ class EnergyModel(SavesParts, ReportsMeans, keras.Model):
         """
         if self.negatives is None:
             return [], {}
-        if isinstance(self.negatives, PersistentChains):
+        if isinstance(self.negatives, MarkovChains):
             if not training:
                 return [], {}
-            made = self.negatives.advance(self._network_energy, tf.shape(x)[0], random)
+            made = self.negatives.advance(self._network_energy, x, random)
             return [made.x], made.logs
         return [tf.stop_gradient(self.negatives(x, random))], {}
 
@@ -333,7 +335,7 @@ class EnergyModel(SavesParts, ReportsMeans, keras.Model):
         return loss
 
     def descend_energy(
-        self, x, y, samples=None, negatives=(), weights=None
+        self, x, y, samples=None, negatives=(), extra_loss=None, **arguments
     ) -> EnergyStep:
         """One update of the energy network.
 
@@ -342,7 +344,8 @@ class EnergyModel(SavesParts, ReportsMeans, keras.Model):
             y: labels, -1 unlabelled.
             samples: the sampler's own negatives, where `dE/dx` is wanted.
             negatives: further batches of negatives.
-            weights: of all negatives; see `energy_loss`.
+            extra_loss: callable `() -> (loss, logs)` of what is added to the loss.
+            **arguments: further ones of `energy_loss`, such as `weights`.
         """
         _, num_replicas = replica_context()
         variables = self.network.trainable_variables
@@ -351,8 +354,12 @@ class EnergyModel(SavesParts, ReportsMeans, keras.Model):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([*watched, *sources])
             loss, logs = self.energy_loss(
-                x, y, [*sources, *negatives], training=True, weights=weights
+                x, y, [*sources, *negatives], training=True, **arguments
             )
+            if extra_loss is not None:
+                extra, extra_logs = extra_loss()
+                loss += extra
+                logs |= extra_logs
             # `apply` sums over replicas; `factor` makes that a mean, and
             # carries the loss scale of half precision.
             factor = self.optimizer.scale_loss(tf.constant(1.0 / num_replicas))
@@ -373,10 +380,21 @@ class EnergyModel(SavesParts, ReportsMeans, keras.Model):
         slope = -factor * self.energy_weight * slope / total
         return gradient / tf.reshape(slope, [-1, *[1] * (len(gradient.shape) - 1)])
 
-    def train_step(self, data):
+    def begin_step(self, data):
+        """What every training step starts with.
+
+        Returns:
+            `(x, y, random)`: preprocessed data with its noise, labels with -1
+            for unlabelled, and the step's `StepRandom`. Spectral norms are
+            brought up to date, once for all passes of the step.
+        """
         x, y = self._unpack(data)
         random = StepRandom(self.seed, self.optimizer.iterations)
-        x = self.add_data_noise(x, random)
+        update_spectral_norms(self.network)
+        return self.add_data_noise(x, random), y, random
+
+    def train_step(self, data):
+        x, y, random = self.begin_step(data)
         negatives, logs = self.draw_negatives(x, random, training=True)
         step = self.descend_energy(x, y, negatives=negatives)
         return self.report({**logs, **step.logs})

@@ -3,11 +3,12 @@
 import keras
 import tensorflow as tf
 
-from keras_ebm.arguments import check_positive, check_size
+from keras_ebm import objectives
+from keras_ebm.arguments import check_choice, check_positive, check_size
 from keras_ebm.entropy import Draw, ImportanceSampling
 from keras_ebm.gradients import energy_and_gradient
 from keras_ebm.models.energy_model import EnergyModel
-from keras_ebm.negatives import PersistentChains, Proposal
+from keras_ebm.negatives import MarkovChains, Proposal
 from keras_ebm.random import StepRandom, replica_context
 
 
@@ -39,7 +40,7 @@ class VERA(EnergyModel):
             take them as they are. For the contrastive objective, and in place
             of the batch's own negatives.
         **kwargs: arguments of `EnergyModel`; with `negatives`, the batch's
-            own stand beside the generator's, while `PersistentChains` take
+            own stand beside the generator's, while `MarkovChains` take
             their place and start from them.
 
     Raises:
@@ -68,6 +69,7 @@ class VERA(EnergyModel):
     ):
         super().__init__(network, **kwargs)
         expected = tuple(network.input_shape[1:])
+        check_choice("objective", self.objective, objectives.GENERATOR_OBJECTIVES)
         if generator.sample_shape != expected:
             raise ValueError(
                 "`generator` must make inputs of the energy network. Received: "
@@ -103,7 +105,7 @@ class VERA(EnergyModel):
 
     @property
     def _uses_chains(self) -> bool:
-        return isinstance(self.negatives, PersistentChains)
+        return isinstance(self.negatives, MarkovChains)
 
     def _check_correction(self):
         if self.correction is None:
@@ -206,9 +208,7 @@ class VERA(EnergyModel):
         return tf.gather(x, tf.argmax(perturbed, axis=1), batch_dims=1)
 
     def train_step(self, data):
-        x, y = self._unpack(data)
-        random = StepRandom(self.seed, self.optimizer.iterations)
-        x = self.add_data_noise(x, random)
+        x, y, random = self.begin_step(data)
         watched = [v.value for v in self.generator.trainable_variables]
 
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -247,8 +247,8 @@ class VERA(EnergyModel):
         energy_fn = self._network_energy
         energy, gradient = energy_and_gradient(energy_fn, held.x)
         if self._uses_chains:
-            count = tf.shape(held.x)[0]
-            return self.negatives.advance(energy_fn, count, random, held.x), gradient
+            made = self.negatives.advance(energy_fn, held.x, random, fresh=held.x)
+            return made, gradient
         log_density = None if estimate is None else estimate.log_density
         if log_density is not None:
             log_density = tf.stop_gradient(log_density)

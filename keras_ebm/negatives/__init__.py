@@ -1,14 +1,15 @@
 """Negatives: from the batch, from chains, and what betters a generator's."""
 
 from keras_ebm.negatives.batch import Blend, CutAndBlend, CutJoin
+from keras_ebm.negatives.chains import MarkovChains
 from keras_ebm.negatives.corrections import (
     Correction,
     ImportanceCorrection,
     LatentRefinement,
     Proposal,
 )
-from keras_ebm.negatives.moves import Negatives
-from keras_ebm.negatives.persistent import PersistentChains
+from keras_ebm.negatives.moves import LangevinMoves, MALAMoves, Negatives
+from keras_ebm.negatives.replay_buffer import ReplayBuffer
 
 __all__ = [
     "Blend",
@@ -16,8 +17,11 @@ __all__ = [
     "CutAndBlend",
     "CutJoin",
     "ImportanceCorrection",
+    "LangevinMoves",
     "LatentRefinement",
+    "MALAMoves",
+    "MarkovChains",
     "Negatives",
-    "PersistentChains",
     "Proposal",
+    "ReplayBuffer",
 ]

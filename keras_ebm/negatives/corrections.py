@@ -7,9 +7,9 @@ import tensorflow as tf
 
 from keras_ebm.arguments import check_share, check_size
 from keras_ebm.gradients import EnergyFn
-from keras_ebm.negatives.moves import MovesByMALA, Negatives
+from keras_ebm.negatives.moves import MALAMoves, Negatives
 from keras_ebm.samplers import importance
-from keras_ebm.samplers.mala import MALAState, mala_state
+from keras_ebm.samplers.mala import MALAState
 
 
 class Proposal(NamedTuple):
@@ -45,7 +45,7 @@ class Correction(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class ImportanceCorrection(MovesByMALA, Correction):
+class ImportanceCorrection(MALAMoves, Correction):
     """Weights samples of `q` towards `p`, then resamples and moves them.
 
     `w = exp(-E(x)) / q(x)`, normalised over the batch (over a replica's share of
@@ -62,7 +62,7 @@ class ImportanceCorrection(MovesByMALA, Correction):
         initial_step_size: float > 0, of MALA, in squared units of `x` per nat.
         target_acceptance: float in (0, 1) that the step size is adapted to.
         adaptation_rate: float > 0, of the log of the step size.
-        **kwargs: `num_leapfrog` (see `MovesByMALA`), and arguments of
+        **kwargs: `num_leapfrog` (see `MALAMoves`), and arguments of
             `keras.layers.Layer`.
 
     References:
@@ -112,7 +112,7 @@ class ImportanceCorrection(MovesByMALA, Correction):
                 for part in (proposal.x, proposal.energy, proposal.gradient)
             )
         )
-        state, moves = self.move(energy_fn, state, random)
+        state, moves = self.move_state(energy_fn, state, random)
         return Negatives(state.x, None, {**logs, **moves})
 
     def get_config(self):
@@ -120,7 +120,7 @@ class ImportanceCorrection(MovesByMALA, Correction):
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class LatentRefinement(MovesByMALA, Correction):
+class LatentRefinement(MALAMoves, Correction):
     """Moves samples by MALA over latent and noise, towards low energy.
 
     The chain's target is `exp(-E(x)) N(z; 0, I) N(noise; 0, I)` with
@@ -133,7 +133,7 @@ class LatentRefinement(MovesByMALA, Correction):
         initial_step_size: float > 0, in squared units of the latent per nat.
         target_acceptance: float in (0, 1) that the step size is adapted to.
         adaptation_rate: float > 0, of the log of the step size.
-        **kwargs: `num_leapfrog` (see `MovesByMALA`), and arguments of
+        **kwargs: `num_leapfrog` (see `MALAMoves`), and arguments of
             `keras.layers.Layer`.
     """
 
@@ -167,5 +167,5 @@ class LatentRefinement(MovesByMALA, Correction):
 
         noise = tf.reshape(proposal.noise, [rows, -1])
         start = tf.concat([proposal.latents, noise], axis=-1)
-        state, logs = self.move(latent_energy, mala_state(latent_energy, start), random)
-        return Negatives(decode(state.x), None, logs)
+        position, logs = self.move(latent_energy, start, random)
+        return Negatives(decode(position), None, logs)

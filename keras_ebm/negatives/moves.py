@@ -1,41 +1,174 @@
-"""Negatives moved towards `p` by the Metropolis-adjusted Langevin algorithm."""
+"""What moves chains: unadjusted Langevin steps, MALA, Hamiltonian Monte Carlo."""
 
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
-from keras_ebm.arguments import check_positive, check_share, check_size
-from keras_ebm.samplers.mala import MALAState, mala
+from keras_ebm.arguments import check_choice, check_positive, check_share, check_size
+from keras_ebm.samplers.langevin import CLIPS, Region, langevin
+from keras_ebm.samplers.mala import MALAState, mala, mala_state
 
 
 class Negatives(NamedTuple):
-    """Negatives, their weights (None: equal) and scalars to log."""
+    """Negatives, their weights (None: equal) and scalars to log.
+
+    Those of chains come with their labels `(n,)` and with where the chains were
+    before their last steps, as far as these were asked for.
+    """
 
     x: tf.Tensor
     weights: tf.Tensor | None
     logs: dict
+    labels: tf.Tensor | None = None
+    before: tf.Tensor | None = None
 
 
-class MovesByMALA(keras.layers.Layer):
-    """Base of what moves samples by MALA, with a step size that adapts.
+@keras.saving.register_keras_serializable(package="keras_ebm")
+class LangevinMoves(keras.layers.Layer):
+    """Unadjusted Langevin steps of a fixed size (`keras_ebm.samplers.langevin`).
 
     Args:
-        num_steps: int >= 0, transitions.
-        num_leapfrog: int >= 1; above 1 each transition is one of Hamiltonian
-            Monte Carlo (`keras_ebm.samplers.mala_step`).
-        initial_step_size: float > 0, in squared units of `x` per nat.
-        target_acceptance: float in (0, 1) that the step size is adapted to.
-        adaptation_rate: float > 0, of the log of the step size.
+        num_steps: int >= 1, K in the papers.
+        step_size: float > 0, in units of `x` squared per nat.
+        noise_stddev: float >= 0 in units of `x`; None: `sqrt(2 * step_size)`,
+            temperature 1. The papers' image models have far less.
+        noise_first: bool, adds the noise before taking the gradient.
+        max_gradient: float > 0 or None, bound of the gradient.
+        clip: `"element"` or `"norm"`, what the bound is of.
+        box: `(low, high)` that entries are clipped to, or None.
+        temperature: float > 0, that the energy is divided by.
         **kwargs: forwarded to `keras.layers.Layer`.
+
+    Raises:
+        ValueError: if an argument breaks its rule.
     """
+
+    log_names = ("chain_gradient", "chain_movement")
+    #: Whether gradients pass through its steps.
+    differentiable = True
 
     def __init__(
         self,
-        num_steps: int,
-        initial_step_size: float,
-        target_acceptance: float,
-        adaptation_rate: float,
+        num_steps: int = 20,
+        step_size: float = 1.0,
+        noise_stddev: float | None = 0.01,
+        *,
+        noise_first: bool = False,
+        max_gradient: float | None = None,
+        clip: str = "element",
+        box: tuple[float, float] | None = None,
+        temperature: float = 1.0,
+        **kwargs,
+    ):
+        super().__init__(dtype=kwargs.pop("dtype", "float32"), **kwargs)
+        self.num_steps = check_size("num_steps", num_steps)
+        self.step_size = check_positive("step_size", step_size)
+        if noise_stddev is not None:
+            check_positive("noise_stddev", noise_stddev, zero_allowed=True)
+        self.noise_stddev = noise_stddev
+        self.noise_first = bool(noise_first)
+        if max_gradient is not None:
+            check_positive("max_gradient", max_gradient)
+        self.max_gradient = max_gradient
+        self.clip = check_choice("clip", clip, CLIPS)
+        self.box = None if box is None else tuple(box)
+        if box is not None:
+            Region(box=self.box).check()
+        self.temperature = check_positive("temperature", temperature)
+        self.built = True
+
+    def move(
+        self,
+        energy_fn,
+        x,
+        random,
+        labels=None,
+        *,
+        first=0,
+        num_steps=None,
+        differentiable=False,
+        training=True,
+    ):
+        """Moves chains.
+
+        Args:
+            energy_fn: callable from `(n, ...)` to energies `(n,)`; with `labels`,
+                from `(x, y)`.
+            x: `(n, ...)`.
+            random: `keras_ebm.random.StepRandom`.
+            labels: `(n,)` integers or None.
+            first: int, number of the first step.
+            num_steps: int, default all that are left.
+            differentiable: bool, lets gradients through.
+            training: bool, whether a step size may adapt; this one's does not.
+
+        Returns:
+            `(x, logs)`: where the chains end, and scalars by name.
+        """
+        state, info = langevin(
+            energy_fn,
+            x,
+            num_steps=self.num_steps - first if num_steps is None else num_steps,
+            step_size=self.step_size,
+            noise_stddev=self.noise_stddev,
+            random=random,
+            temperature=self.temperature,
+            noise_first=self.noise_first,
+            max_gradient=self.max_gradient,
+            clip=self.clip,
+            region=None if self.box is None else Region(box=self.box),
+            labels=labels,
+            first_step=first,
+            differentiable=differentiable,
+        )
+        return state.x, {
+            "chain_gradient": tf.reduce_mean(info.gradient_norm[-1:]),
+            "chain_movement": tf.reduce_mean(info.movement),
+        }
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_steps": self.num_steps,
+            "step_size": self.step_size,
+            "noise_stddev": self.noise_stddev,
+            "noise_first": self.noise_first,
+            "max_gradient": self.max_gradient,
+            "clip": self.clip,
+            "box": None if self.box is None else list(self.box),
+            "temperature": self.temperature,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_ebm")
+class MALAMoves(keras.layers.Layer):
+    """MALA or Hamiltonian transitions at temperature 1, with an adapted step size.
+
+    Args:
+        num_steps: int >= 0, transitions.
+        initial_step_size: float > 0, in squared units of `x` per nat.
+        target_acceptance: float in (0, 1) that the step size is adapted to.
+        adaptation_rate: float > 0, of the log of the step size. Where it is too
+            low for an energy that sharpens fast, the chains freeze.
+        num_leapfrog: int >= 1; above 1 each transition is one of Hamiltonian
+            Monte Carlo (`keras_ebm.samplers.mala_step`).
+        **kwargs: forwarded to `keras.layers.Layer`.
+
+    Raises:
+        ValueError: if an argument breaks its rule.
+    """
+
+    log_names = ("mala_acceptance", "mala_step_size")
+    #: Whether gradients pass through its steps.
+    differentiable = False
+
+    def __init__(
+        self,
+        num_steps: int = 10,
+        initial_step_size: float = 0.01,
+        target_acceptance: float = 0.6,
+        adaptation_rate: float = 0.05,
         num_leapfrog: int = 1,
         **kwargs,
     ):
@@ -54,20 +187,44 @@ class MovesByMALA(keras.layers.Layer):
         )
         self.built = True
 
-    def move(self, energy_fn, state: MALAState, random):
+    def move(
+        self,
+        energy_fn,
+        x,
+        random,
+        labels=None,
+        *,
+        num_steps=None,
+        training=True,
+    ):
+        """Moves chains; see `LangevinMoves.move`."""
+        if labels is not None:
+            labelled = energy_fn
+
+            def energy_fn(x):
+                return labelled(x, labels)
+
+        state = mala_state(energy_fn, x)
+        state, logs = self.move_state(energy_fn, state, random, num_steps, training)
+        return state.x, logs
+
+    def move_state(
+        self, energy_fn, state: MALAState, random, num_steps=None, training=True
+    ):
         """Runs the chains and adapts the step size; returns `(state, logs)`."""
         step_size = tf.convert_to_tensor(self.step_size)
-        state, acceptance = mala(
+        state, info = mala(
             energy_fn,
             state,
-            num_steps=self.num_steps,
+            num_steps=self.num_steps if num_steps is None else num_steps,
             step_size=step_size,
             random=random,
-            name="mala",
             num_leapfrog=self.num_leapfrog,
         )
-        change = self.adaptation_rate * (acceptance - self.target_acceptance)
-        self.step_size.assign(step_size * tf.exp(change))
+        acceptance = tf.reduce_mean(info.acceptance)
+        if training:
+            change = self.adaptation_rate * (acceptance - self.target_acceptance)
+            self.step_size.assign(step_size * tf.exp(change))
         return state, {"mala_acceptance": acceptance, "mala_step_size": step_size}
 
     def get_config(self):

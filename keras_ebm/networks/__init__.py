@@ -1,19 +1,31 @@
 """Energy networks and decoders."""
 
+from keras_ebm.networks.class_conditional import ClassConditional
 from keras_ebm.networks.convolutional import (
     convolutional_decoder,
     convolutional_energy,
 )
 from keras_ebm.networks.features import with_features
+from keras_ebm.networks.igebm import (
+    igebm_dsprites,
+    igebm_mnist,
+    igebm_resnet32,
+    igebm_resnet128,
+)
 from keras_ebm.networks.mixture import GaussianMixture
 from keras_ebm.networks.mlp import mlp_decoder, mlp_energy
 from keras_ebm.networks.nice import NICE
 
 __all__ = [
     "NICE",
+    "ClassConditional",
     "GaussianMixture",
     "convolutional_decoder",
     "convolutional_energy",
+    "igebm_dsprites",
+    "igebm_mnist",
+    "igebm_resnet128",
+    "igebm_resnet32",
     "mlp_decoder",
     "mlp_energy",
     "with_features",

@@ -7,11 +7,14 @@ from keras_ebm.objectives.classification import (
 )
 from keras_ebm.objectives.criterion import Criterion
 from keras_ebm.objectives.energy import (
+    GENERATOR_OBJECTIVES,
     OBJECTIVES,
     contrastive_loss,
     gradient_penalty,
     logistic_loss,
+    logsumexp_loss,
     negative_slope,
+    softplus_loss,
 )
 from keras_ebm.objectives.likelihood import GridLikelihood, MaximumLikelihood
 from keras_ebm.objectives.noise_contrastive import ConditionalNoiseContrastive
@@ -21,6 +24,7 @@ from keras_ebm.objectives.score_matching import (
 )
 
 __all__ = [
+    "GENERATOR_OBJECTIVES",
     "OBJECTIVES",
     "ConditionalNoiseContrastive",
     "Criterion",
@@ -33,6 +37,8 @@ __all__ = [
     "cross_entropy",
     "gradient_penalty",
     "logistic_loss",
+    "logsumexp_loss",
     "mean_over",
     "negative_slope",
+    "softplus_loss",
 ]

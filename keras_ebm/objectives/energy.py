@@ -42,7 +42,55 @@ def logistic_loss(data_energy, negative_energy):
     return data + tf.reduce_mean(tf.math.softplus(-negative_energy))
 
 
-OBJECTIVES = {"contrastive": contrastive_loss, "logistic": logistic_loss}
+def logsumexp_loss(data_energy, negative_energy):
+    """`mean E(x) - sum_i w_i E(x_neg_i)` with `w = softmax(-E(x_neg))` held fixed.
+
+    The lowest negatives count most, as if the chains had not walked far enough
+    down: IGEBM's "logsumexp" objective.
+
+    Args:
+        data_energy: `(batch,)` energies of data, nats.
+        negative_energy: `(num_negatives,)` energies of negatives, nats.
+
+    Returns:
+        Scalar, nats; unbounded below.
+    """
+    weights = tf.stop_gradient(tf.nn.softmax(-negative_energy))
+    return contrastive_loss(data_energy, negative_energy, weights)
+
+
+def softplus_loss(data_energy, negative_energy):
+    """`mean_i softplus(E(x_i) - E(x_neg_i))`, pairs by their place in the batch.
+
+    IGEBM's "softplus" objective: a pair that is already far apart pulls no more.
+
+    Args:
+        data_energy: `(batch,)` energies of data, nats.
+        negative_energy: `(batch,)` energies of negatives, nats.
+
+    Returns:
+        Scalar, at least 0.
+
+    Raises:
+        ValueError: if there are not as many negatives as data.
+    """
+    if data_energy.shape[0] != negative_energy.shape[0]:
+        raise ValueError(
+            "The softplus objective pairs each input with a negative. Received: "
+            f"{data_energy.shape[0]} inputs and {negative_energy.shape[0]} negatives."
+        )
+    return tf.reduce_mean(tf.math.softplus(data_energy - negative_energy))
+
+
+OBJECTIVES = {
+    "contrastive": contrastive_loss,
+    "logistic": logistic_loss,
+    "logsumexp": logsumexp_loss,
+    "softplus": softplus_loss,
+}
+
+#: Those whose gradient at a negative `negative_slope` knows, as a generator needs.
+GENERATOR_OBJECTIVES = ("contrastive", "logistic")
 
 
 def negative_slope(objective: str, negative_energy):

@@ -26,7 +26,7 @@ def run(kind, energy, random=RANDOM, **settings):
     """A chain of each adjusted sampler, long enough for two-dimensional targets."""
     if kind == "mala":
         return run_mala(energy, 300, 700)
-    settings = {"num_burnin": 100, "step_size": 0.1, "keep": True, **settings}
+    settings = {"num_burnin": 300, "step_size": 0.1, "keep": True, **settings}
     if kind == "hmc":
         return hmc(energy, start(), num_steps=500, random=random, **settings)
     return nuts(
@@ -38,7 +38,9 @@ def run(kind, energy, random=RANDOM, **settings):
 @pytest.mark.parametrize("kind", ["mala", "hmc", "nuts"])
 def test_adjusted_samplers_have_the_targets_moments(kind, name):
     target = TARGETS[name]
-    _, info = run(kind, target.energy)
+    # The banana is narrow in its tails, where long steps get stuck.
+    accept = {} if kind == "mala" else {"target_acceptance": 0.9}
+    _, info = run(kind, target.energy, **accept)
     assert_moments(info.x, target)
 
 

@@ -1,0 +1,362 @@
+"""Energies trained by Markov chains: CD, PCD, short-run, IGEBM and JEM."""
+
+import keras
+import tensorflow as tf
+
+from keras_ebm import objectives
+from keras_ebm.arguments import check_choice, check_positive, check_size
+from keras_ebm.gradients import energy_and_gradient
+from keras_ebm.models.energy_model import EnergyModel
+from keras_ebm.negatives import MarkovChains
+from keras_ebm.random import StepRandom
+
+THROUGH = ("last", "all")
+
+
+@keras.saving.register_keras_serializable(package="keras_ebm")
+class LangevinModel(EnergyModel):
+    """An energy-based model whose negatives Markov chains walk to.
+
+    What the chains start from and what is asked of the network make the method:
+
+    - CD-k: `MarkovChains(LangevinMoves(k), start="data", start_stddev=0)`;
+    - persistent: with a `ReplayBuffer` and `MALAMoves`; short-run: without;
+    - IGEBM: `LangevinMoves` colder than temperature 1, a ring, `energy_l2=1`;
+    - JEM: the same chains for a network with classes and its cross-entropy;
+    - class-conditional: `conditional=True`, chains that walk under labels.
+
+    One step descends `EnergyModel`'s loss and
+
+        energy_l2 * (mean E(x)^2 + mean E(x_neg)^2)
+        + kl_weight * mean E(x_K)                        weights of E held fixed
+        - neighbour_weight * mean log min_j ||x_K - b_j||
+
+    where `x_K` are the chains' ends as functions of the energy's weights through
+    their last step or all of them, and `b_j` states of the buffer: energy and
+    entropy of the term of contrastive divergence that is usually left out.
+
+    Args:
+        network: see `EnergyModel`; or `keras_ebm.networks.ClassConditional`.
+        negatives: `keras_ebm.negatives.MarkovChains`.
+        conditional: bool, whether energies and chains are those of each input
+            with its label, `E(x, y)`, and not of the marginal. Default: whether
+            the network is a `ClassConditional`. An unlabelled input gets a label
+            drawn from `p(y|x)`.
+        classification_weight: float >= 0, default 1, or 0 where `conditional`,
+            as a cross-entropy takes the energies of all classes.
+        energy_l2: float >= 0, 1 in IGEBM: keeps energies near 0.
+        kl_weight: float >= 0, 1 in improved contrastive divergence; needs
+            `LangevinMoves`.
+        kl_through: `"last"` or `"all"`, the steps that gradients go through; all
+            of them take the memory of as many passes.
+        neighbour_weight: float >= 0, 0.3 in improved contrastive divergence.
+        num_neighbours: int >= 1, states `b_j`, taken at random once the buffer
+            has ten times as many.
+        dequantisation: float >= 0, width of uniform noise around 0 added to
+            preprocessed data in training, such as one level of a pixel.
+        **kwargs: forwarded to `EnergyModel`.
+
+    Raises:
+        ValueError: if an argument breaks its rule.
+
+    References:
+        - Du and Mordatch (2019), https://arxiv.org/abs/1903.08689, algorithm 1.
+        - Grathwohl et al. (2020), https://arxiv.org/abs/1912.03263, algorithm 1.
+        - Du et al. (2021), https://arxiv.org/abs/2012.01316, equations 5 to 8.
+    """
+
+    _values = (
+        *EnergyModel._values,
+        "conditional",
+        "energy_l2",
+        "kl_weight",
+        "kl_through",
+        "neighbour_weight",
+        "num_neighbours",
+        "dequantisation",
+    )
+
+    def __init__(
+        self,
+        network: keras.Model,
+        negatives: MarkovChains,
+        *,
+        conditional: bool | None = None,
+        classification_weight: float | None = None,
+        energy_l2: float = 0.0,
+        kl_weight: float = 0.0,
+        kl_through: str = "last",
+        neighbour_weight: float = 0.0,
+        num_neighbours: int = 100,
+        dequantisation: float = 0.0,
+        **kwargs,
+    ):
+        if conditional is None:
+            conditional = hasattr(network, "class_logits")
+        if classification_weight is None:
+            classification_weight = 0.0 if conditional else 1.0
+        super().__init__(
+            network,
+            negatives=negatives,
+            classification_weight=classification_weight,
+            **kwargs,
+        )
+        self.conditional = bool(conditional)
+        weights = {
+            "energy_l2": energy_l2,
+            "kl_weight": kl_weight,
+            "neighbour_weight": neighbour_weight,
+            "dequantisation": dequantisation,
+        }
+        for name, value in weights.items():
+            setattr(self, name, check_positive(name, value, zero_allowed=True))
+        self.kl_through = check_choice("kl_through", kl_through, THROUGH)
+        self.num_neighbours = check_size("num_neighbours", num_neighbours)
+        self._check()
+        self._add_trackers(
+            *(["energy_l2"] if energy_l2 else []),
+            *(["chain_energy"] if kl_weight else []),
+            *(["neighbour_distance"] if neighbour_weight else []),
+        )
+
+    def _check(self):
+        if not isinstance(self.negatives, MarkovChains):
+            raise ValueError(
+                "`negatives` must be MarkovChains. Received: "
+                f"negatives={self.negatives!r}; use EnergyModel for negatives of "
+                "the batch, VERA for those of a generator."
+            )
+        if self.conditional and self.num_classes < 2:
+            raise ValueError(
+                "`conditional` needs a network with classes. Received: "
+                f"{self.num_classes} output."
+            )
+        walks = self.kl_weight or self.neighbour_weight
+        if walks and not self.negatives.moves.differentiable:
+            raise ValueError(
+                "`kl_weight` and `neighbour_weight` need gradients through the "
+                "chains' steps. Received: moves="
+                f"{type(self.negatives.moves).__name__}; use LangevinMoves."
+            )
+        if self.neighbour_weight and self.negatives.buffer is None:
+            raise ValueError(
+                "`neighbour_weight` needs a buffer, whose states are the neighbours. "
+                "Received: buffer=None; pass a ReplayBuffer to MarkovChains."
+            )
+
+    @property
+    def _last_steps(self) -> int:
+        """Steps of the chains that gradients go through."""
+        if not (self.kl_weight or self.neighbour_weight):
+            return 0
+        return 1 if self.kl_through == "last" else self.negatives.moves.num_steps
+
+    def class_energy(self, x, y, training=False):
+        """`E(x, y)` of preprocessed inputs with their labels, `(batch,)` nats."""
+        if hasattr(self.network, "class_logits"):
+            return -self.network.class_logits(x, y, training=training)
+        logits = tf.cast(self.network(x, training=training), tf.float32)
+        return -tf.gather(logits, tf.cast(y, tf.int32), batch_dims=1)
+
+    def chain_energy(self):
+        """The energy function that chains walk on, of `x` or of `(x, y)`."""
+        return self.class_energy if self.conditional else self._network_energy
+
+    def complete_labels(self, x, y, random):
+        """Labels in which -1 is replaced by a draw from `p(y|x)`, `(batch,)`."""
+
+        def draw():
+            logits = tf.cast(self.network(x, training=False), tf.float32)
+            uniform = random.uniform(tf.shape(logits), "labels")
+            perturbed = logits - tf.math.log(-tf.math.log(uniform))
+            drawn = tf.argmax(perturbed, axis=-1, output_type=tf.int32)
+            return tf.where(y < 0, drawn, y)
+
+        # All classes are a pass each, which a fully labelled batch does without.
+        return tf.cond(tf.reduce_any(y < 0), draw, lambda: y)
+
+    def add_data_noise(self, x, random):
+        x = super().add_data_noise(x, random)
+        if not self.dequantisation:
+            return x
+        noise = random.uniform(tf.shape(x), "dequantise", -0.5, 0.5)
+        return x + self.dequantisation * noise
+
+    def energy_loss(self, x, y, negatives, training=False, weights=None, labels=None):
+        """See `EnergyModel.energy_loss`.
+
+        Args:
+            x: see there.
+            y: see there.
+            negatives: see there.
+            training: see there.
+            weights: see there.
+            labels: `(data, negatives)`, where `conditional`: those of the data
+                without any -1, and those of the negatives.
+        """
+        if self.conditional:
+            loss, logs = self._conditional_loss(x, y, negatives, training, labels)
+        else:
+            loss, logs = super().energy_loss(x, y, negatives, training, weights)
+        if self.energy_l2 and negatives:
+            squares = tf.reduce_mean(tf.square(logs["data_energy"]))
+            squares += tf.reduce_mean(tf.square(logs["negative_energy"]))
+            logs["energy_l2"] = squares
+            loss += self.energy_l2 * squares
+        return loss, logs
+
+    def _conditional_loss(self, x, y, negatives, training, labels):
+        own = y if labels is None else labels[0]
+        logs, loss = {}, 0.0
+        if not training or self.classification_weight:
+            logits = tf.cast(self.network(x, training=training), tf.float32)
+            loss = self._class_loss(logits, y, logs)
+            best = tf.argmax(logits, axis=-1, output_type=tf.int32)
+            own = tf.where(own < 0, best, own)
+
+        def energy_of(x):
+            return self.class_energy(x, own, training=training)
+
+        penalised = training and self.gradient_penalty
+        if penalised:
+            energy, gradient = energy_and_gradient(energy_of, x)
+            logs["gradient_penalty"] = objectives.gradient_penalty(gradient)
+            loss += self.gradient_penalty * logs["gradient_penalty"]
+        else:
+            energy = energy_of(x)
+        logs["data_energy"] = energy
+        if negatives:
+            negative = self.class_energy(negatives[0], labels[1], training=training)
+            logs["negative_energy"] = negative
+            contrast = objectives.OBJECTIVES[self.objective](energy, negative)
+            loss += self.energy_weight * contrast
+        return loss, logs
+
+    def walk(self, x, random, labels=None):
+        """Moves the chains of one training step; see `MarkovChains.advance`."""
+        return self.negatives.advance(
+            self.chain_energy(),
+            x,
+            random,
+            labels if self.conditional else None,
+            last_steps=self._last_steps,
+        )
+
+    def train_step(self, data):
+        x, y, random = self.begin_step(data)
+        labels = self.complete_labels(x, y, random) if self.conditional else None
+        neighbours = self._neighbours(random)
+        made = self.walk(x, random, labels)
+        arguments = {"labels": (labels, made.labels)} if self.conditional else {}
+        extra = None
+        if self._last_steps:
+
+            def extra():
+                return self.walk_loss(made, random, neighbours)
+
+        step = self.descend_energy(
+            x, y, negatives=[made.x], extra_loss=extra, **arguments
+        )
+        return self.report({**made.logs, **step.logs})
+
+    def _neighbours(self, random):
+        """`(states, known)` of the buffer before the chains of this step walk."""
+        if not self.neighbour_weight:
+            return None
+        buffer = self.negatives.buffer
+        _, states, _, _ = buffer.take(self.num_neighbours, random.fold(1))
+        return states, buffer.holds(10 * self.num_neighbours)
+
+    def walk_loss(self, made, random, neighbours=None):
+        """The terms through the chains' last steps; see the class docstring.
+
+        Args:
+            made: `Negatives`, with `before`.
+            random: the `StepRandom` that they walked by.
+            neighbours: `(states (n, ...), known)`, or None.
+
+        Returns:
+            `(loss, logs)`.
+        """
+        energy_fn, moves = self.chain_energy(), self.negatives.moves
+        first = moves.num_steps - self._last_steps
+        end, _ = moves.move(
+            energy_fn,
+            made.before,
+            random,
+            made.labels,
+            first=first,
+            differentiable=True,
+        )
+        loss, logs = 0.0, {}
+        if self.kl_weight:
+            held = tf.stop_gradient(end)
+            energy, slope = energy_and_gradient(_at(energy_fn, made.labels), held)
+            # Its gradient is that of the energy with the weights held fixed.
+            value = tf.reduce_sum(tf.stop_gradient(slope) * (end - held))
+            value /= tf.cast(tf.shape(end)[0], tf.float32)
+            logs["chain_energy"] = tf.stop_gradient(energy)
+            loss += self.kl_weight * (value + tf.reduce_mean(logs["chain_energy"]))
+        if self.neighbour_weight:
+            states, known = neighbours
+            distance = _nearest(end, states)
+            mean = tf.reduce_mean(tf.math.log(distance))
+            loss -= self.neighbour_weight * tf.where(known, mean, 0.0)
+            logs["neighbour_distance"] = distance
+        return loss, logs
+
+    def test_step(self, data):
+        x, y = self._unpack(data)
+        loss, logs = self.energy_loss(x, y, [])
+        return self.report({**logs, "loss": loss})
+
+    def sample(self, num_samples: int, seed: int = 0, num_steps: int | None = None):
+        """Runs fresh chains from where this model's chains start.
+
+        Args:
+            num_samples: int >= 1.
+            seed: int.
+            num_steps: int >= 1, default those of training.
+
+        Returns:
+            Preprocessed inputs of shape `(num_samples, ...)`; where
+            `conditional`, of the classes in turn.
+
+        Raises:
+            ValueError: if chains start at the data.
+        """
+        chains = self.negatives
+        if chains.start == "data":
+            raise ValueError(
+                "`sample` needs chains that start from noise. Received: "
+                "start='data'; use keras_ebm.samplers from inputs of your own."
+            )
+        shape = (check_size("num_samples", num_samples), *self.network.input_shape[1:])
+        random = StepRandom(seed, 0)
+        x = chains.begin(tf.zeros(shape), random)
+        labels = tf.range(num_samples) % self.num_classes if self.conditional else None
+
+        def walk(x):
+            end, _ = chains.moves.move(
+                self.chain_energy(),
+                x,
+                random,
+                labels,
+                num_steps=num_steps,
+                training=False,
+            )
+            return end
+
+        return tf.function(walk, autograph=False)(x)
+
+
+def _at(energy_fn, labels):
+    return energy_fn if labels is None else lambda x: energy_fn(x, labels)
+
+
+def _nearest(x, states):
+    """`min_j ||x_i - states_j||_2`, `(batch,)`."""
+    size = tf.reduce_prod(x.shape[1:])
+    flat, others = tf.reshape(x, [-1, size]), tf.reshape(states, [-1, size])
+    squares = tf.reduce_sum(tf.square(flat[:, None] - others[None]), axis=-1)
+    return tf.sqrt(tf.reduce_min(squares, axis=1))

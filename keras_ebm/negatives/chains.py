@@ -1,0 +1,179 @@
+"""Negatives from Markov chains: fresh ones, or those of a replay buffer."""
+
+import keras
+import tensorflow as tf
+
+from keras_ebm.arguments import check_choice, check_positive
+from keras_ebm.negatives.moves import Negatives
+from keras_ebm.negatives.replay_buffer import ReplayBuffer
+
+STARTS = ("normal", "uniform", "data")
+
+
+@keras.saving.register_keras_serializable(package="keras_ebm")
+class MarkovChains(keras.layers.Layer):
+    """Negatives that Markov chains walk to.
+
+    What the chains start from makes the method: always from noise, short-run;
+    always from the data, CD-k; from a buffer of where they were left, persistent
+    contrastive divergence. In `VERA` fresh chains start from the generator.
+
+    Args:
+        moves: `LangevinMoves` or `MALAMoves`.
+        buffer: `ReplayBuffer`, or None: every chain is fresh.
+        start: where fresh chains start: `"normal"`, `"uniform"`, or `"data"`,
+            with Gaussian noise on it if `start_stddev` is above 0.
+        start_stddev: float >= 0, of the normal noise, in units of `x`.
+        start_mean: float, of `"normal"`.
+        start_range: `(low, high)` of `"uniform"`.
+        restart_share: float in [0, 1], share of the buffer's chains that start
+            anew each time they are taken out; 0.05 in the papers. Chains that
+            have just started are not yet samples of `p`.
+        **kwargs: forwarded to `keras.layers.Layer`.
+
+    Raises:
+        ValueError: if an argument breaks its rule.
+
+    References:
+        - Hinton (2002), "Training products of experts by minimizing contrastive
+          divergence".
+        - Tieleman (2008), "Training restricted Boltzmann machines using
+          approximations to the likelihood gradient".
+        - Nijkamp et al. (2019), https://arxiv.org/abs/1904.09770: short runs.
+        - Du and Mordatch (2019), https://arxiv.org/abs/1903.08689: the buffer
+          and its restarts.
+    """
+
+    def __init__(
+        self,
+        moves,
+        buffer: ReplayBuffer | None = None,
+        *,
+        start: str = "normal",
+        start_stddev: float = 1.0,
+        start_mean: float = 0.0,
+        start_range: tuple[float, float] = (-1.0, 1.0),
+        restart_share: float = 0.05,
+        **kwargs,
+    ):
+        super().__init__(dtype=kwargs.pop("dtype", "float32"), **kwargs)
+        self.moves = moves
+        self.buffer = buffer
+        self.start = check_choice("start", start, STARTS)
+        self.start_stddev = check_positive(
+            "start_stddev", start_stddev, zero_allowed=True
+        )
+        self.start_mean = float(start_mean)
+        self.start_range = tuple(start_range)
+        if not self.start_range[0] < self.start_range[1]:
+            raise ValueError(
+                "`start_range` must be (low, high) with low below high. "
+                f"Received: start_range={start_range!r}."
+            )
+        check_positive("restart_share", restart_share, zero_allowed=True)
+        if restart_share > 1:
+            raise ValueError(
+                "`restart_share` must be at most 1. "
+                f"Received: restart_share={restart_share!r}."
+            )
+        self.restart_share = restart_share
+        if moves.num_steps < 1:
+            raise ValueError(
+                "`moves` must take at least one step. "
+                f"Received: num_steps={moves.num_steps}."
+            )
+        self.log_names = tuple(moves.log_names)
+        self.built = True
+
+    def begin(self, x, random):
+        """Where fresh chains start, shaped like `x`, the data `(count, ...)`."""
+        if self.start == "uniform":
+            return random.uniform(tf.shape(x), "restart", *self.start_range)
+        origin = x if self.start == "data" else self.start_mean
+        if not self.start_stddev:
+            return tf.broadcast_to(origin, tf.shape(x))
+        return origin + self.start_stddev * random.normal(tf.shape(x), "restart")
+
+    def advance(
+        self, energy_fn, x, random, labels=None, fresh=None, last_steps=0
+    ) -> Negatives:
+        """Moves as many chains as there are data, and leaves them in the buffer.
+
+        Args:
+            energy_fn: callable from `(n, ...)` to energies `(n,)`; with `labels`,
+                from `(x, y)`.
+            x: data `(n, ...)`, preprocessed.
+            random: `keras_ebm.random.StepRandom`.
+            labels: `(n,)` integers, under which the chains walk, or None. Chains
+                of a buffer that stores labels keep their own.
+            fresh: `(n, ...)`, where fresh chains start; default by `start`.
+            last_steps: int, the last steps to be taken again from `before`,
+                such as by a term that needs gradients through them.
+
+        Returns:
+            `Negatives`, through which no gradient flows.
+
+        Raises:
+            ValueError: if the buffer is smaller than a batch.
+        """
+        if fresh is None:
+            fresh = self.begin(x, random)
+        slots = None
+        if self.buffer is not None:
+            slots, fresh, labels = self._continue(x, random, labels, fresh)
+        before = fresh
+        if last_steps:
+            before, _ = self.moves.move(
+                energy_fn,
+                before,
+                random,
+                labels,
+                num_steps=self.moves.num_steps - last_steps,
+            )
+            first = self.moves.num_steps - last_steps
+            end, logs = self.moves.move(energy_fn, before, random, labels, first=first)
+        else:
+            end, logs = self.moves.move(energy_fn, before, random, labels)
+        end, before = tf.stop_gradient(end), tf.stop_gradient(before)
+        if self.buffer is not None:
+            self.buffer.put(slots, end, random, labels)
+        return Negatives(end, None, logs, labels, before)
+
+    def _continue(self, x, random, labels, fresh):
+        """Chains of the buffer, but for those that are to start anew."""
+        buffer = self.buffer
+        count = tf.shape(x)[0]
+        if x.shape[0] is not None and x.shape[0] > buffer.part_capacity:
+            raise ValueError(
+                "`capacity` of the buffer must be at least the batch on each replica. "
+                f"Received: capacity={buffer.capacity} on {buffer.num_replicas} "
+                f"replicas for {x.shape[0]} rows on one."
+            )
+        slots, states, kept_labels, known = buffer.take(count, random)
+        again = random.uniform([count], "restarted") < self.restart_share
+        anew = again | ~known
+        if buffer.store_labels and labels is not None:
+            labels = tf.where(anew, tf.cast(labels, tf.int32), kept_labels)
+        anew = tf.reshape(anew, [-1, *[1] * (x.shape.rank - 1)])
+        return slots, tf.where(anew, fresh, states), labels
+
+    def get_config(self):
+        serialize = keras.saving.serialize_keras_object
+        return {
+            **super().get_config(),
+            "moves": serialize(self.moves),
+            "buffer": None if self.buffer is None else serialize(self.buffer),
+            "start": self.start,
+            "start_stddev": self.start_stddev,
+            "start_mean": self.start_mean,
+            "start_range": list(self.start_range),
+            "restart_share": self.restart_share,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        for name in ("moves", "buffer"):
+            if config[name] is not None:
+                config[name] = keras.saving.deserialize_keras_object(config[name])
+        return cls(**config)
