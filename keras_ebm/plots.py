@@ -31,12 +31,14 @@ def save(figure, path) -> None:
     pyplot().close(figure)
 
 
-def image_grid(images, columns: int) -> np.ndarray:
-    """Tiles images `(n, h, w, c)` in `[-1, 1]` into one picture in `[0, 1]`.
+def image_grid(images, columns: int, value_range=(-1.0, 1.0)) -> np.ndarray:
+    """Tiles images `(n, h, w, c)` in a range of values into one picture in `[0, 1]`.
 
     A white line separates neighbours; the last row is filled up with white.
     """
-    images = np.clip((np.asarray(images, np.float32) + 1.0) / 2.0, 0.0, 1.0)
+    low, high = value_range
+    images = (np.asarray(images, np.float32) - low) / (high - low)
+    images = np.clip(images, 0.0, 1.0)
     images = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=1.0)
     missing = -len(images) % columns
     images = np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)), constant_values=1.0)
@@ -44,9 +46,11 @@ def image_grid(images, columns: int) -> np.ndarray:
     return np.concatenate([np.concatenate(list(row), axis=1) for row in rows], axis=0)
 
 
-def draw_images(axis, images, columns: int, title: str = "") -> None:
-    """Draws a grid of images in `[-1, 1]` on a matplotlib axis."""
-    grid = image_grid(images, columns)
+def draw_images(
+    axis, images, columns: int, title: str = "", value_range=(-1.0, 1.0)
+) -> None:
+    """Draws a grid of images in a range of values on a matplotlib axis."""
+    grid = image_grid(images, columns, value_range)
     grid = grid[..., 0] if grid.shape[-1] == 1 else grid
     axis.imshow(grid, cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")
     axis.set_title(title, fontsize=10)
@@ -99,7 +103,7 @@ def model_figure(model, data):
         data: preprocessed data `(rows, ...)`.
     """
     data = np.asarray(data)
-    samples = model.sample(500) if hasattr(model, "sample") else None
+    samples = _samples(model)
     if data.shape[1:] == (2,):
         figure, axis = pyplot().subplots(figsize=(5, 5), layout="constrained")
 
@@ -111,7 +115,45 @@ def model_figure(model, data):
         return figure
     if data.ndim == 4 and samples is not None:
         figure, axes = pyplot().subplots(1, 2, figsize=(8, 4.2), layout="constrained")
-        draw_images(axes[0], data[:64], 8, "data")
-        draw_images(axes[1], samples[:64], 8, "samples of the generator")
+        value_range = pixel_range(model)
+        draw_images(axes[0], data[:64], 8, "data", value_range)
+        draw_images(axes[1], samples[:64], 8, "samples", value_range)
         return figure
     return None
+
+
+def samples_figure(model, samples):
+    """A figure of samples alone: a grid of images, or points on the energy's map.
+
+    Args:
+        model: `EnergyModel`.
+        samples: preprocessed `(n, ...)`: images, points of the plane, or rows,
+            which are drawn as an image of one row each.
+    """
+    samples = np.asarray(samples)
+    if samples.shape[1:] == (2,):
+        return model_figure(model, samples)
+    if samples.ndim != 4:
+        samples = samples.reshape(len(samples), 1, -1, 1)
+        columns, value_range = 1, (samples.min(), samples.max() + 1e-6)
+    else:
+        columns = int(np.ceil(np.sqrt(len(samples))))
+        value_range = pixel_range(model)
+    figure, axis = pyplot().subplots(figsize=(8, 8), layout="constrained")
+    draw_images(axis, samples, columns, value_range=value_range)
+    return figure
+
+
+def pixel_range(model) -> tuple[float, float]:
+    """What black and white become before an image model's network."""
+    scale = getattr(model.preprocessor, "scale", 2.0 / 255.0)
+    offset = getattr(model.preprocessor, "offset", -1.0)
+    return float(offset), float(offset + 255.0 * scale)
+
+
+def _samples(model):
+    """500 samples of a model that can make them without data, else None."""
+    chains = getattr(model, "negatives", None)
+    if getattr(chains, "start", None) == "data" or not hasattr(model, "sample"):
+        return None
+    return model.sample(500)

@@ -7,9 +7,15 @@ import keras
 import numpy as np
 
 from keras_ebm import VERA, EnergyModel, networks
-from keras_ebm.layers import TableEncoder
 from keras_ebm.negatives import CutAndBlend
-from trainers.common import integers, setting
+from trainers.common import setting
+from trainers.nets import (
+    NETWORK_CHOICES,
+    NetworkSettings,
+    build_network,
+    build_preprocessor,
+    widths,
+)
 from trainers.optimizers import OptimizerSettings
 from trainers.sampling import (
     SamplingSettings,
@@ -22,26 +28,18 @@ from trainers.sampling import (
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelSettings(SamplingSettings, OptimizerSettings):
+class ModelSettings(NetworkSettings, SamplingSettings, OptimizerSettings):
     """Networks and losses; None stands for a choice by the data."""
 
     CHOICES = {
         **SamplingSettings.CHOICES,
         **OptimizerSettings.CHOICES,
-        "network": ("auto", "mlp", "convolutional"),
+        **NETWORK_CHOICES,
         "generator_network": ("mlp", "convolutional"),
         "negatives": ("generator", "batch", "both", "none"),
         "objective": ("auto", "contrastive", "logistic"),
     }
 
-    network: str = setting(
-        "auto", "Energy network; auto: convolutional for images of 28 pixels and up."
-    )
-    hidden: tuple = setting((), "Widths of the mlp's layers; default by the data.")
-    activation: str = setting("silu", "Activation of the energy network.")
-    base_stddev: float = setting(
-        0.0, "Width of a Gaussian factor of an mlp's density; 0: none."
-    )
     generator_network: str = setting(
         "mlp", "Generator's decoder; the importance sampler runs it 20 times a step."
     )
@@ -81,8 +79,8 @@ def build_model(dataset, train_x: np.ndarray, settings: ModelSettings, seed: int
         `VERA` or `EnergyModel`.
     """
     keras.utils.set_random_seed(seed)
-    preprocessor, shape = _preprocessor(dataset, train_x, settings)
-    network = _energy(dataset, shape, settings)
+    preprocessor, shape, _ = build_preprocessor(dataset, train_x, settings)
+    network = build_network(dataset, shape, settings)
     arguments = _loss_arguments(dataset, settings)
     arguments |= {
         "preprocessor": preprocessor,
@@ -97,7 +95,7 @@ def build_model(dataset, train_x: np.ndarray, settings: ModelSettings, seed: int
     entropy, weight = build_entropy(settings)
     kind = _correction_kind(settings, math.prod(shape), arguments["objective"])
     if kind == "chains":
-        arguments["negatives"] = build_chains(settings, shape, seed)
+        arguments["negatives"] = build_chains(settings, shape)
     return VERA(
         network,
         generator,
@@ -121,37 +119,6 @@ def _correction_kind(settings, sample_size, objective):
     return kind
 
 
-def _preprocessor(dataset, train_x, settings):
-    if dataset.kind == "image":
-        return keras.layers.Rescaling(1.0 / 127.5, offset=-1.0), dataset.input_shape
-    if dataset.kind == "vector" and not settings.standardise:
-        return None, dataset.input_shape
-    encoder = TableEncoder(dataset.schema)
-    encoder.adapt(train_x)
-    return encoder, (encoder.num_features,)
-
-
-def _is_convolutional(dataset, settings):
-    large = dataset.kind == "image" and min(dataset.input_shape[:2]) >= 28
-    return settings.network == "convolutional" or (settings.network == "auto" and large)
-
-
-def _energy(dataset, shape, settings):
-    num_outputs = max(dataset.num_classes, 1)
-    if _is_convolutional(dataset, settings):
-        return networks.convolutional_energy(
-            shape, num_outputs, activation=settings.activation
-        )
-    default = (128, 128, 128) if dataset.kind == "vector" else (256, 256)
-    return networks.mlp_energy(
-        shape,
-        num_outputs,
-        hidden=widths(settings.hidden, default),
-        activation=settings.activation,
-        base_stddev=settings.base_stddev or None,
-    )
-
-
 def _decoder(dataset, shape, settings):
     if settings.generator_network == "convolutional":
         return networks.convolutional_decoder(settings.latent_dim, shape)
@@ -164,10 +131,6 @@ def _decoder(dataset, shape, settings):
         output_activation="tanh" if dataset.kind == "image" else None,
         skip=settings.decoder_skip,
     )
-
-
-def widths(values, default):
-    return integers("Layer widths", values) or default
 
 
 def _loss_arguments(dataset, settings):

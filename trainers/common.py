@@ -25,24 +25,30 @@ def setting(default, help: str):
 def define_flags(settings_class, **defaults) -> None:
     """Defines one absl flag for every field of a settings dataclass."""
     for field in dataclasses.fields(settings_class):
+        name = flag_name(field)
         default = defaults.get(field.name, field.default)
         choices = getattr(settings_class, "CHOICES", {}).get(field.name)
         text = field.metadata["help"]
         kind = field.type if isinstance(field.type, type) else field.type.__args__[0]
         if choices:
-            flags.DEFINE_enum(field.name, default, choices, text)
+            flags.DEFINE_enum(name, default, choices, text)
         elif kind is bool:
-            flags.DEFINE_bool(field.name, default, text)
+            flags.DEFINE_bool(name, default, text)
         elif kind is int:
-            flags.DEFINE_integer(field.name, default, text)
+            flags.DEFINE_integer(name, default, text)
         elif kind is float:
-            flags.DEFINE_float(field.name, default, text)
+            flags.DEFINE_float(name, default, text)
         elif kind is tuple:
-            flags.DEFINE_list(field.name, [str(item) for item in default], text)
+            flags.DEFINE_list(name, [str(item) for item in default], text)
         else:
-            flags.DEFINE_string(field.name, default, text)
+            flags.DEFINE_string(name, default, text)
         # A key flag of the running program, which is what `--help` lists.
-        FLAGS.register_key_flag_for_module(sys.argv[0], FLAGS[field.name])
+        FLAGS.register_key_flag_for_module(sys.argv[0], FLAGS[name])
+
+
+def flag_name(field) -> str:
+    """A field's flag; `from_` is `--from`, which Python has no name for."""
+    return field.name.rstrip("_")
 
 
 def integers(what: str, values) -> tuple[int, ...]:
@@ -67,7 +73,7 @@ def from_flags(settings_class):
     """Reads a settings dataclass back from the parsed flags."""
     values = {}
     for field in dataclasses.fields(settings_class):
-        value = FLAGS[field.name].value
+        value = FLAGS[flag_name(field)].value
         values[field.name] = tuple(value) if field.type is tuple else value
     return settings_class(**values)
 

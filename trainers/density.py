@@ -55,6 +55,9 @@ class DensitySettings(SamplingSettings, OptimizerSettings):
         "nice", "nice and mixture are normalised, mlp is any energy."
     )
     hidden: tuple = setting((), "Widths of the network's layers; default by network.")
+    standardise: bool = setting(
+        True, "Standardise points inside the model; images always are."
+    )
     activation: str = setting("", "Default softplus for nice, silu for mlp.")
     num_couplings: int = setting(4, "Couplings of nice.")
     num_components: int = setting(50, "Components of the mixture.")
@@ -124,7 +127,7 @@ def build_density(kind: str, x: np.ndarray, settings: DensitySettings, seed: int
         "seed": seed,
     }
     if settings.method == "persistent_chains":
-        chains = build_chains(settings, (size,), seed)
+        chains = build_chains(settings, (size,))
         penalty = settings.gradient_penalty
         return EnergyModel(
             network, negatives=chains, gradient_penalty=penalty, **common
@@ -145,7 +148,7 @@ def _vera(network, size, settings, common):
     entropy, weight = build_entropy(settings)
     kind = correction_kind(settings, size, "chains")
     if kind == "chains":
-        common["negatives"] = build_chains(settings, (size,), common["seed"])
+        common["negatives"] = build_chains(settings, (size,))
     return VERA(
         network,
         build_generator(decoder, settings),

@@ -6,6 +6,7 @@ import keras
 
 from keras_ebm import VERA
 from keras_ebm.arguments import check_positive
+from keras_ebm.optimizers import ClippedAdam
 from keras_ebm.schedules import WarmUp
 from trainers.common import integers, setting
 
@@ -14,7 +15,14 @@ from trainers.common import integers, setting
 class OptimizerSettings:
     """Adam's rates and moments for energy and generator, and their decay."""
 
-    CHOICES = {"schedule": ("cosine", "steps", "constant")}
+    CHOICES = {
+        "schedule": ("cosine", "steps", "constant"),
+        "optimizer": ("adam", "clipped_adam"),
+    }
+
+    optimizer: str = setting(
+        "adam", "Of the energy; clipped_adam bounds each gradient by its past (IGEBM)."
+    )
 
     learning_rate: float = setting(2e-3, "Adam's step size for the energy.")
     generator_learning_rate: float = setting(1e-3, "And for the generator.")
@@ -31,6 +39,7 @@ class OptimizerSettings:
     )
 
 
+_ADAMS = {"adam": keras.optimizers.Adam, "clipped_adam": ClippedAdam}
 RATES = ("learning_rate", "generator_learning_rate", "posterior_learning_rate")
 
 
@@ -49,7 +58,7 @@ def compile_model(model, settings: OptimizerSettings, epochs: int, steps: int) -
     if settings.ema_momentum:
         ema = {"use_ema": True, "ema_momentum": settings.ema_momentum}
     optimizers = {
-        "optimizer": keras.optimizers.Adam(
+        "optimizer": _ADAMS[settings.optimizer](
             _schedule(settings.learning_rate, settings, epochs, steps),
             settings.beta_1,
             settings.beta_2,

@@ -21,9 +21,6 @@ class SamplingSettings:
         "correction": ("auto", "none", "weights", "resample", "latent", "chains"),
     }
 
-    standardise: bool = setting(
-        True, "Standardise points inside the model; images and tables always are."
-    )
     latent_dim: int = setting(32, "Size of the generator's latent.")
     generator_hidden: tuple = setting(
         (), "Widths of the generator's layers; default by the data."
@@ -65,6 +62,10 @@ class SamplingSettings:
     move_step_size: float = setting(0.01, "Where the moves' step size starts.")
     move_acceptance: float = setting(0.6, "Acceptance that it is adapted to.")
     move_adaptation: float = setting(0.05, "How fast its log is.")
+    num_jumps: int = setting(
+        0, "Proposals of a wide normal before the moves, between modes of the plane."
+    )
+    jump_stddev: float = setting(2.5, "Its width.")
     buffer_size: int = setting(10_000, "Persistent chains.")
     restart_share: float = setting(
         0.05, "Share of the chains that start anew each time they are visited."
@@ -129,15 +130,12 @@ def build_correction(settings: SamplingSettings, kind: str):
     )
 
 
-def build_chains(settings: SamplingSettings, shape, seed: int):
+def build_chains(settings: SamplingSettings, shape):
     """Persistent chains over preprocessed inputs of `shape`."""
-    return negatives.PersistentChains(
-        shape,
-        settings.buffer_size,
-        settings.move_steps,
-        settings.restart_share,
-        seed=seed,
-        **_moves(settings),
+    return negatives.MarkovChains(
+        negatives.MALAMoves(settings.move_steps, **_moves(settings)),
+        negatives.ReplayBuffer(shape, settings.buffer_size, in_turn=True),
+        restart_share=settings.restart_share,
     )
 
 
@@ -147,4 +145,6 @@ def _moves(settings):
         "target_acceptance": settings.move_acceptance,
         "adaptation_rate": settings.move_adaptation,
         "num_leapfrog": settings.move_leapfrog,
+        "num_jumps": settings.num_jumps,
+        "jump_stddev": settings.jump_stddev,
     }

@@ -5,114 +5,29 @@ Run from the top of the checkout:
     python -m trainers.vera --dataset=digits --workdir=runs/digits
     python -m trainers.vera --dataset=csv:table.csv --workdir=runs/table
     python -m trainers.vera --dataset=toy:rings --preset=vera_2d --workdir=runs/rings
+    python -m trainers.vera --preset=vera_cifar10 --dry_run
 """
 
-import contextlib
 import dataclasses
-import sys
-import warnings
-from pathlib import Path
 
 import keras
-import tensorflow as tf
-from absl import flags
 
-from keras_ebm import plots
-from keras_ebm.callbacks import Progress, SamplePictures, StopOnDivergence
-from keras_ebm.data.batches import training_batches
-from trainers import backup, common
+from trainers import common, dry_run, fitting
 from trainers.build import ModelSettings, build_model
-from trainers.common import setting
-from trainers.data import DataSettings, RunData, load, record, same_data
-from trainers.measures import measure
-from trainers.optimizers import compile_model
-from trainers.pictures import PICTURE_FILE, draw_density, has_picture
+from trainers.data import DataSettings, RunData, load
 from trainers.presets import VERA_PRESETS
 
-FLAGS = flags.FLAGS
-
-HISTORY_FILE = "history.csv"
-
 
 @dataclasses.dataclass(frozen=True)
-class FitSettings:
-    """How long to train, on what, and what to write."""
-
-    CHOICES = {"strategy": ("none", "mirrored"), "preset": ("", *VERA_PRESETS)}
-
-    preset: str = setting(
-        "", "A recipe for all other flags; those that are passed override it."
-    )
-    workdir: str = setting("", "Folder of the run; created if absent.")
-    epochs: int = setting(60, "Passes over the training rows.")
-    batch_size: int = setting(64, "Rows a step, over all replicas.")
-    strategy: str = setting("none", "mirrored: one replica on each GPU.")
-    resume: bool = setting(False, "Continue the interrupted run in --workdir.")
-    tensorboard: bool = setting(True, "Write TensorBoard logs with pictures.")
-    picture: bool = setting(
-        True, "Draw density.png: energies, data and samples of a 2-D run."
-    )
-    picture_epochs: int = setting(10, "Epochs between pictures.")
-    verbose: int = setting(1, "0: silent, 1: one progress bar, 2: a line an epoch.")
-
-
-def define_flags() -> None:
-    for settings in (DataSettings, ModelSettings, FitSettings):
-        common.define_flags(settings)
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """Everything that has to be right before training starts."""
-
-    run: RunData
-    model_settings: ModelSettings
-    fit: FitSettings
-    model: keras.Model
-    batches: tf.data.Dataset
-    validation: tf.data.Dataset
-    steps: int
-    first_epoch: int
-
-    @property
-    def workdir(self) -> Path:
-        return Path(self.fit.workdir)
+class FitSettings(fitting.FitSettings):
+    CHOICES = {**fitting.FitSettings.CHOICES, "preset": ("", *VERA_PRESETS)}
 
 
 def prepare(
     run: RunData, model_settings: ModelSettings, fit: FitSettings, strategy=None
-) -> Job:
-    """Builds what `train` needs; writes nothing.
-
-    Raises:
-        ValueError: if the settings do not fit the data, or there is nothing
-            to resume.
-    """
-    train_x, train_y = run.rows("train")
-    checkpoint, first_epoch = _to_resume(run, fit)
-    batches, steps = training_batches(
-        train_x,
-        train_y,
-        batch_size=fit.batch_size,
-        seed=run.settings.seed,
-        first_epoch=first_epoch,
-    )
-    if has_picture(run, fit):
-        plots.pyplot()  # Before any work, as it may not be installed.
-    if fit.epochs < 1:
-        raise ValueError(f"`epochs` must be at least 1. Received: epochs={fit.epochs}.")
-    if strategy is not None and fit.batch_size % strategy.num_replicas_in_sync:
-        raise ValueError(
-            "`batch_size` must be a multiple of the number of replicas. Received: "
-            f"batch_size={fit.batch_size} for {strategy.num_replicas_in_sync}."
-        )
-    with _scope(strategy):
-        model = build_model(run.dataset, train_x, model_settings, run.settings.seed)
-        compile_model(model, model_settings, fit.epochs, steps)
-        if checkpoint:
-            _restore(model, checkpoint)
-    validation = _validation(run, fit.batch_size, strategy)
-    return Job(run, model_settings, fit, model, batches, validation, steps, first_epoch)
+) -> fitting.Job:
+    """Builds what `train` needs; see `fitting.prepare`."""
+    return fitting.prepare(run, model_settings, fit, build_model, strategy)
 
 
 def train(
@@ -127,155 +42,34 @@ def train(
         strategy: `tf.distribute` strategy or None.
 
     Returns:
-        `(model, metrics)`: the trained model and the flat measures on the
-        test split that `metrics.json` holds.
+        See `fitting.perform`.
 
     Raises:
         ValueError: before training, if the settings do not fit the data.
         RuntimeError: if training diverged.
         KeyboardInterrupt: after saving the model, if training was interrupted.
     """
-    return perform(prepare(run, model_settings, fit, strategy))
-
-
-def perform(job: Job) -> tuple[keras.Model, dict]:
-    """Trains, saves and measures what `prepare` built; see `train`."""
-    model, workdir = job.model, job.workdir
-    workdir.mkdir(parents=True, exist_ok=True)
-    if job.first_epoch == 0:
-        backup.clear(_backup_folder(workdir))
-    record(job.run, workdir)
-    _keep_history(workdir / HISTORY_FILE, job.first_epoch)
-    watch = StopOnDivergence()
-    try:
-        model.fit(
-            job.batches,
-            initial_epoch=job.first_epoch,
-            epochs=job.fit.epochs,
-            steps_per_epoch=job.steps,
-            validation_data=job.validation,
-            callbacks=_callbacks(job, watch),
-            shuffle=False,
-            # One bar for the run stands in for Keras's bar an epoch.
-            verbose=0 if job.fit.verbose == 1 else job.fit.verbose,
-        )
-    except KeyboardInterrupt:
-        model.save(workdir / common.MODEL_FILE)
-        raise
-    if watch.reason:
-        raise RuntimeError(watch.reason)
-    model.save(workdir / common.MODEL_FILE)
-    metrics = measure(model, job.run)
-    common.write_json(workdir / "metrics.json", metrics)
-    if has_picture(job.run, job.fit):
-        draw_density(model, job.run, workdir / PICTURE_FILE)
-    backup.clear(_backup_folder(workdir))
-    return model, metrics
-
-
-def _scope(strategy):
-    return contextlib.nullcontext() if strategy is None else strategy.scope()
-
-
-def _backup_folder(workdir: Path) -> Path:
-    return workdir / "backup"
-
-
-def _to_resume(run, fit):
-    """Backup to go on from, and the epoch; `(None, 0)` for a new run."""
-    if not fit.resume:
-        return None, 0
-    workdir = Path(fit.workdir)
-    path, epoch = backup.latest(_backup_folder(workdir))
-    if path is None:
-        raise ValueError(
-            "`resume` needs an interrupted run in `workdir`. Received: "
-            f"workdir={workdir}, where none is to be continued; leave --resume out."
-        )
-    if not same_data(run, workdir):
-        raise ValueError(
-            "`resume` needs the data, the split and the seed of the interrupted run. "
-            f"Received: others than those in {workdir / common.RUN_FILE}."
-        )
-    return path, epoch
-
-
-def _restore(model, path):
-    try:
-        with warnings.catch_warnings():
-            # Keras warns about parts that it leaves as they were.
-            warnings.simplefilter("error", UserWarning)
-            model.load_weights(path)
-    except (ValueError, KeyError, OSError, UserWarning) as error:
-        raise ValueError(
-            "`resume` needs the networks and optimizers of the interrupted run. "
-            f"Received: settings to which {path} does not fit; see flags.txt there."
-        ) from error
-
-
-def _keep_history(path: Path, epochs: int) -> None:
-    """Leaves the header and the first `epochs` rows of a history, for appending."""
-    if path.is_file():
-        lines = path.read_text("utf-8").splitlines(keepends=True)
-        path.write_text("".join(lines[: epochs + 1] if epochs else []), "utf-8")
-
-
-def _validation(run, batch_size, strategy):
-    """Validation batches; replicas get equal shares, so a few rows may be left out."""
-    x, y = run.rows("validation")
-    replicas = 1 if strategy is None else strategy.num_replicas_in_sync
-    rows = len(x) // replicas * replicas
-    x, y = tf.constant(x[:rows]), tf.constant(y[:rows])
-    return tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
-
-
-def _callbacks(job, watch):
-    workdir, fit = job.workdir, job.fit
-    callbacks = [watch]
-    if job.model_settings.ema_momentum:
-        callbacks.append(keras.callbacks.SwapEMAWeights())
-    callbacks += [
-        keras.callbacks.CSVLogger(workdir / HISTORY_FILE, append=job.first_epoch > 0),
-        backup.EpochBackup(_backup_folder(workdir)),
-    ]
-    if fit.verbose == 1:
-        callbacks.append(Progress())
-    if fit.tensorboard:
-        logs = str(workdir / "logs")
-        sample = job.model.preprocess(job.run.rows("train")[0][:500])
-        callbacks += [
-            keras.callbacks.TensorBoard(logs),
-            SamplePictures(logs, sample, fit.picture_epochs),
-        ]
-    return callbacks
+    return fitting.perform(prepare(run, model_settings, fit, strategy))
 
 
 def main(argv: list[str]) -> None:
     del argv
     common.apply_preset(VERA_PRESETS)
-    common.require("dataset")
-    workdir = common.require_folder("workdir")
     fit = common.from_flags(FitSettings)
+    data_settings = common.from_flags(DataSettings)
+    model_settings = common.from_flags(ModelSettings)
+    if fit.dry_run:
+        dry_run.main(data_settings, model_settings, fit, build_model)
+        return
+    common.require("dataset")
+    common.require_folder("workdir")
     with common.usage_errors():
         strategy = common.make_strategy(fit.strategy)
-        run = load(common.from_flags(DataSettings))
-        job = prepare(run, common.from_flags(ModelSettings), fit, strategy)
-    # From here on a ValueError is a fault of the program, and shows as one.
-    common.start_run(workdir)
-    try:
-        _, metrics = perform(job)
-    except KeyboardInterrupt:
-        sys.stderr.write(f"\ninterrupted: {workdir / common.MODEL_FILE} is saved")
-        if backup.latest(_backup_folder(workdir))[0]:
-            sys.stderr.write("; the same command with --resume continues")
-        sys.stderr.write("\n")
-        sys.exit(130)
-    except RuntimeError as error:
-        sys.stderr.write(f"vera: error: {error}\n")
-        sys.exit(1)
-    common.print_metrics(metrics)
+        job = prepare(load(data_settings), model_settings, fit, strategy)
+    fitting.run_job("vera", job)
 
 
 if __name__ == "__main__":
-    define_flags()
+    for settings_class in (DataSettings, ModelSettings, FitSettings):
+        common.define_flags(settings_class)
     common.run_program(main)

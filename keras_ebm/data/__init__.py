@@ -2,6 +2,7 @@
 
 from keras_ebm.data.dataset import Dataset, validate
 from keras_ebm.data.foreign import fit_images, foreign
+from keras_ebm.data.images import decode_images, read_images
 from keras_ebm.data.labels import mask_labels, relabel
 from keras_ebm.data.schema import Column, TableSchema
 from keras_ebm.data.specs import load
@@ -25,6 +26,7 @@ __all__ = [
     "Dataset",
     "Splits",
     "TableSchema",
+    "decode_images",
     "draw",
     "fit_images",
     "foreign",
@@ -34,6 +36,7 @@ __all__ = [
     "make_splits",
     "mask_labels",
     "read_csv",
+    "read_images",
     "relabel",
     "resize_images",
     "row_hashes",

@@ -3,6 +3,11 @@
 import numpy as np
 import tensorflow as tf
 
+from keras_ebm.arguments import check_choice
+from keras_ebm.data.augment import crop_and_flip
+
+AUGMENTATIONS = ("none", "crop", "crop_flip")
+
 
 def training_batches(
     x: np.ndarray,
@@ -12,6 +17,7 @@ def training_batches(
     seed: int,
     first_epoch: int = 0,
     labelled_share: float = 0.5,
+    augment: str = "none",
 ):
     """Builds an endless stream of shuffled batches for `fit`.
 
@@ -31,14 +37,21 @@ def training_batches(
         first_epoch: int, where a resumed run starts.
         labelled_share: float in (0, 1); unused where all rows or none are
             labelled.
+        augment: `"none"`, `"crop"`: images are moved by up to 4 pixels, or
+            `"crop_flip"`: half of them are mirrored too.
 
     Returns:
         `(dataset, steps_per_epoch)`; pass both to `fit`.
 
     Raises:
-        ValueError: if a batch is larger than the data, or `labelled_share` is
-            not between 0 and 1.
+        ValueError: if a batch is larger than the data, `labelled_share` is not
+            between 0 and 1, or rows that are no images are to be augmented.
     """
+    check_choice("augment", augment, AUGMENTATIONS)
+    if augment != "none" and x.ndim != 4:
+        raise ValueError(
+            f"`augment` {augment} needs images. Received: rows of shape {x.shape[1:]}."
+        )
     labelled = np.flatnonzero(y >= 0)
     per_all, per_labelled = _rows_a_step(y, batch_size, labelled_share)
     steps = len(y) // per_all
@@ -51,7 +64,19 @@ def training_batches(
         indices = indices.map(lambda a, b: tf.concat([a, b], 0))
     x, y = tf.constant(x), tf.constant(y.astype(np.int32))
     batches = indices.map(lambda rows: (tf.gather(x, rows), tf.gather(y, rows)))
+    if augment != "none":
+        batches = _augmented(batches, seed, first_epoch * steps, augment)
     return batches.prefetch(tf.data.AUTOTUNE), steps
+
+
+def _augmented(batches, seed, first_step, augment):
+    def change(step, batch):
+        images, labels = batch
+        key = tf.stack([tf.constant(seed, tf.int64), step])
+        return crop_and_flip(images, key, flip=augment == "crop_flip"), labels
+
+    numbered = batches.enumerate(first_step)
+    return numbered.map(change, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def _rows_a_step(y, batch_size, labelled_share):

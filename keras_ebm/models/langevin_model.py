@@ -1,6 +1,7 @@
 """Energies trained by Markov chains: CD, PCD, short-run, IGEBM and JEM."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_ebm import objectives
@@ -308,46 +309,66 @@ class LangevinModel(EnergyModel):
     def test_step(self, data):
         x, y = self._unpack(data)
         loss, logs = self.energy_loss(x, y, [])
-        return self.report({**logs, "loss": loss})
+        if self.num_classes > 1:
+            logs["loss"] = loss  # Of a density nothing is left without negatives.
+        return self.report(logs)
 
-    def sample(self, num_samples: int, seed: int = 0, num_steps: int | None = None):
-        """Runs fresh chains from where this model's chains start.
+    def sample(
+        self,
+        num_samples: int,
+        seed: int = 0,
+        num_steps: int | None = None,
+        fresh: bool = False,
+    ):
+        """Runs chains that go on from the buffer, or start anew.
 
         Args:
             num_samples: int >= 1.
             seed: int.
             num_steps: int >= 1, default those of training.
+            fresh: bool, starts anew although there is a buffer to go on from.
+                Where `conditional`, chains without labels of their own always do.
 
         Returns:
             Preprocessed inputs of shape `(num_samples, ...)`; where
-            `conditional`, of the classes in turn.
+            `conditional`, fresh ones are of the classes in turn.
 
         Raises:
-            ValueError: if chains start at the data.
+            ValueError: if fresh chains would start at the data.
         """
-        chains = self.negatives
-        if chains.start == "data":
-            raise ValueError(
-                "`sample` needs chains that start from noise. Received: "
-                "start='data'; use keras_ebm.samplers from inputs of your own."
-            )
-        shape = (check_size("num_samples", num_samples), *self.network.input_shape[1:])
+        check_size("num_samples", num_samples)
         random = StepRandom(seed, 0)
-        x = chains.begin(tf.zeros(shape), random)
-        labels = tf.range(num_samples) % self.num_classes if self.conditional else None
+        buffer = self.negatives.buffer
+        goes_on = buffer is not None and bool(np.any(buffer.whole()["visited"]))
+        if self.conditional and goes_on:
+            goes_on = buffer.store_labels
+        if goes_on and not fresh:
+            x, labels = buffer.pick(num_samples, random)
+        else:
+            x, labels = self._start_anew(num_samples, random)
 
-        def walk(x):
-            end, _ = chains.moves.move(
+        def walk(x, labels):
+            end, _ = self.negatives.moves.move(
                 self.chain_energy(),
                 x,
                 random,
-                labels,
+                labels if self.conditional else None,
                 num_steps=num_steps,
                 training=False,
             )
             return end
 
-        return tf.function(walk, autograph=False)(x)
+        return tf.function(walk, autograph=False)(x, labels)
+
+    def _start_anew(self, num_samples, random):
+        if self.negatives.start == "data":
+            raise ValueError(
+                "`sample` needs chains that start from noise. Received: "
+                "start='data'; use keras_ebm.samplers from inputs of your own."
+            )
+        shape = (num_samples, *self.network.input_shape[1:])
+        labels = tf.range(num_samples) % self.num_classes
+        return self.negatives.begin(tf.zeros(shape), random), labels
 
 
 def _at(energy_fn, labels):

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_ebm.arguments import check_choice, check_positive, check_share, check_size
+from keras_ebm.samplers.independence import normal_jump
 from keras_ebm.samplers.langevin import CLIPS, Region, langevin
 from keras_ebm.samplers.mala import MALAState, mala, mala_state
 
@@ -153,13 +154,17 @@ class MALAMoves(keras.layers.Layer):
             low for an energy that sharpens fast, the chains freeze.
         num_leapfrog: int >= 1; above 1 each transition is one of Hamiltonian
             Monte Carlo (`keras_ebm.samplers.mala_step`).
+        num_jumps: int >= 0, proposals of `N(0, jump_stddev^2 I)` before the
+            transitions (`keras_ebm.samplers.normal_jump`): between modes, in a few
+            dimensions.
+        jump_stddev: float > 0, in units of `x`.
         **kwargs: forwarded to `keras.layers.Layer`.
 
     Raises:
         ValueError: if an argument breaks its rule.
     """
 
-    log_names = ("mala_acceptance", "mala_step_size")
+    log_names = ("mala_acceptance", "mala_step_size", "jump_acceptance")
     #: Whether gradients pass through its steps.
     differentiable = False
 
@@ -170,6 +175,8 @@ class MALAMoves(keras.layers.Layer):
         target_acceptance: float = 0.6,
         adaptation_rate: float = 0.05,
         num_leapfrog: int = 1,
+        num_jumps: int = 0,
+        jump_stddev: float = 2.5,
         **kwargs,
     ):
         super().__init__(dtype=kwargs.pop("dtype", "float32"), **kwargs)
@@ -178,6 +185,9 @@ class MALAMoves(keras.layers.Layer):
         self.initial_step_size = check_positive("initial_step_size", initial_step_size)
         self.target_acceptance = check_share("target_acceptance", target_acceptance)
         self.adaptation_rate = check_positive("adaptation_rate", adaptation_rate)
+        check_positive("num_jumps", num_jumps, zero_allowed=True)
+        self.num_jumps = num_jumps
+        self.jump_stddev = check_positive("jump_stddev", jump_stddev)
         self.step_size = self.add_weight(
             name="step_size",
             shape=(),
@@ -213,6 +223,9 @@ class MALAMoves(keras.layers.Layer):
     ):
         """Runs the chains and adapts the step size; returns `(state, logs)`."""
         step_size = tf.convert_to_tensor(self.step_size)
+        logs = {}
+        for i in range(self.num_jumps):
+            state, logs["jump_acceptance"] = self._jump(energy_fn, state, random, i)
         state, info = mala(
             energy_fn,
             state,
@@ -225,7 +238,19 @@ class MALAMoves(keras.layers.Layer):
         if training:
             change = self.adaptation_rate * (acceptance - self.target_acceptance)
             self.step_size.assign(step_size * tf.exp(change))
-        return state, {"mala_acceptance": acceptance, "mala_step_size": step_size}
+        logs |= {"mala_acceptance": acceptance, "mala_step_size": step_size}
+        return state, logs
+
+    def _jump(self, energy_fn, state, random, index):
+        draws = random.fold(index)
+        state, info = normal_jump(
+            energy_fn,
+            state,
+            stddev=self.jump_stddev,
+            noise=draws.normal(tf.shape(state.x), "jump"),
+            uniform=draws.uniform([tf.shape(state.x)[0]], "jump_accept"),
+        )
+        return state, tf.reduce_mean(info.acceptance)
 
     def get_config(self):
         return {
@@ -235,4 +260,6 @@ class MALAMoves(keras.layers.Layer):
             "initial_step_size": self.initial_step_size,
             "target_acceptance": self.target_acceptance,
             "adaptation_rate": self.adaptation_rate,
+            "num_jumps": self.num_jumps,
+            "jump_stddev": self.jump_stddev,
         }

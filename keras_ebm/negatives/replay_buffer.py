@@ -137,6 +137,27 @@ class ReplayBuffer(keras.layers.Layer):
         labels = tf.gather(self._local(self.labels), slots)
         return slots, self._decode(states, random), labels, known
 
+    def pick(self, count, random):
+        """Copies of states outside of training, of all replicas, at random.
+
+        Args:
+            count: int >= 1.
+            random: `keras_ebm.random.StepRandom`.
+
+        Returns:
+            `(states, labels)`: `(count, ...)` and `(count,)`.
+
+        Raises:
+            ValueError: if no state was stored yet.
+        """
+        whole = self.whole()
+        held = np.flatnonzero(whole["visited"])
+        if not len(held):
+            raise ValueError("A ReplayBuffer must hold states. Received: an empty one.")
+        rows = held[random.integers([count], "picks", len(held)).numpy()]
+        states = self._decode(tf.constant(whole["states"][rows]), random)
+        return states, tf.constant(whole["labels"][rows])
+
     def put(self, slots, states, random, labels=None) -> None:
         """Stores moved states.
 

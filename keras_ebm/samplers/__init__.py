@@ -13,6 +13,7 @@ from keras_ebm.samplers.importance import (
     systematic_resampling,
     tempering,
 )
+from keras_ebm.samplers.independence import normal_jump
 from keras_ebm.samplers.langevin import (
     LangevinState,
     Region,
@@ -43,6 +44,7 @@ __all__ = [
     "mala",
     "mala_state",
     "mala_step",
+    "normal_jump",
     "normalised_weights",
     "nuts",
     "reverse_annealed_importance",

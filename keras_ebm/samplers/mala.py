@@ -21,6 +21,16 @@ def mala_state(energy_fn: EnergyFn, x: tf.Tensor) -> MALAState:
     return MALAState(x, *energy_and_gradient(energy_fn, x))
 
 
+def choose(accepted, proposal: MALAState, state: MALAState) -> MALAState:
+    """The proposal of those chains that accepted it, the state of the others."""
+    pick = tf.reshape(accepted, [-1, *[1] * (len(state.x.shape) - 1)])
+    return MALAState(
+        tf.where(pick, proposal.x, state.x),
+        tf.where(accepted, proposal.energy, state.energy),
+        tf.where(pick, proposal.gradient, state.gradient),
+    )
+
+
 def leapfrog(
     energy_fn: EnergyFn, state: MALAState, momentum, *, length, num_leapfrog: int
 ):
@@ -86,13 +96,7 @@ def mala_step(
     )
     log_ratio = state.energy - proposal.energy
     log_ratio += 0.5 * (squared_norm(noise) - squared_norm(momentum))
-    accepted = tf.math.log(uniform) < log_ratio
-    pick = tf.reshape(accepted, [-1, *[1] * (len(state.x.shape) - 1)])
-    following = MALAState(
-        tf.where(pick, proposal.x, state.x),
-        tf.where(accepted, proposal.energy, state.energy),
-        tf.where(pick, proposal.gradient, state.gradient),
-    )
+    following = choose(tf.math.log(uniform) < log_ratio, proposal, state)
     return following, step_info(
         state.x,
         following.x,

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_ebm.data.images import decode_images
 from keras_ebm.data.schema import TableSchema
 from keras_ebm.ood import Detector
 from keras_ebm.serving import inputs
@@ -132,7 +133,7 @@ def signatures(detector: Detector, names) -> dict:
         shape = tuple(raw.shape[1:])
 
         def encoded(images):
-            return decide(inputs.decode_images(images, shape))
+            return decide(decode_images(images, shape))
 
         found["encoded"] = (encoded, [tf.TensorSpec((None,), tf.string, "images")])
     return found

@@ -28,29 +28,6 @@ def raw_spec(model) -> tf.TensorSpec:
     return tf.TensorSpec(shape, dtype, name="inputs")
 
 
-def decode_images(encoded: tf.Tensor, shape: tuple[int, int, int]) -> tf.Tensor:
-    """Decodes PNG, JPEG, BMP or GIF bytes to uint8 images of one shape.
-
-    An image of another size is resized with antialiasing.
-
-    Args:
-        encoded: string tensor `(batch,)`.
-        shape: `(height, width, channels)`.
-
-    Returns:
-        uint8 tensor `(batch, height, width, channels)`.
-    """
-    height, width, channels = shape
-
-    def decode(content):
-        image = tf.io.decode_image(content, channels, expand_animations=False)
-        image.set_shape((None, None, channels))
-        image = tf.image.resize(image, (height, width), antialias=True)
-        return tf.cast(tf.round(tf.clip_by_value(image, 0.0, 255.0)), tf.uint8)
-
-    return tf.map_fn(decode, encoded, fn_output_signature=tf.uint8)
-
-
 def column_names(schema: TableSchema) -> dict[str, str]:
     """Maps each column to a name that a signature can have.
 

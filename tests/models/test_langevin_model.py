@@ -217,7 +217,7 @@ def test_class_conditional_energies_classify_and_their_chains_keep_their_label()
     model.fit(x, y, batch_size=100, epochs=15, verbose=0)
     guess = np.argmax(model.logits(x), axis=-1)
     assert np.mean(guess == y) > 0.98  # 3 standard deviations between: 0.9987
-    samples = model.sample(400, num_steps=200).numpy()
+    samples = model.sample(400, num_steps=200, fresh=True).numpy()
     means = [samples[i::2].mean() for i in range(2)]
     assert means[0] < -1.0 and means[1] > 1.0
 

@@ -1,0 +1,216 @@
+"""Builds the model of `trainers.langevin`: chains, their buffer, and the network."""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from keras_ebm import LangevinModel, networks
+from keras_ebm.negatives import LangevinMoves, MALAMoves, MarkovChains, ReplayBuffer
+from trainers.common import setting
+from trainers.nets import (
+    NETWORK_CHOICES,
+    NetworkSettings,
+    build_network,
+    build_preprocessor,
+)
+from trainers.optimizers import OptimizerSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class ChainSettings(NetworkSettings, OptimizerSettings):
+    """Chains, losses and networks; None stands for a choice by the data."""
+
+    CHOICES = {
+        **OptimizerSettings.CHOICES,
+        **NETWORK_CHOICES,
+        "classes": ("auto", "none", "joint", "conditional"),
+        "moves": ("langevin", "mala", "hmc"),
+        "clip": ("element", "norm"),
+        "start": ("normal", "uniform", "data"),
+        "buffer": ("none", "in_turn", "in_place", "ring", "reservoir"),
+        "storage": ("float32", "uint8"),
+        "objective": ("contrastive", "logistic", "logsumexp", "softplus"),
+        "kl_through": ("last", "all"),
+    }
+
+    classes: str = setting(
+        "auto",
+        "joint: a classifier whose marginal is the density (JEM); conditional: "
+        "E(x, y), with chains that walk under labels; none: labels are not used. "
+        "auto: joint where there are classes.",
+    )
+    moves: str = setting(
+        "langevin",
+        "langevin (unadjusted, of a fixed step size), mala, or hmc (with "
+        "--num_leapfrog steps a transition); the last two adapt their step size.",
+    )
+    num_steps: int = setting(20, "Steps of a chain at each training step.")
+    step_size: float = setting(
+        1.0, "In squared units of an input per nat; of mala and hmc where it starts."
+    )
+    noise_stddev: float | None = setting(
+        0.01, "Noise of a langevin step; negative: sqrt(2 step_size)."
+    )
+    noise_first: bool = setting(False, "Adds it before taking the gradient.")
+    max_gradient: float = setting(0.0, "Bound of a langevin step's gradient; 0: none.")
+    clip: str = setting("element", "What the bound is of.")
+    temperature: float = setting(1.0, "That langevin divides the energy by.")
+    keep_in_range: bool = setting(True, "Clips chains of images to the pixels' range.")
+    num_leapfrog: int = setting(10, "Leapfrog steps of an hmc transition.")
+    target_acceptance: float = setting(0.6, "That mala and hmc adapt to.")
+    adaptation_rate: float = setting(0.05, "How fast the log of their step size is.")
+    num_jumps: int = setting(
+        0, "Proposals of a wide normal before mala or hmc, between modes of the plane."
+    )
+    jump_stddev: float = setting(2.5, "Its width.")
+    start: str = setting("uniform", "Where fresh chains start.")
+    start_stddev: float = setting(1.0, "Of a normal start, or of noise on data.")
+    start_mean: float = setting(0.0, "Of a normal start.")
+    buffer: str = setting(
+        "in_place",
+        "What moved chains take the place of: their own (in_place, or in_turn when "
+        "they are taken out in turn), the oldest (ring), any (reservoir); none: "
+        "every chain is fresh.",
+    )
+    buffer_size: int = setting(10_000, "Chains in it.")
+    restart_share: float = setting(0.05, "Share of its chains that start anew.")
+    storage: str = setting("float32", "Of its chains; uint8 with fresh dither.")
+    store_labels: bool = setting(True, "Whether chains keep the label they began with.")
+    objective: str = setting("contrastive", "See keras_ebm.objectives.")
+    energy_weight: float = setting(1.0, "Weight of the energy term.")
+    classification_weight: float | None = setting(
+        None, "Of the cross-entropy; default 1, or 0 where conditional."
+    )
+    conditional_entropy_weight: float = setting(
+        0.0, "Weight of the entropy of p(y|x) on unlabelled rows."
+    )
+    energy_l2: float = setting(0.0, "Weight of the squared energies.")
+    gradient_penalty: float = setting(0.0, "Gradient penalty on data.")
+    kl_weight: float = setting(0.0, "Weight of the chains' energy at fixed weights.")
+    kl_through: str = setting("last", "Steps that its gradients go through.")
+    neighbour_weight: float = setting(
+        0.0, "Weight of the chains' distance to neighbours in the buffer."
+    )
+    data_stddev: float = setting(0.0, "Noise added to preprocessed training data.")
+    dequantise: bool = setting(False, "Uniform noise one level wide on pixels.")
+
+
+def build_langevin(dataset, train_x: np.ndarray, settings: ChainSettings, seed: int):
+    """Builds an uncompiled `LangevinModel` for a dataset.
+
+    Args:
+        dataset: `keras_ebm.data.Dataset`.
+        train_x: raw training rows, which the preprocessor is adapted to.
+        settings: `ChainSettings`.
+        seed: int, of the initial weights and the noise.
+
+    Raises:
+        ValueError: if the settings do not fit the data or each other.
+    """
+    keras.utils.set_random_seed(seed)
+    preprocessor, shape, value_range = build_preprocessor(dataset, train_x, settings)
+    kind = _class_kind(dataset, settings)
+    network = build_network(dataset, shape, settings, kind)
+    conditional = kind == "conditional"
+    if conditional and not hasattr(network, "class_logits"):
+        network = _conditional(network)
+    return LangevinModel(
+        network,
+        _chains(settings, shape, value_range, conditional),
+        preprocessor=preprocessor,
+        class_names=None if kind == "none" else dataset.class_names or None,
+        conditional=conditional,
+        objective=settings.objective,
+        energy_weight=settings.energy_weight,
+        classification_weight=settings.classification_weight,
+        conditional_entropy_weight=settings.conditional_entropy_weight,
+        gradient_penalty=settings.gradient_penalty,
+        energy_l2=settings.energy_l2,
+        kl_weight=settings.kl_weight,
+        kl_through=settings.kl_through,
+        neighbour_weight=settings.neighbour_weight,
+        data_stddev=settings.data_stddev,
+        dequantisation=_level(dataset, settings, value_range),
+        seed=seed,
+    )
+
+
+def _conditional(network):
+    """A network of `[x, y]` as a classifier; joint logits stay as they are."""
+    if isinstance(network.input_shape, list):
+        return networks.ClassConditional(network)
+    return network
+
+
+def _class_kind(dataset, settings):
+    if settings.classes == "auto":
+        return "joint" if dataset.num_classes > 1 else "none"
+    if settings.classes != "none" and dataset.num_classes < 2:
+        raise ValueError(
+            f"`classes` {settings.classes} needs data with classes. Received: "
+            f"{dataset.name}, which has none; use classes=none."
+        )
+    return settings.classes
+
+
+def _level(dataset, settings, value_range):
+    """Width of one of 256 levels of a pixel, where it is wanted."""
+    if not settings.dequantise:
+        return 0.0
+    if dataset.kind != "image":
+        raise ValueError(
+            f"`dequantise` needs images. Received: {dataset.kind} rows of "
+            f"{dataset.name}; use data_stddev."
+        )
+    return (value_range[1] - value_range[0]) / 256.0
+
+
+def _chains(settings, shape, value_range, conditional) -> MarkovChains:
+    if settings.moves == "langevin":
+        moves = _langevin_moves(settings, value_range)
+    else:
+        moves = MALAMoves(
+            settings.num_steps,
+            settings.step_size,
+            settings.target_acceptance,
+            settings.adaptation_rate,
+            settings.num_leapfrog if settings.moves == "hmc" else 1,
+            num_jumps=settings.num_jumps,
+            jump_stddev=settings.jump_stddev,
+        )
+    buffer = None
+    if settings.buffer != "none":
+        in_turn = settings.buffer == "in_turn"
+        buffer = ReplayBuffer(
+            shape,
+            settings.buffer_size,
+            replacement="in_place" if in_turn else settings.buffer,
+            in_turn=in_turn,
+            storage=settings.storage,
+            value_range=value_range or (-1.0, 1.0),
+            store_labels=conditional and settings.store_labels,
+        )
+    return MarkovChains(
+        moves,
+        buffer,
+        start=settings.start,
+        start_stddev=settings.start_stddev,
+        start_mean=settings.start_mean,
+        start_range=value_range or (-1.0, 1.0),
+        restart_share=settings.restart_share,
+    )
+
+
+def _langevin_moves(settings, value_range):
+    noise = settings.noise_stddev
+    return LangevinMoves(
+        settings.num_steps,
+        settings.step_size,
+        None if noise is None or noise < 0 else noise,
+        noise_first=settings.noise_first,
+        max_gradient=settings.max_gradient or None,
+        clip=settings.clip,
+        box=value_range if settings.keep_in_range else None,
+        temperature=settings.temperature,
+    )

@@ -1,0 +1,59 @@
+r"""Trains an energy model by Markov chains: IGEBM, JEM, persistent and short-run.
+
+Run from the top of the checkout:
+
+    python -m trainers.langevin --dataset=digits --workdir=runs/digits
+    python -m trainers.langevin --dataset=toy:rings --preset=pcd --workdir=runs/rings
+    python -m trainers.langevin --preset=igebm_cifar10 --dry_run
+"""
+
+import dataclasses
+
+import keras
+
+from trainers import common, dry_run, fitting
+from trainers.chains import ChainSettings, build_langevin
+from trainers.data import DataSettings, RunData, load
+from trainers.presets import LANGEVIN_PRESETS
+
+
+@dataclasses.dataclass(frozen=True)
+class FitSettings(fitting.FitSettings):
+    CHOICES = {**fitting.FitSettings.CHOICES, "preset": ("", *LANGEVIN_PRESETS)}
+
+
+def prepare(
+    run: RunData, model_settings: ChainSettings, fit: FitSettings, strategy=None
+) -> fitting.Job:
+    """Builds what `train` needs; see `fitting.prepare`."""
+    return fitting.prepare(run, model_settings, fit, build_langevin, strategy)
+
+
+def train(
+    run: RunData, model_settings: ChainSettings, fit: FitSettings, strategy=None
+) -> tuple[keras.Model, dict]:
+    """Trains, saves and measures one model; see `trainers.vera.train`."""
+    return fitting.perform(prepare(run, model_settings, fit, strategy))
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    common.apply_preset(LANGEVIN_PRESETS)
+    fit = common.from_flags(FitSettings)
+    data_settings = common.from_flags(DataSettings)
+    model_settings = common.from_flags(ChainSettings)
+    if fit.dry_run:
+        dry_run.main(data_settings, model_settings, fit, build_langevin)
+        return
+    common.require("dataset")
+    common.require_folder("workdir")
+    with common.usage_errors():
+        strategy = common.make_strategy(fit.strategy)
+        job = prepare(load(data_settings), model_settings, fit, strategy)
+    fitting.run_job("langevin", job)
+
+
+if __name__ == "__main__":
+    for settings_class in (DataSettings, ChainSettings, FitSettings):
+        common.define_flags(settings_class)
+    common.run_program(main)

@@ -1,0 +1,139 @@
+"""Settings of energy networks and of what comes before them, and what they build."""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from keras_ebm import networks
+from keras_ebm.layers import TableEncoder
+from trainers.common import integers, setting
+
+#: Networks of images by name; each takes `(shape, num_outputs or num_classes)`.
+IGEBM = {
+    "igebm_resnet32": (networks.igebm_resnet32, {}),
+    "igebm_resnet32_large": (networks.igebm_resnet32, {"size": "large"}),
+    "igebm_resnet32_larger": (networks.igebm_resnet32, {"size": "larger"}),
+    "igebm_resnet32_wider": (networks.igebm_resnet32, {"size": "wider"}),
+    "igebm_resnet128": (networks.igebm_resnet128, {}),
+    "igebm_dsprites": (networks.igebm_dsprites, {}),
+    "igebm_mnist": (networks.igebm_mnist, {}),
+}
+NETWORK_CHOICES = {
+    "network": ("auto", "mlp", "convolutional", *IGEBM),
+    "pixel_range": ("symmetric", "unit"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkSettings:
+    """The energy network, and how rows become its inputs."""
+
+    network: str = setting(
+        "auto", "Energy network; auto: convolutional for images of 28 pixels and up."
+    )
+    hidden: tuple = setting((), "Widths of the mlp's layers; default by the data.")
+    activation: str = setting("silu", "Activation of the energy network.")
+    base_stddev: float = setting(
+        0.0, "Width of a Gaussian factor of an mlp's density; 0: none."
+    )
+    filters: int = setting(0, "Channels of an image network; 0: its default.")
+    spectral_norm: bool = setting(True, "Normalises the kernels of igebm networks.")
+    attention: bool = setting(False, "Gives igebm_resnet networks self-attention.")
+    dropout: float = setting(0.0, "Of igebm_resnet32 networks.")
+    pixel_range: str = setting(
+        "symmetric", "Images inside the model: symmetric in [-1, 1], unit in [0, 1]."
+    )
+    standardise: bool = setting(
+        True, "Standardise points inside the model; tables always are."
+    )
+
+
+def build_preprocessor(dataset, train_x: np.ndarray, settings: NetworkSettings):
+    """What makes raw rows into inputs of a network.
+
+    Returns:
+        `(preprocessor, shape, value_range)`: a layer or None, the shape of what
+        it makes, and the range that pixels then have, None for other rows.
+    """
+    if dataset.kind == "image":
+        if settings.pixel_range == "symmetric":
+            scale, value_range = (1.0 / 127.5, -1.0), (-1.0, 1.0)
+        else:
+            # Centres of 256 levels, which dequantising noise fills up.
+            scale, value_range = (1.0 / 256.0, 0.5 / 256.0), (0.0, 1.0)
+        layer = keras.layers.Rescaling(scale[0], offset=scale[1])
+        return layer, dataset.input_shape, value_range
+    if dataset.kind == "vector" and not settings.standardise:
+        return None, dataset.input_shape, None
+    encoder = TableEncoder(dataset.schema)
+    encoder.adapt(train_x)
+    return encoder, (encoder.num_features,), None
+
+
+def build_network(dataset, shape, settings: NetworkSettings, kind: str = "joint"):
+    """The energy network for inputs of `shape`.
+
+    Args:
+        dataset: `keras_ebm.data.Dataset`.
+        shape: of an input.
+        settings: `NetworkSettings`.
+        kind: `"joint"`, an output for each class, `"none"`, one output, or
+            `"conditional"`: a network of `[x, y]` where there is one, else joint.
+
+    Raises:
+        ValueError: if there is no such network for these inputs.
+    """
+    num_outputs = 1 if kind == "none" else max(dataset.num_classes, 1)
+    if settings.network in IGEBM:
+        return _igebm(shape, dataset, settings, kind)
+    if is_convolutional(dataset, settings):
+        return networks.convolutional_energy(
+            shape, num_outputs, activation=settings.activation
+        )
+    default = (128, 128, 128) if dataset.kind == "vector" else (256, 256)
+    return networks.mlp_energy(
+        shape,
+        num_outputs,
+        hidden=widths(settings.hidden, default),
+        activation=settings.activation,
+        base_stddev=settings.base_stddev or None,
+    )
+
+
+def _igebm(shape, dataset, settings, kind):
+    if len(shape) != 3:
+        raise ValueError(
+            f"`network` {settings.network} takes images. Received: inputs of shape "
+            f"{tuple(shape)}; use network=mlp."
+        )
+    if kind == "joint" and dataset.num_classes > 1:
+        raise ValueError(
+            f"`network` {settings.network} has one output, the energy. Received: "
+            "classes=joint; use classes=conditional or classes=none."
+        )
+    make, options = IGEBM[settings.network]
+    options = {
+        "activation": settings.activation,
+        "spectral_norm": settings.spectral_norm,
+        **options,
+    }
+    if settings.filters:
+        options["filters"] = settings.filters
+    if "resnet" in settings.network:
+        options["attention"] = settings.attention
+    if "resnet32" in settings.network:
+        options["dropout"] = settings.dropout
+    num_classes = dataset.num_classes if kind == "conditional" else 0
+    return make(shape, num_classes, **options)
+
+
+def is_convolutional(dataset, settings) -> bool:
+    """Whether the small convolutional network is wanted."""
+    large = dataset.kind == "image" and min(dataset.input_shape[:2]) >= 28
+    return settings.network == "convolutional" or (settings.network == "auto" and large)
+
+
+def widths(values, default):
+    """Layer widths of a flag, or the default."""
+    return integers("Layer widths", values) or default

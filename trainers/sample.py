@@ -1,0 +1,211 @@
+r"""Draws samples of a trained model, and a grid of them.
+
+Run from the top of the checkout:
+
+    python -m trainers.sample --model=runs/digits/model.keras --num=64 --steps=200 \
+        --from=noise --output=runs/digits/grid.png
+    python -m trainers.sample --model=runs/cifar/checkpoints --from=buffer \
+        --rounds=20 --output=grid.png
+
+A folder of checkpoints is an ensemble: each round of steps walks on the energy of
+the next of them. Chains take the steps that the model was trained by, unless flags
+say otherwise.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from keras_ebm import VERA, LangevinModel, data, plots
+from keras_ebm.arguments import check_size
+from keras_ebm.callbacks.keep_checkpoints import PATTERN
+from keras_ebm.negatives import LangevinMoves, MarkovChains
+from keras_ebm.random import StepRandom
+from trainers import common
+from trainers.common import setting
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleSettings:
+    """What to start from, and how to walk."""
+
+    CHOICES = {"mode": ("chains", "generator")}
+
+    model: str = setting(
+        "", "model.keras, several with commas between them, or a folder of checkpoints."
+    )
+    num: int = setting(64, "Samples to draw.")
+    steps: int = setting(
+        -1, "Steps of a chain in each round; default those of training, or 0."
+    )
+    rounds: int = setting(1, "Rounds, each on the next model of an ensemble.")
+    from_: str = setting(
+        "",
+        "Where chains start: noise, generator, buffer, or images:DIR; default the "
+        "generator where there is one, else noise.",
+    )
+    step_size: float = setting(
+        0.0, "Of unadjusted steps, in squared units of an input per nat; 0: training's."
+    )
+    noise_stddev: float = setting(0.01, "Of unadjusted steps, with --step_size.")
+    label: int = setting(-1, "Class of all samples; default each class in turn.")
+    seed: int = setting(0, "Of starts and noise.")
+    output: str = setting("", "PNG file of a grid (of points: of the plane).")
+    samples: str = setting("", "npz file of the samples and their energies; optional.")
+
+
+def sample(settings: SampleSettings):
+    """Draws samples.
+
+    Args:
+        settings: `SampleSettings`.
+
+    Returns:
+        `(x, energies, model)`: preprocessed inputs `(num, ...)`, their energies
+        `(num,)` in nats on the last model of the ensemble, and that model.
+
+    Raises:
+        ValueError: if the settings do not fit the model or each other.
+        RuntimeError: if a chain left the numbers.
+    """
+    check_size("num", settings.num)
+    check_size("rounds", settings.rounds)
+    models = [common.load_model(path) for path in model_paths(settings.model)]
+    model = models[-1]
+    random = StepRandom(settings.seed, 0)
+    labels = _labels(model, settings)
+    x = start(model, settings, random)
+    moves = _moves(model, settings)
+    steps = moves.num_steps if moves and settings.steps < 0 else max(settings.steps, 0)
+    if steps and moves is None:
+        raise ValueError(
+            "`steps` needs `step_size`, as this model was not trained by chains. "
+            f"Received: steps={settings.steps} for a {type(model).__name__}."
+        )
+    for i in range(settings.rounds if steps else 0):
+        walker = models[i % len(models)]
+        x = _walk(walker, moves, x, random.fold(i), labels, steps)
+    energies = np.asarray(_energy_fn(model, labels)(x))
+    if not np.all(np.isfinite(energies)):
+        raise RuntimeError(
+            f"{np.sum(~np.isfinite(energies))} of {len(energies)} chains have an "
+            "energy that is not finite; lower --step_size or the number of steps"
+        )
+    return np.asarray(x), energies, model
+
+
+def model_paths(text: str) -> list[Path]:
+    """The `.keras` files that `--model` names, of a folder its checkpoints in order."""
+    if Path(text).is_dir():
+        paths = sorted(Path(text).glob(PATTERN))
+        if not paths:
+            raise ValueError(
+                f"`model` must be a file or a folder of checkpoints ({PATTERN}). "
+                f"Received: {text}, which has none."
+            )
+        return paths
+    return [Path(part) for part in text.split(",")]
+
+
+def _labels(model, settings):
+    if not getattr(model, "conditional", False):
+        if settings.label >= 0:
+            raise ValueError(
+                "`label` needs a class-conditional model. Received: "
+                f"label={settings.label} for a model whose chains know no classes."
+            )
+        return None
+    if settings.label >= model.num_classes:
+        raise ValueError(
+            f"`label` must be below {model.num_classes}. Received: "
+            f"label={settings.label}."
+        )
+    if settings.label >= 0:
+        return tf.fill([settings.num], settings.label)
+    return tf.range(settings.num) % model.num_classes
+
+
+def start(model, settings: SampleSettings, random):
+    """Where the chains start, preprocessed, `(num, ...)`."""
+    kind = settings.from_ or ("generator" if isinstance(model, VERA) else "noise")
+    shape = (settings.num, *model.network.input_shape[1:])
+    if kind == "generator":
+        if not isinstance(model, VERA):
+            raise ValueError(
+                "`from` generator needs a model with one. Received: a "
+                f"{type(model).__name__}; use from=noise."
+            )
+        return model.sample(settings.num, seed=settings.seed)
+    if kind == "noise":
+        chains = model.negatives
+        if isinstance(chains, MarkovChains) and chains.start != "data":
+            return chains.begin(tf.zeros(shape), random)
+        return random.uniform(shape, "start", -1.0, 1.0)
+    if kind == "buffer":
+        return _from_buffer(model, settings, random)
+    if kind.startswith("images:"):
+        images = data.read_images(kind.removeprefix("images:"), shape[1:])
+        rows = np.arange(settings.num) % len(images)
+        return model.preprocess(images[rows])
+    raise ValueError(
+        "`from` must be noise, generator, buffer or images:DIR. "
+        f"Received: from={kind!r}."
+    )
+
+
+def _from_buffer(model, settings, random):
+    buffer = getattr(model.negatives, "buffer", None)
+    if buffer is None:
+        raise ValueError(
+            "`from` buffer needs a model trained with one. Received: a "
+            f"{type(model).__name__} without; use from=noise."
+        )
+    states, _ = buffer.pick(settings.num, random)
+    return states
+
+
+def _moves(model, settings):
+    if settings.step_size:
+        steps = max(settings.steps, 1)
+        return LangevinMoves(steps, settings.step_size, settings.noise_stddev)
+    chains = model.negatives
+    return chains.moves if isinstance(chains, MarkovChains) else None
+
+
+def _energy_fn(model, labels):
+    if isinstance(model, LangevinModel):
+        energy_fn = model.chain_energy()
+        return energy_fn if labels is None else lambda x: energy_fn(x, labels)
+    return lambda x: model.to_energy(model.network(x, training=False))
+
+
+def _walk(model, moves, x, random, labels, steps):
+    def walk(x):
+        energy_fn = _energy_fn(model, labels)
+        end, _ = moves.move(energy_fn, x, random, num_steps=steps, training=False)
+        return end
+
+    return tf.function(walk, autograph=False)(x)
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    settings = common.from_flags(SampleSettings)
+    common.require("model")
+    output = common.require_file("output")
+    with common.usage_errors():
+        plots.pyplot()
+        x, energies, model = sample(settings)
+    if settings.samples:
+        np.savez_compressed(settings.samples, x=x, energy=energies)
+    plots.save(plots.samples_figure(model, x), output)
+    common.print_metrics(
+        {"samples": len(x), "energy": float(energies.mean()), "output": str(output)}
+    )
+
+
+if __name__ == "__main__":
+    common.define_flags(SampleSettings)
+    common.run_program(main)
