@@ -18,10 +18,11 @@ import numpy as np
 
 from benchmarks.machine import machine
 from keras_ebm import plots
-from trainers import common, data, likelihood, vera
+from trainers import common, data, langevin, likelihood, vera
 from trainers.build import ModelSettings
+from trainers.chains import ChainSettings
 from trainers.density import DensitySettings
-from trainers.presets import PCD_2D, VERA_2D, VERA_TOY, with_preset
+from trainers.presets import PCD, VERA_2D, VERA_TOY, with_preset
 
 DENSITIES = ("8gaussians", "rings", "moons", "checkerboard")
 #: Half the side of the square in the picture.
@@ -32,8 +33,19 @@ VERAS = {
     "VERA, preset vera_2d": (VERA_2D, {}),
     "VERA as published, same networks": (VERA_TOY, NETWORKS),
 }
-OTHERS = ("persistent chains", "maximum likelihood on a grid")
-METHODS = (*VERAS, *OTHERS)
+CHAINS = "persistent chains, preset pcd"
+GRID = "maximum likelihood on a grid"
+METHODS = (*VERAS, CHAINS, GRID)
+#: The same network and steps for the grid.
+GRID_SETTINGS = {
+    **{k: PCD[k] for k in ("toy_rows", "batch_size", "network", "hidden")},
+    **{k: PCD[k] for k in ("base_stddev", "standardise", "beta_1", "beta_2")},
+    "method": "grid",
+    "steps": 4_988,
+    "validate_every": 1_247,
+    "learning_rate": VERA_2D["learning_rate"],
+    "schedule": "cosine",
+}
 #: The preset with parts changed, on ABLATED.
 ABLATIONS = {
     "importance sampling, negatives as they are": {
@@ -62,32 +74,30 @@ def run_one(method: str, density: str, seed: int):
 
     A run without a finite normaliser has no `nll_gap`.
     """
-    if method in VERAS:
-        preset, changes = VERAS[method]
-    elif method in OTHERS:
-        return _other(method, density, seed)
+    if method == GRID:
+        return _grid(density, seed)
+    if method == CHAINS:
+        program, preset, settings = langevin, PCD, with_preset(PCD, ChainSettings)
     else:
-        preset, changes = VERA_2D, ABLATIONS[method]
+        preset, changes = VERAS.get(method) or (VERA_2D, ABLATIONS[method])
+        program, settings = vera, with_preset(preset, ModelSettings, **changes)
     run = data.load(
         with_preset(preset, data.DataSettings, dataset=f"toy:{density}", seed=seed)
     )
     with tempfile.TemporaryDirectory() as folder:
         fit = with_preset(
-            preset, vera.FitSettings, workdir=folder, verbose=0, picture=False
+            preset, program.FitSettings, workdir=folder, verbose=0, picture=False
         )
-        settings = with_preset(preset, ModelSettings, **changes)
         start = time.perf_counter()
         try:
-            model, metrics = vera.train(run, settings, fit)
+            model, metrics = program.train(run, settings, fit)
         except RuntimeError as error:
             return None, {"diverged": str(error)}
         return model, {**metrics, "seconds": time.perf_counter() - start}
 
 
-def _other(method, density, seed):
-    preset = dict(PCD_2D)
-    if method == OTHERS[1]:
-        preset |= {"method": "grid", "learning_rate": VERA_2D["learning_rate"]}
+def _grid(density, seed):
+    preset = GRID_SETTINGS
     run = data.load(
         with_preset(preset, data.DataSettings, dataset=f"toy:{density}", seed=seed)
     )
@@ -95,23 +105,24 @@ def _other(method, density, seed):
         fit = with_preset(
             preset, likelihood.StepSettings, workdir=folder, verbose=0, picture=False
         )
-        settings = with_preset(preset, DensitySettings)
         try:
-            return likelihood.train(run, settings, fit)
+            return likelihood.train(run, with_preset(preset, DensitySettings), fit)
         except RuntimeError as error:
             return None, {"diverged": str(error)}
 
 
 def table(folder: Path, methods, densities, seeds: int) -> str:
     """Markdown: mean ± standard deviation over seeds, and the worst seed."""
-    lines = ["| method | " + " | ".join(densities) + " |"]
-    lines += ["|---|" + "---|" * len(densities)]
+    lines = ["| method | " + " | ".join(densities) + " | s a run |"]
+    lines += ["|---|" + "---|" * (len(densities) + 1)]
     for method in methods:
-        cells = []
+        cells, seconds = [], []
         for density in densities:
             runs = saved(folder, method, density, seeds)
+            seconds += [run["seconds"] for run in runs if "seconds" in run]
             few = f" ({len(runs)} of {seeds} seeds)" if 0 < len(runs) < seeds else ""
             cells.append(cell(runs) + few)
+        cells.append(f"{np.mean(seconds):.0f}" if seconds else "")
         lines.append(f"| {method} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -14,6 +14,7 @@ from trainers.nets import (
     NetworkSettings,
     build_network,
     build_preprocessor,
+    none_or,
     widths,
 )
 from trainers.optimizers import OptimizerSettings
@@ -35,13 +36,20 @@ class ModelSettings(NetworkSettings, SamplingSettings, OptimizerSettings):
         **SamplingSettings.CHOICES,
         **OptimizerSettings.CHOICES,
         **NETWORK_CHOICES,
-        "generator_network": ("mlp", "convolutional"),
+        "generator_network": ("mlp", "large_mlp", "convolutional", "resnet", "dcgan"),
+        "generator_normalization": ("none", "batch", "group", "layer", "instance"),
         "negatives": ("generator", "batch", "both", "none"),
         "objective": ("auto", "contrastive", "logistic"),
     }
 
     generator_network: str = setting(
         "mlp", "Generator's decoder; the importance sampler runs it 20 times a step."
+    )
+    generator_filters: int = setting(
+        0, "Channels of resnet and dcgan decoders; 0: their default."
+    )
+    generator_normalization: str = setting(
+        "layer", "Of large_mlp, resnet and dcgan decoders; estimators refuse batch."
     )
     negatives: str = setting(
         "generator",
@@ -122,6 +130,8 @@ def _correction_kind(settings, sample_size, objective):
 def _decoder(dataset, shape, settings):
     if settings.generator_network == "convolutional":
         return networks.convolutional_decoder(settings.latent_dim, shape)
+    if settings.generator_network in _DECODERS:
+        return _published_decoder(dataset, shape, settings)
     default = (128, 256) if math.prod(shape) > 256 else (128, 128)
     return networks.mlp_decoder(
         settings.latent_dim,
@@ -131,6 +141,28 @@ def _decoder(dataset, shape, settings):
         output_activation="tanh" if dataset.kind == "image" else None,
         skip=settings.decoder_skip,
     )
+
+
+_DECODERS = {
+    "large_mlp": networks.large_mlp_decoder,
+    "resnet": networks.resnet_decoder,
+    "dcgan": networks.dcgan_decoder,
+}
+
+
+def _published_decoder(dataset, shape, settings):
+    name = settings.generator_network
+    if name != "large_mlp" and len(shape) != 3:
+        raise ValueError(
+            f"`generator_network` {name} makes images. Received: inputs of shape "
+            f"{tuple(shape)}; use generator_network=mlp."
+        )
+    options = {"normalization": none_or(settings.generator_normalization)}
+    if dataset.kind == "image":
+        options["output_activation"] = "tanh"
+    if settings.generator_filters and name != "large_mlp":
+        options["filters"] = settings.generator_filters
+    return _DECODERS[name](settings.latent_dim, shape, **options)
 
 
 def _loss_arguments(dataset, settings):

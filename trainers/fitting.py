@@ -130,6 +130,7 @@ def prepare(
         compile_model(model, model_settings, fit.epochs, steps)
         if checkpoint:
             _restore(model, checkpoint)
+    _check_buffer(model, fit)
     validation = _validation(run, fit.batch_size, strategy)
     return Job(run, model_settings, fit, model, batches, validation, steps, first_epoch)
 
@@ -224,6 +225,15 @@ def _keep_history(path: Path, epochs: int) -> None:
     if path.is_file():
         lines = path.read_text("utf-8").splitlines(keepends=True)
         path.write_text("".join(lines[: epochs + 1] if epochs else []), "utf-8")
+
+
+def _check_buffer(model, fit):
+    buffer = getattr(getattr(model, "negatives", None), "buffer", None)
+    if buffer is not None and fit.batch_size > buffer.capacity:
+        raise ValueError(
+            "`buffer_size` must be at least `batch_size`. Received: buffer_size="
+            f"{buffer.capacity} for batch_size={fit.batch_size}."
+        )
 
 
 def _validation(run, batch_size, strategy):

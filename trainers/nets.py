@@ -20,7 +20,17 @@ IGEBM = {
     "igebm_mnist": (networks.igebm_mnist, {}),
 }
 NETWORK_CHOICES = {
-    "network": ("auto", "mlp", "convolutional", *IGEBM),
+    "network": (
+        "auto",
+        "mlp",
+        "large_mlp",
+        "convolutional",
+        "wide_resnet",
+        "resnet",
+        "dcgan",
+        *IGEBM,
+    ),
+    "normalization": ("none", "batch", "group", "layer", "instance"),
     "pixel_range": ("symmetric", "unit"),
 }
 
@@ -38,9 +48,14 @@ class NetworkSettings:
         0.0, "Width of a Gaussian factor of an mlp's density; 0: none."
     )
     filters: int = setting(0, "Channels of an image network; 0: its default.")
+    depth: int = setting(28, "Of a wide_resnet, 6n + 4.")
+    width: int = setting(10, "Of a wide_resnet: how many times 16 channels.")
+    normalization: str = setting(
+        "none", "Of wide_resnet and dcgan; batch mixes the energies of a batch's rows."
+    )
     spectral_norm: bool = setting(True, "Normalises the kernels of igebm networks.")
     attention: bool = setting(False, "Gives igebm_resnet networks self-attention.")
-    dropout: float = setting(0.0, "Of igebm_resnet32 networks.")
+    dropout: float = setting(0.0, "Of wide_resnet and igebm_resnet32 networks.")
     pixel_range: str = setting(
         "symmetric", "Images inside the model: symmetric in [-1, 1], unit in [0, 1]."
     )
@@ -87,6 +102,13 @@ def build_network(dataset, shape, settings: NetworkSettings, kind: str = "joint"
     num_outputs = 1 if kind == "none" else max(dataset.num_classes, 1)
     if settings.network in IGEBM:
         return _igebm(shape, dataset, settings, kind)
+    if settings.network in _IMAGE_NETWORKS:
+        _check_image(shape, settings)
+        return _IMAGE_NETWORKS[settings.network](shape, num_outputs, settings)
+    if settings.network == "large_mlp":
+        return networks.large_mlp_energy(
+            shape, num_outputs, activation=settings.activation
+        )
     if is_convolutional(dataset, settings):
         return networks.convolutional_energy(
             shape, num_outputs, activation=settings.activation
@@ -101,12 +123,54 @@ def build_network(dataset, shape, settings: NetworkSettings, kind: str = "joint"
     )
 
 
-def _igebm(shape, dataset, settings, kind):
+def _check_image(shape, settings):
     if len(shape) != 3:
         raise ValueError(
             f"`network` {settings.network} takes images. Received: inputs of shape "
             f"{tuple(shape)}; use network=mlp."
         )
+
+
+def _wide_resnet(shape, num_outputs, settings):
+    return networks.wide_resnet(
+        shape,
+        num_outputs,
+        depth=settings.depth,
+        width=settings.width,
+        normalization=none_or(settings.normalization),
+        dropout=settings.dropout,
+        activation=settings.activation,
+    )
+
+
+def _resnet(shape, num_outputs, settings):
+    options = {"filters": settings.filters} if settings.filters else {}
+    return networks.resnet_energy(
+        shape, num_outputs, activation=settings.activation, **options
+    )
+
+
+def _dcgan(shape, num_outputs, settings):
+    options = {"filters": settings.filters} if settings.filters else {}
+    return networks.dcgan_energy(
+        shape,
+        num_outputs,
+        normalization=none_or(settings.normalization),
+        activation=settings.activation,
+        **options,
+    )
+
+
+_IMAGE_NETWORKS = {"wide_resnet": _wide_resnet, "resnet": _resnet, "dcgan": _dcgan}
+
+
+def none_or(name: str) -> str | None:
+    """A choice in which `none` stands for None."""
+    return None if name == "none" else name
+
+
+def _igebm(shape, dataset, settings, kind):
+    _check_image(shape, settings)
     if kind == "joint" and dataset.num_classes > 1:
         raise ValueError(
             f"`network` {settings.network} has one output, the energy. Received: "

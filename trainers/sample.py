@@ -84,9 +84,9 @@ def sample(settings: SampleSettings):
             "`steps` needs `step_size`, as this model was not trained by chains. "
             f"Received: steps={settings.steps} for a {type(model).__name__}."
         )
+    walks = [_walk(one, moves, random, labels, steps) for one in models]
     for i in range(settings.rounds if steps else 0):
-        walker = models[i % len(models)]
-        x = _walk(walker, moves, x, random.fold(i), labels, steps)
+        x = walks[i % len(walks)](x, tf.constant(i))
     energies = np.asarray(_energy_fn(model, labels)(x))
     if not np.all(np.isfinite(energies)):
         raise RuntimeError(
@@ -181,13 +181,20 @@ def _energy_fn(model, labels):
     return lambda x: model.to_energy(model.network(x, training=False))
 
 
-def _walk(model, moves, x, random, labels, steps):
-    def walk(x):
-        energy_fn = _energy_fn(model, labels)
-        end, _ = moves.move(energy_fn, x, random, num_steps=steps, training=False)
+def _walk(model, moves, random, labels, steps):
+    """One round on a model's energy, a function of starts and the round's number."""
+
+    def walk(x, number):
+        end, _ = moves.move(
+            _energy_fn(model, labels),
+            x,
+            random.fold(number),
+            num_steps=steps,
+            training=False,
+        )
         return end
 
-    return tf.function(walk, autograph=False)(x)
+    return tf.function(walk, autograph=False)
 
 
 def main(argv: list[str]) -> None:

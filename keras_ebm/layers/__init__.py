@@ -7,6 +7,7 @@ from keras_ebm.layers.logit_pixels import LogitPixels
 from keras_ebm.layers.self_attention import SelfAttention2D
 from keras_ebm.layers.spectral_norm import SpectralNorm, update_spectral_norms
 from keras_ebm.layers.table_encoder import TableEncoder
+from keras_ebm.layers.weight_norm import WeightNorm
 
 __all__ = [
     "ConditionalBias",
@@ -17,5 +18,6 @@ __all__ = [
     "SelfAttention2D",
     "SpectralNorm",
     "TableEncoder",
+    "WeightNorm",
     "update_spectral_norms",
 ]

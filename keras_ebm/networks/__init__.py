@@ -5,6 +5,7 @@ from keras_ebm.networks.convolutional import (
     convolutional_decoder,
     convolutional_energy,
 )
+from keras_ebm.networks.dcgan import dcgan_decoder, dcgan_energy
 from keras_ebm.networks.features import with_features
 from keras_ebm.networks.igebm import (
     igebm_dsprites,
@@ -12,9 +13,12 @@ from keras_ebm.networks.igebm import (
     igebm_resnet32,
     igebm_resnet128,
 )
+from keras_ebm.networks.large_mlp import large_mlp_decoder, large_mlp_energy
 from keras_ebm.networks.mixture import GaussianMixture
 from keras_ebm.networks.mlp import mlp_decoder, mlp_energy
 from keras_ebm.networks.nice import NICE
+from keras_ebm.networks.resnet import resnet_decoder, resnet_energy
+from keras_ebm.networks.wide_resnet import wide_resnet
 
 __all__ = [
     "NICE",
@@ -22,11 +26,18 @@ __all__ = [
     "GaussianMixture",
     "convolutional_decoder",
     "convolutional_energy",
+    "dcgan_decoder",
+    "dcgan_energy",
     "igebm_dsprites",
     "igebm_mnist",
     "igebm_resnet128",
     "igebm_resnet32",
+    "large_mlp_decoder",
+    "large_mlp_energy",
     "mlp_decoder",
     "mlp_energy",
+    "resnet_decoder",
+    "resnet_energy",
+    "wide_resnet",
     "with_features",
 ]

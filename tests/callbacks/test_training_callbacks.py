@@ -14,7 +14,12 @@ from support import (
     rows,
 )
 
-from keras_ebm.callbacks import ForOptimizer, Progress, StopOnDivergence
+from keras_ebm.callbacks import (
+    ForOptimizer,
+    KeepCheckpoints,
+    Progress,
+    StopOnDivergence,
+)
 from keras_ebm.models import EnergyModel
 
 X, Y = rows(12)
@@ -229,3 +234,40 @@ def test_the_bar_of_a_resumed_run_starts_where_the_run_does(capsys):
     fit(make_classifier(), [bar], epochs=3, initial_epoch=2)
     shown = capsys.readouterr().out
     assert "3/3" in shown and "1/3" not in shown
+
+
+def test_energies_out_of_their_range_stop_the_run_within_the_epoch():
+    stop = StopOnDivergence({"data_energy": 1e3})
+    record = BatchCount()
+    fit(make_classifier(1e6), [record, stop], epochs=10)
+    assert "`data_energy` was" in stop.reason
+    assert "outside its range of -1000 to 1000" in stop.reason
+    assert "of epoch 1" in stop.reason and record.count == 2
+
+
+class BatchCount(keras.callbacks.Callback):
+    count = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.count += 1
+
+
+def test_a_limit_must_be_above_0():
+    with pytest.raises(ValueError, match=r"limits\['loss'\]` must be a finite number"):
+        StopOnDivergence({"loss": 0.0})
+
+
+def test_the_latest_checkpoints_are_kept_and_can_be_loaded(tmp_path):
+    model = make_classifier()
+    fit(model, [KeepCheckpoints(tmp_path, every=2, keep=2)], epochs=4)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["step-00000006.keras", "step-00000008.keras"]
+    last = keras.models.load_model(tmp_path / names[-1])
+    assert_same_weights(model, last)
+    assert int(last.optimizer.iterations.numpy()) == 8
+
+
+@pytest.mark.parametrize("arguments", [{"every": 0}, {"keep": 0}])
+def test_checkpoints_need_whole_numbers(arguments, tmp_path):
+    with pytest.raises(ValueError, match="must be an integer of at least 1"):
+        KeepCheckpoints(tmp_path, **arguments)

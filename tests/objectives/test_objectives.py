@@ -38,7 +38,7 @@ def test_the_logistic_optimum_is_the_log_density_ratio():
     np.testing.assert_allclose(gradient, 0.0, atol=1e-6)
 
 
-@pytest.mark.parametrize("objective", objectives.OBJECTIVES)
+@pytest.mark.parametrize("objective", objectives.GENERATOR_OBJECTIVES)
 def test_the_negative_slope_is_the_losss_derivative(objective):
     with tf.GradientTape() as tape:
         tape.watch(NEGATIVES)
@@ -101,3 +101,23 @@ def test_replicas_with_unequal_shares_of_labels_average_to_the_global_mean(strat
     means = strategy.experimental_local_results(strategy.run(replica))
     # Labelled: 1 on the first replica, 6, 7 and 8 on the second.
     np.testing.assert_allclose(np.mean(means), (1 + 6 + 7 + 8) / 4, rtol=1e-6)
+
+
+def test_the_logsumexp_objective_counts_low_negatives_most():
+    data, negative = tf.constant([1.0, 2.0]), tf.Variable([0.0, 50.0])
+    with tf.GradientTape() as tape:
+        loss = objectives.OBJECTIVES["logsumexp"](data, negative)
+    np.testing.assert_allclose(loss, 1.5 - 0.0, atol=1e-6)
+    # The weights are held fixed: minus them is the gradient.
+    np.testing.assert_allclose(tape.gradient(loss, negative), [-1.0, 0.0], atol=1e-6)
+    equal = objectives.OBJECTIVES["logsumexp"](data, tf.constant([3.0, 3.0]))
+    np.testing.assert_allclose(equal, 1.5 - 3.0, rtol=1e-6)
+
+
+def test_the_softplus_objective_pairs_data_with_negatives():
+    data, negative = tf.constant([1.0, 2.0]), tf.constant([3.0, -1.0])
+    expected = np.mean(np.log1p(np.exp([1.0 - 3.0, 2.0 + 1.0])))
+    loss = objectives.OBJECTIVES["softplus"](data, negative)
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    with pytest.raises(ValueError, match="2 inputs and 1 negatives"):
+        objectives.OBJECTIVES["softplus"](data, negative[:1])

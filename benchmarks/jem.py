@@ -1,0 +1,236 @@
+r"""JEM by a generator and by chains: MNIST, one small network, equal wall-clock.
+
+10,000 training images, the small convolutional network, batch 64, Adam with a
+cosine to 0. Steps of all methods are timed first, alternating in one process, and
+each method then trains for as many epochs as fit into `--seconds`. Settings were
+chosen by validation accuracy on seed 10, which is not reported. One file a run: what
+is there already is not repeated. Run from the top of the checkout:
+
+    python -m benchmarks.jem --data_dir=DIR --output=benchmarks/results/jem
+
+and print the tables with `--table`.
+"""
+
+import dataclasses
+import tempfile
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from benchmarks.machine import machine
+from benchmarks.step_time import alternate, step_function
+from trainers import common, data, langevin, vera
+from trainers.build import ModelSettings, build_model
+from trainers.chains import ChainSettings, build_langevin
+from trainers.evaluate import EvaluateSettings, evaluate
+from trainers.optimizers import compile_model
+
+BATCH = 64
+FOREIGN = ("rotate:90", "tfds:cifar10", "noise:uniform")
+#: Scores to report: of the energy, and the free one of any classifier.
+SCORES = ("energy", "max_softmax", "approximate_mass", "knn")
+#: JEM's chains as published, but for the optimizer.
+CHAINS = {
+    "num_steps": 20,
+    "step_size": 1.0,
+    "noise_stddev": 0.01,
+    "keep_in_range": False,
+    "buffer": "in_place",
+    "buffer_size": 10_000,
+    "restart_share": 0.05,
+    "data_stddev": 0.03,
+    "learning_rate": 1e-3,
+    "beta_1": 0.9,
+    "beta_2": 0.999,
+}
+METHODS = {
+    "plain classifier": ("vera", {"negatives": "none"}),
+    "VERA-JEM, logistic (default)": ("vera", {}),
+    "VERA-JEM, contrastive": (
+        "vera",
+        {
+            "objective": "contrastive",
+            "energy_weight": 0.1,
+            "gradient_penalty": 0.1,
+            "entropy_weight": 1e-4,
+        },
+    ),
+    "chain-JEM, 20 steps": ("langevin", CHAINS),
+}
+PROGRAMS = {
+    "vera": (vera, ModelSettings, build_model),
+    "langevin": (langevin, ChainSettings, build_langevin),
+}
+TIMES_FILE = "step_times.json"
+
+
+def load(seed: int, settings):
+    """10,000 training images of MNIST, split by `seed`."""
+    return data.load(
+        data.DataSettings(
+            dataset="tfds:mnist",
+            data_dir=settings.data_dir,
+            train_size=settings.train_size,
+            seed=seed,
+        )
+    )
+
+
+def step_times(settings) -> dict:
+    """Median milliseconds a step of each method, alternating, and their ratios."""
+    run = load(0, settings)
+    x, _ = run.rows("train")
+    functions = {}
+    for method, (program, changes) in METHODS.items():
+        _, settings_class, build = PROGRAMS[program]
+        model_settings = settings_class(**changes)
+        model = build(run.dataset, x, model_settings, 0)
+        compile_model(model, model_settings, 1, 1)
+        model.preprocessor = None  # The rows of the timing are preprocessed.
+        functions[method] = step_function(model, BATCH)
+    times = alternate(functions, settings.blocks, steps=10)
+    first = times["VERA-JEM, contrastive"]
+    return {
+        "batch": BATCH,
+        "milliseconds": {m: float(np.median(v)) for m, v in times.items()},
+        "ratio_to_vera": {m: float(np.median(v / first)) for m, v in times.items()},
+        "ratio_quartiles": {
+            m: np.percentile(v / first, [25, 75]).tolist() for m, v in times.items()
+        },
+    }
+
+
+def run_one(method: str, seed: int, settings, times: dict) -> dict:
+    """Trains for the wall-clock and evaluates; returns the measures."""
+    program, changes = METHODS[method]
+    module, settings_class, _ = PROGRAMS[program]
+    run = load(seed, settings)
+    steps = settings.train_size // BATCH
+    epoch = steps * times["milliseconds"][method] / 1e3
+    epochs = max(1, round(settings.seconds / epoch))
+    with tempfile.TemporaryDirectory() as folder:
+        fit = module.FitSettings(
+            workdir=folder,
+            epochs=epochs,
+            batch_size=BATCH,
+            tensorboard=False,
+            verbose=0,
+        )
+        start = time.monotonic()
+        try:
+            model, _ = module.train(run, settings_class(**changes), fit)
+        except RuntimeError as error:
+            return {"diverged": str(error), "epochs": epochs}
+        seconds = time.monotonic() - start
+        x, y = run.rows("validation")
+        guess = np.argmax(model.logits(x), axis=-1)
+        results = evaluate(
+            EvaluateSettings(
+                model=str(Path(folder) / common.MODEL_FILE),
+                dataset="tfds:mnist",
+                data_dir=settings.data_dir,
+                scores=",".join(SCORES),
+                resamples=2,
+            ),
+            FOREIGN,
+        )
+    foreign = {
+        spec: {name: values["auroc"] for name, values in scores.items()}
+        for spec, scores in results.pop("ood").items()
+    }
+    return {
+        **results,
+        "validation_accuracy": float(np.mean(guess == y)),
+        "epochs": epochs,
+        "steps": epochs * steps,
+        "seconds": seconds,
+        "auroc": foreign,
+    }
+
+
+def table(folder: Path, seeds: int) -> str:
+    """Markdown: mean ± standard deviation over seeds; AUROC in %, energy first."""
+    times = common.read_json(folder / TIMES_FILE)
+    lines = [
+        "| method | steps/s | step, of VERA's | accuracy % | ECE % | "
+        + " | ".join(FOREIGN)
+        + " |",
+        "|---|---|---|---|---|" + "---|" * len(FOREIGN),
+    ]
+    for method in METHODS:
+        runs = [
+            common.read_json(path)
+            for path in (file_of(folder, method, seed) for seed in range(seeds))
+            if path.is_file()
+        ]
+        good = [run for run in runs if "diverged" not in run]
+        if not good:
+            continue
+        rate = 1e3 / times["milliseconds"][method]
+        row = [f"{rate:.0f}", f"{times['ratio_to_vera'][method]:.2f}"]
+        row += [
+            spread([100 * run[name] for run in good]) for name in ("accuracy", "ece")
+        ]
+        for spec in FOREIGN:
+            energy, softmax = (
+                spread([100 * run["auroc"][spec][score] for run in good], 1)
+                for score in ("energy", "max_softmax")
+            )
+            row.append(f"{energy} (max softmax {softmax})")
+        lost = len(runs) - len(good)
+        name = f"{method} ({lost} of {len(runs)} diverged)" if lost else method
+        lines.append(f"| {name} | " + " | ".join(row) + " |")
+    return "\n".join(lines)
+
+
+def spread(values, digits: int = 2) -> str:
+    return f"{np.mean(values):.{digits}f} ± {np.std(values):.{digits}f}"
+
+
+def file_of(folder: Path, method: str, seed: int) -> Path:
+    """Where one run's measures are saved."""
+    return folder / f"{method} - {seed}.json".replace(" ", "_").replace(",", "")
+
+
+@dataclasses.dataclass(frozen=True)
+class JEMSettings:
+    """Flags of the benchmark."""
+
+    data_dir: str = common.setting("", "Folder of prepared tensorflow-datasets.")
+    output: str = common.setting("", "Folder to write to and to continue.")
+    seeds: int = common.setting(3, "Seeds of each run.")
+    first_seed: int = common.setting(0, "The first of them.")
+    train_size: int = common.setting(10_000, "Training images.")
+    seconds: float = common.setting(60.0, "Wall-clock of each training.")
+    blocks: int = common.setting(15, "Alternations of the timing.")
+    only: str = common.setting("", "One method; default all.")
+    table: bool = common.setting(False, "Only print the table of --output.")
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    settings = common.from_flags(JEMSettings)
+    folder = Path(common.require("output"))
+    folder.mkdir(parents=True, exist_ok=True)
+    if not settings.table:
+        if not (folder / TIMES_FILE).is_file():
+            times = {"machine": machine(), **step_times(settings)}
+            common.write_json(folder / TIMES_FILE, times)
+        times = common.read_json(folder / TIMES_FILE)
+        for seed in range(settings.first_seed, settings.first_seed + settings.seeds):
+            for method in METHODS:
+                path = file_of(folder, method, seed)
+                if path.is_file() or settings.only not in ("", method):
+                    continue
+                keras.backend.clear_session()
+                results = run_one(method, seed, settings, times)
+                common.write_json(path, {"machine": machine(), **results})
+                print(path.name, results.get("accuracy"), flush=True)
+    print(table(folder, settings.seeds))
+
+
+if __name__ == "__main__":
+    common.define_flags(JEMSettings)
+    common.run_program(main)
