@@ -76,9 +76,8 @@ def dry_run(data_settings, model_settings, fit, build) -> dict:
     return {**result, **flops, "loss": loss, "seconds_for_2_rows": seconds}
 
 
-def main(data_settings, model_settings, fit, build) -> None:
+def report(data_settings, model_settings, fit, build) -> None:
     """The programs' `--dry_run`: prints one figure a line."""
-    common.require("dataset")
     with common.usage_errors():
         result = dry_run(data_settings, model_settings, fit, build)
     for name, value in result.items():

@@ -19,9 +19,9 @@ from keras_ebm.callbacks import (
     StopOnDivergence,
 )
 from keras_ebm.data.batches import AUGMENTATIONS, training_batches
-from trainers import backup, common
+from trainers import backup, common, dry_run
 from trainers.common import setting
-from trainers.data import RunData, record, same_data
+from trainers.data import DataSettings, RunData, load, record, same_data
 from trainers.measures import measure
 from trainers.optimizers import OptimizerSettings, compile_model
 from trainers.pictures import PICTURE_FILE, draw_density, has_picture
@@ -270,6 +270,30 @@ def _callbacks(job, watch):
             SamplePictures(logs, sample, fit.picture_epochs),
         ]
     return callbacks
+
+
+def run_flags(name, presets, model_class, fit_class, build) -> None:
+    """What a program does with its flags: a dry run, or a training.
+
+    Args:
+        name: of the program, for its errors.
+        presets: dict of the flags that each `--preset` sets.
+        model_class: settings class of the model.
+        fit_class: `FitSettings` of the program.
+        build: see `prepare`.
+    """
+    common.apply_preset(presets)
+    common.require("dataset")
+    fit, settings = common.from_flags(fit_class), common.from_flags(model_class)
+    data_settings = common.from_flags(DataSettings)
+    if fit.dry_run:
+        dry_run.report(data_settings, settings, fit, build)
+        return
+    common.require_folder("workdir")
+    with common.usage_errors():
+        strategy = common.make_strategy(fit.strategy)
+        job = prepare(load(data_settings), settings, fit, build, strategy)
+    run_job(name, job)
 
 
 def run_job(name: str, job: Job) -> None:

@@ -11,9 +11,9 @@ import dataclasses
 
 import keras
 
-from trainers import common, dry_run, fitting
+from trainers import common, fitting
 from trainers.chains import ChainSettings, build_langevin
-from trainers.data import DataSettings, RunData, load
+from trainers.data import DataSettings, RunData
 from trainers.presets import LANGEVIN_PRESETS
 
 
@@ -38,19 +38,9 @@ def train(
 
 def main(argv: list[str]) -> None:
     del argv
-    common.apply_preset(LANGEVIN_PRESETS)
-    fit = common.from_flags(FitSettings)
-    data_settings = common.from_flags(DataSettings)
-    model_settings = common.from_flags(ChainSettings)
-    if fit.dry_run:
-        dry_run.main(data_settings, model_settings, fit, build_langevin)
-        return
-    common.require("dataset")
-    common.require_folder("workdir")
-    with common.usage_errors():
-        strategy = common.make_strategy(fit.strategy)
-        job = prepare(load(data_settings), model_settings, fit, strategy)
-    fitting.run_job("langevin", job)
+    fitting.run_flags(
+        "langevin", LANGEVIN_PRESETS, ChainSettings, FitSettings, build_langevin
+    )
 
 
 if __name__ == "__main__":

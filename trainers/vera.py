@@ -12,9 +12,9 @@ import dataclasses
 
 import keras
 
-from trainers import common, dry_run, fitting
+from trainers import common, fitting
 from trainers.build import ModelSettings, build_model
-from trainers.data import DataSettings, RunData, load
+from trainers.data import DataSettings, RunData
 from trainers.presets import VERA_PRESETS
 
 
@@ -54,19 +54,7 @@ def train(
 
 def main(argv: list[str]) -> None:
     del argv
-    common.apply_preset(VERA_PRESETS)
-    fit = common.from_flags(FitSettings)
-    data_settings = common.from_flags(DataSettings)
-    model_settings = common.from_flags(ModelSettings)
-    if fit.dry_run:
-        dry_run.main(data_settings, model_settings, fit, build_model)
-        return
-    common.require("dataset")
-    common.require_folder("workdir")
-    with common.usage_errors():
-        strategy = common.make_strategy(fit.strategy)
-        job = prepare(load(data_settings), model_settings, fit, strategy)
-    fitting.run_job("vera", job)
+    fitting.run_flags("vera", VERA_PRESETS, ModelSettings, FitSettings, build_model)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,11 @@ import keras
 
 from keras_ebm.arguments import check_choice, check_size
 from keras_ebm.networks.energy_blocks import energy_inputs
-from keras_ebm.networks.wide_resnet import (
+from keras_ebm.networks.image_blocks import (
     NORMALIZATIONS,
+    check_image,
+    cropped,
+    halves,
     normalize,
     uniform_weights,
 )
@@ -161,34 +164,12 @@ def dcgan_decoder(
     return keras.Model(latents, x, name="decoder")
 
 
-def check_image(name: str, shape) -> tuple[int, int, int]:
-    """Returns `(height, width, channels)`, or raises."""
-    if len(shape) != 3 or any(size is None or size < 1 for size in shape):
-        raise ValueError(
-            f"`{name}` must be (height, width, channels), each at least 1. Received: "
-            f"{name}={tuple(shape)}; use `mlp_decoder` for vectors."
-        )
-    return tuple(shape)
-
-
-def cropped(x, height: int, width: int):
-    """The middle of a symbolic image, of these sides; `x` if they are its own."""
-    rows, columns = x.shape[1] - height, x.shape[2] - width
-    if not rows and not columns:
-        return x
-    return keras.layers.Cropping2D(_halves(rows, columns), name="crop")(x)
-
-
 def _bordered(x):
     """An image within zeros, so that four halvings come out even."""
     rows, columns = (-side % 2**_HALVINGS for side in x.shape[1:3])
     if not rows and not columns:
         return x
-    return keras.layers.ZeroPadding2D(_halves(rows, columns), name="border")(x)
-
-
-def _halves(rows, columns):
-    return tuple((count // 2, count - count // 2) for count in (rows, columns))
+    return keras.layers.ZeroPadding2D(halves(rows, columns), name="border")(x)
 
 
 def _double(x, filters, use_bias, name):

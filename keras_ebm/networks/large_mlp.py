@@ -6,7 +6,7 @@ import keras
 
 from keras_ebm.arguments import check_choice, check_size
 from keras_ebm.layers.weight_norm import WeightNorm
-from keras_ebm.networks.wide_resnet import normalize, uniform_weights
+from keras_ebm.networks.image_blocks import normalize, uniform_weights
 
 DECODER_NORMALIZATIONS = (None, "batch", "layer")
 

@@ -3,9 +3,13 @@
 import keras
 
 from keras_ebm.arguments import check_choice, check_size
-from keras_ebm.networks.dcgan import check_image, cropped
 from keras_ebm.networks.energy_blocks import energy_inputs
-from keras_ebm.networks.wide_resnet import NORMALIZATIONS, normalize
+from keras_ebm.networks.image_blocks import (
+    NORMALIZATIONS,
+    check_image,
+    cropped,
+    normalize,
+)
 
 
 def resnet_energy(

@@ -47,7 +47,8 @@ def hmc(
         random: `keras_ebm.random.StepRandom`.
         keep: bool, whether `info.x` holds where the chains went.
         jit_compile: bool, compiles the chains by XLA; without it they run
-            compiled as a graph. Faster for small networks on CPUs.
+            compiled as a graph. Faster for small networks on CPUs; another
+            stream of noise, which TensorFlow Probability draws.
 
     Returns:
         `(state, info)`: `HamiltonianState` and `ChainInfo` of

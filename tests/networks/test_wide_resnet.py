@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from keras_ebm.gradients import energy_and_gradient, squared_norm
 from keras_ebm.networks import wide_resnet, with_features
-from keras_ebm.networks.wide_resnet import convolve
+from keras_ebm.networks.image_blocks import convolve
 
 RNG = np.random.default_rng(0)
 OWN_ROW = [None, "group", "layer", "instance"]

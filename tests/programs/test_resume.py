@@ -5,16 +5,22 @@ import pytest
 
 from trainers import backup, common
 
-FLAGS = (
+COMMON = (
     "--dataset=digits",
     "--epochs=6",
     "--hidden=32",
-    "--generator_hidden=16",
-    "--latent_dim=4",
-    "--importance_samples=4",
     "--notensorboard",
     "--verbose=2",
 )
+PROGRAMS = {
+    "trainers.vera": (
+        "--generator_hidden=16",
+        "--latent_dim=4",
+        "--importance_samples=4",
+    ),
+    # A buffer that is filling up while the run is stopped.
+    "trainers.langevin": ("--num_steps=4", "--buffer_size=5000", "--storage=uint8"),
+}
 
 
 def interrupt(process, beginning):
@@ -27,18 +33,25 @@ def interrupt(process, beginning):
     return process.returncode, err
 
 
+@pytest.fixture(scope="module", params=PROGRAMS)
+def program(request):
+    """A program's name and its flags."""
+    return request.param, (*COMMON, *PROGRAMS[request.param])
+
+
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
+def folders(program, tmp_path_factory):
     names = ("whole", "late")
     return {name: tmp_path_factory.mktemp(name) for name in names}
 
 
 @pytest.fixture(scope="module")
-def runs(start, folders):
+def runs(program, start, folders):
     """`(exit code, stderr)` of a whole run and of one that Ctrl-C stopped."""
+    name, flags = program
     processes = {
-        name: start("trainers.vera", *FLAGS, f"--workdir={folder}", interruptible=True)
-        for name, folder in folders.items()
+        key: start(name, *flags, f"--workdir={folder}", interruptible=True)
+        for key, folder in folders.items()
     }
     return {
         "late": interrupt(processes["late"], "Epoch 4/6"),
@@ -47,14 +60,14 @@ def runs(start, folders):
 
 
 @pytest.fixture(scope="module")
-def resumed(run, runs, folders):
+def resumed(program, run, runs, folders):
     """The late run, continued after a history row whose backup was not reached."""
     assert runs["late"][0] == 130
     history = folders["late"] / "history.csv"
     lines = history.read_text().splitlines(keepends=True)
     history.write_text("".join([*lines, "3," + lines[-1].partition(",")[2]]))
-    flags = (*FLAGS, f"--workdir={folders['late']}")
-    return run("trainers.vera", *flags, "--resume")
+    name, flags = program
+    return run(name, *flags, f"--workdir={folders['late']}", "--resume")
 
 
 def test_ctrl_c_leaves_a_model_that_predicts(runs, folders):
