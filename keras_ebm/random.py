@@ -3,6 +3,7 @@
 import math
 import zlib
 
+import keras
 import tensorflow as tf
 
 # Named, since the default is chosen by device.
@@ -49,7 +50,8 @@ class StepRandom:
         folded._base = _fold_in(self._base, index)
         return folded
 
-    def _key(self, name: str):
+    def key(self, name: str):
+        """int64 pair, the same on every replica, that seeds other samplers."""
         return _fold_in(self._base, zlib.crc32(name.encode()))
 
     def _fractions(self, shape, name, count=1):
@@ -59,7 +61,7 @@ class StepRandom:
         rows = shape[0]
         bits = tf.random.stateless_uniform(
             [count, rows * num_replicas, *shape[1:]],
-            seed=self._key(name),
+            seed=self.key(name),
             minval=None,
             maxval=None,
             dtype=tf.uint32,
@@ -80,7 +82,7 @@ class StepRandom:
         on the number of replicas.
         """
         replica, _ = replica_context()
-        key = _fold_in(self._key(name), replica)
+        key = _fold_in(self.key(name), replica)
         return tf.cast(key % (2**31 - 1), tf.int32)
 
     def normal(self, shape, name: str):
@@ -99,6 +101,26 @@ class StepRandom:
         """Uniform integers of `shape` in `[0, maxval)`, `maxval` up to `2**23`."""
         scaled = self.uniform(shape, name) * tf.cast(maxval, tf.float32)
         return tf.minimum(tf.cast(scaled, tf.int32), tf.cast(maxval, tf.int32) - 1)
+
+
+def reseed(network: keras.layers.Layer, random: StepRandom) -> None:
+    """Makes the draws of a network's own layers, such as dropout, those of a step.
+
+    Keras saves no state of theirs, so that a resumed run would draw others.
+
+    Args:
+        network: Keras layer or model.
+        random: `StepRandom`.
+    """
+    generators = [
+        value
+        for layer in network._flatten_layers()
+        for value in vars(layer).values()
+        if isinstance(value, keras.random.SeedGenerator)
+    ]
+    for index, generator in enumerate(generators):
+        state = random.fold(index).key("layer") % 2**31
+        generator.state.assign(tf.cast(state, generator.state.dtype))
 
 
 def _fold_in(key, data):

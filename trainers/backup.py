@@ -1,4 +1,4 @@
-"""Backs a run up after each epoch, so that it can be continued exactly."""
+"""Backs a run up again and again, so that it can be continued exactly."""
 
 import shutil
 from pathlib import Path
@@ -14,11 +14,14 @@ class EpochBackup(keras.callbacks.Callback):
     The number of the epoch is part of the file's name, and the file gets that
     name when it is complete: a run that is stopped while it saves goes on
     from the epoch before. (Keras's `BackupAndRestore` overwrites the weights
-    in place and keeps the epoch in a second file.)
+    in place and keeps the epoch in a second file.) The backup before the
+    latest stays, in case the latest cannot be read.
 
     Args:
-        folder: where the backup goes; `latest` finds it there.
+        folder: where the backup goes; `all_backups` finds it there.
     """
+
+    KEEP = 2
 
     def __init__(self, folder):
         super().__init__()
@@ -26,20 +29,19 @@ class EpochBackup(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.folder.mkdir(parents=True, exist_ok=True)
-        old = list(self.folder.glob(_PATTERN))
         unfinished = self.folder / "unfinished.weights.h5"
         self.model.save_weights(unfinished, overwrite=True)
         unfinished.rename(self.folder / f"epoch-{epoch + 1:06d}.weights.h5")
-        for path in old:
+        for path in sorted(self.folder.glob(_PATTERN))[: -self.KEEP]:
             path.unlink()
 
 
-def latest(folder) -> tuple[Path | None, int]:
-    """Returns the newest backup and how many epochs it has behind it."""
-    paths = sorted(Path(folder).glob(_PATTERN))
-    if not paths:
-        return None, 0
-    return paths[-1], int(paths[-1].name.split(".")[0].removeprefix("epoch-"))
+def all_backups(folder) -> list[tuple[Path, int]]:
+    """The backups and how many epochs each has behind it, the newest first."""
+    paths = sorted(Path(folder).glob(_PATTERN), reverse=True)
+    return [
+        (path, int(path.name.split(".")[0].removeprefix("epoch-"))) for path in paths
+    ]
 
 
 def clear(folder) -> None:

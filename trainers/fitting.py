@@ -18,7 +18,11 @@ from keras_ebm.callbacks import (
     SamplePictures,
     StopOnDivergence,
 )
-from keras_ebm.data.batches import AUGMENTATIONS, training_batches
+from keras_ebm.data.batches import (
+    AUGMENTATIONS,
+    steps_per_epoch,
+    training_batches,
+)
 from trainers import backup, common, dry_run
 from trainers.common import setting
 from trainers.data import DataSettings, RunData, load, record, same_data
@@ -47,6 +51,12 @@ class FitSettings:
     )
     strategy: str = setting("none", "mirrored: one replica on each GPU.")
     resume: bool = setting(False, "Continue the interrupted run in --workdir.")
+    auto_resume: bool = setting(
+        False, "Continue it if there is one, else begin: for jobs that get restarted."
+    )
+    epoch_steps: int = setting(
+        0, "Steps between validations, backups and lines of history; 0: one pass."
+    )
     tensorboard: bool = setting(True, "Write TensorBoard logs with pictures.")
     picture: bool = setting(
         True, "Draw density.png: energies, data and samples of a 2-D run."
@@ -77,7 +87,8 @@ class Job:
     batches: tf.data.Dataset
     validation: tf.data.Dataset
     steps: int
-    first_epoch: int
+    parts: int
+    first_part: int
 
     @property
     def workdir(self) -> Path:
@@ -106,20 +117,12 @@ def prepare(
             to resume.
     """
     train_x, train_y = run.rows("train")
-    checkpoint, first_epoch = _to_resume(run, fit)
-    batches, steps = training_batches(
-        train_x,
-        train_y,
-        batch_size=fit.batch_size,
-        seed=run.settings.seed,
-        first_epoch=first_epoch,
-        augment=fit.augment,
-    )
     if has_picture(run, fit):
         plots.pyplot()  # Before any work, as it may not be installed.
     check_positive("energy_limit", fit.energy_limit)
-    if fit.epochs < 1:
-        raise ValueError(f"`epochs` must be at least 1. Received: epochs={fit.epochs}.")
+    backups = _to_resume(run, fit)
+    steps = steps_per_epoch(train_y, fit.batch_size)
+    parts, part_steps = _parts(fit, steps)
     if strategy is not None and fit.batch_size % strategy.num_replicas_in_sync:
         raise ValueError(
             "`batch_size` must be a multiple of the number of replicas. Received: "
@@ -128,11 +131,50 @@ def prepare(
     with _scope(strategy):
         model = build(run.dataset, train_x, model_settings, run.settings.seed)
         compile_model(model, model_settings, fit.epochs, steps)
-        if checkpoint:
-            _restore(model, checkpoint)
+        first_part = _restore(model, backups)
     _check_buffer(model, fit)
+    batches, _ = training_batches(
+        train_x,
+        train_y,
+        batch_size=fit.batch_size,
+        seed=run.settings.seed,
+        first_epoch=first_part * part_steps // steps,
+        first_step=first_part * part_steps % steps,
+        augment=fit.augment,
+    )
     validation = _validation(run, fit.batch_size, strategy)
-    return Job(run, model_settings, fit, model, batches, validation, steps, first_epoch)
+    return Job(
+        run,
+        model_settings,
+        fit,
+        model,
+        batches,
+        validation,
+        part_steps,
+        parts,
+        first_part,
+    )
+
+
+def _parts(fit, steps) -> tuple[int, int]:
+    """How many parts Keras takes for epochs, and the steps of each."""
+    if fit.epochs < 1:
+        raise ValueError(f"`epochs` must be at least 1. Received: epochs={fit.epochs}.")
+    if not fit.epoch_steps:
+        return fit.epochs, steps
+    total = fit.epochs * steps
+    if not 1 <= fit.epoch_steps <= total or total % fit.epoch_steps:
+        raise ValueError(
+            f"`epoch_steps` must divide the run's {total} steps ({fit.epochs} passes "
+            f"of {steps}). Received: epoch_steps={fit.epoch_steps}; choose "
+            f"{_nearest_divisor(total, fit.epoch_steps)}."
+        )
+    return total // fit.epoch_steps, fit.epoch_steps
+
+
+def _nearest_divisor(total: int, wanted: int) -> int:
+    divisors = [n for n in range(1, total + 1) if not total % n]
+    return min(divisors, key=lambda n: abs(n - wanted))
 
 
 def perform(job: Job) -> tuple[keras.Model, dict]:
@@ -148,17 +190,17 @@ def perform(job: Job) -> tuple[keras.Model, dict]:
     """
     model, workdir = job.model, job.workdir
     workdir.mkdir(parents=True, exist_ok=True)
-    if job.first_epoch == 0:
+    if job.first_part == 0:
         backup.clear(_backup_folder(workdir))
     record(job.run, workdir)
-    _keep_history(workdir / HISTORY_FILE, job.first_epoch)
+    _keep_history(workdir / HISTORY_FILE, job.first_part)
     names = ("data_energy", "negative_energy")
     watch = StopOnDivergence(dict.fromkeys(names, job.fit.energy_limit))
     try:
         model.fit(
             job.batches,
-            initial_epoch=job.first_epoch,
-            epochs=job.fit.epochs,
+            initial_epoch=job.first_part,
+            epochs=job.parts,
             steps_per_epoch=job.steps,
             validation_data=job.validation,
             callbacks=_callbacks(job, watch),
@@ -188,13 +230,15 @@ def _backup_folder(workdir: Path) -> Path:
     return workdir / "backup"
 
 
-def _to_resume(run, fit):
-    """Backup to go on from, and the epoch; `(None, 0)` for a new run."""
-    if not fit.resume:
-        return None, 0
+def _to_resume(run, fit) -> list:
+    """Backups to go on from, the newest first; none for a new run."""
+    if not (fit.resume or fit.auto_resume):
+        return []
     workdir = Path(fit.workdir)
-    path, epoch = backup.latest(_backup_folder(workdir))
-    if path is None:
+    backups = backup.all_backups(_backup_folder(workdir))
+    if not backups and fit.auto_resume:
+        return []
+    if not backups:
         raise ValueError(
             "`resume` needs an interrupted run in `workdir`. Received: "
             f"workdir={workdir}, where none is to be continued; leave --resume out."
@@ -204,20 +248,32 @@ def _to_resume(run, fit):
             "`resume` needs the data, the split and the seed of the interrupted run. "
             f"Received: others than those in {workdir / common.RUN_FILE}."
         )
-    return path, epoch
+    return backups
 
 
-def _restore(model, path):
-    try:
-        with warnings.catch_warnings():
-            # Keras warns about parts that it leaves as they were.
-            warnings.simplefilter("error", UserWarning)
-            model.load_weights(path)
-    except (ValueError, KeyError, OSError, UserWarning) as error:
+def _restore(model, backups) -> int:
+    """Loads the newest backup that can be read; returns the epochs behind it."""
+    for path, epoch in backups:
+        try:
+            with warnings.catch_warnings():
+                # Keras warns about parts that it leaves as they were.
+                warnings.simplefilter("error", UserWarning)
+                model.load_weights(path)
+        except OSError:
+            sys.stderr.write(f"{path.name} is cut off: going on from the one before\n")
+        except (ValueError, KeyError, UserWarning) as error:
+            raise ValueError(
+                "`resume` needs the networks and optimizers of the interrupted run. "
+                f"Received: settings to which {path} does not fit; see flags.txt there."
+            ) from error
+        else:
+            return epoch
+    if backups:
         raise ValueError(
-            "`resume` needs the networks and optimizers of the interrupted run. "
-            f"Received: settings to which {path} does not fit; see flags.txt there."
-        ) from error
+            "`resume` needs a backup that can be read. Received: "
+            f"{backups[0][0].parent}, whose files are all cut off; remove it."
+        )
+    return 0
 
 
 def _keep_history(path: Path, epochs: int) -> None:
@@ -251,7 +307,7 @@ def _callbacks(job, watch):
     if job.model_settings.ema_momentum:
         callbacks.append(keras.callbacks.SwapEMAWeights())
     callbacks += [
-        keras.callbacks.CSVLogger(workdir / HISTORY_FILE, append=job.first_epoch > 0),
+        keras.callbacks.CSVLogger(workdir / HISTORY_FILE, append=job.first_part > 0),
         backup.EpochBackup(_backup_folder(workdir)),
     ]
     if fit.checkpoint_every:
@@ -304,7 +360,7 @@ def run_job(name: str, job: Job) -> None:
         _, metrics = perform(job)
     except KeyboardInterrupt:
         sys.stderr.write(f"\ninterrupted: {job.workdir / common.MODEL_FILE} is saved")
-        if backup.latest(_backup_folder(job.workdir))[0]:
+        if backup.all_backups(_backup_folder(job.workdir)):
             sys.stderr.write("; the same command with --resume continues")
         sys.stderr.write("\n")
         sys.exit(130)

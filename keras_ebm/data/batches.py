@@ -16,6 +16,7 @@ def training_batches(
     batch_size: int,
     seed: int,
     first_epoch: int = 0,
+    first_step: int = 0,
     labelled_share: float = 0.5,
     augment: str = "none",
 ):
@@ -35,6 +36,7 @@ def training_batches(
         batch_size: int, rows a step.
         seed: int.
         first_epoch: int, where a resumed run starts.
+        first_step: int, and after how many steps of that epoch.
         labelled_share: float in (0, 1); unused where all rows or none are
             labelled.
         augment: `"none"`, `"crop"`: images are moved by up to 4 pixels, or
@@ -56,17 +58,24 @@ def training_batches(
     per_all, per_labelled = _rows_a_step(y, batch_size, labelled_share)
     steps = len(y) // per_all
     order = _order(np.arange(len(y)), steps * per_all, seed, first_epoch)
-    indices = order.batch(per_all, drop_remainder=True)
+    indices = order.batch(per_all, drop_remainder=True).skip(first_step)
     if per_labelled:
         few = _order(labelled, steps * per_labelled, seed + 1, first_epoch)
-        few = few.batch(per_labelled, drop_remainder=True)
+        few = few.batch(per_labelled, drop_remainder=True).skip(first_step)
         indices = tf.data.Dataset.zip(indices, few)
         indices = indices.map(lambda a, b: tf.concat([a, b], 0))
     x, y = tf.constant(x), tf.constant(y.astype(np.int32))
     batches = indices.map(lambda rows: (tf.gather(x, rows), tf.gather(y, rows)))
     if augment != "none":
-        batches = _augmented(batches, seed, first_epoch * steps, augment)
+        begin = first_epoch * steps + first_step
+        batches = _augmented(batches, seed, begin, augment)
     return batches.prefetch(tf.data.AUTOTUNE), steps
+
+
+def steps_per_epoch(y, batch_size: int, labelled_share: float = 0.5) -> int:
+    """Steps of one pass over rows with labels `y`; see `training_batches`."""
+    per_all, _ = _rows_a_step(y, batch_size, labelled_share)
+    return len(y) // per_all
 
 
 def _augmented(batches, seed, first_step, augment):

@@ -14,7 +14,7 @@ from keras_ebm.layers.spectral_norm import update_spectral_norms
 from keras_ebm.models.reporting import ReportsMeans
 from keras_ebm.models.saving import SavesParts
 from keras_ebm.negatives import MarkovChains
-from keras_ebm.random import StepRandom, replica_context
+from keras_ebm.random import StepRandom, replica_context, reseed
 
 
 class EnergyStep(NamedTuple):
@@ -386,11 +386,13 @@ class EnergyModel(SavesParts, ReportsMeans, keras.Model):
         Returns:
             `(x, y, random)`: preprocessed data with its noise, labels with -1
             for unlabelled, and the step's `StepRandom`. Spectral norms are
-            brought up to date, once for all passes of the step.
+            brought up to date, once for all passes of the step, and so are the
+            seeds of dropout.
         """
         x, y = self._unpack(data)
         random = StepRandom(self.seed, self.optimizer.iterations)
         update_spectral_norms(self.network)
+        reseed(self.network, random)
         return self.add_data_noise(x, random), y, random
 
     def train_step(self, data):

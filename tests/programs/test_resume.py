@@ -122,13 +122,14 @@ def test_a_backup_that_was_not_finished_is_passed_over(tmp_path, held_out):
     model = common.load_model(held_out / "model.keras")
     saver = backup.EpochBackup(tmp_path / "backup")
     saver.set_model(model)
-    assert backup.latest(tmp_path / "backup") == (None, 0)
-    for epoch in (8, 9):
+    assert backup.all_backups(tmp_path / "backup") == []
+    for epoch in (7, 8, 9):
         saver.on_epoch_end(epoch)
     (tmp_path / "backup" / "unfinished.weights.h5").write_bytes(b"half")
-    path, epochs = backup.latest(tmp_path / "backup")
-    assert epochs == 10 and path.is_file()
-    assert len(list((tmp_path / "backup").iterdir())) == 2
+    kept = backup.all_backups(tmp_path / "backup")
+    assert [epochs for _, epochs in kept] == [10, 9]
+    path = kept[0][0]
+    assert len(list((tmp_path / "backup").iterdir())) == 3
     model.load_weights(path)
 
 
@@ -141,3 +142,51 @@ def test_a_new_run_does_not_go_on_from_an_old_one(train, tmp_path):
     for one, other in zip(first.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     assert not (tmp_path / "backup").exists()
+
+
+def kill_after(process, count):
+    """Kills a program, with no chance to clean up, after it printed `count` epochs."""
+    for line in process.stdout:
+        count -= line.startswith("Epoch ")
+        if not count:
+            break
+    process.kill()
+    process.communicate(timeout=60)
+
+
+def test_a_run_that_is_killed_again_and_again_ends_in_the_same_weights(
+    start, run, tmp_path
+):
+    # 18 parts of 6 steps: kills fall inside passes over the data, and before the
+    # first backup. Dropout's seeds and averaged weights are part of the state.
+    flags = (
+        *("--dataset=digits", "--train_size=576", "--epochs=12", "--verbose=2"),
+        *("--network=wide_resnet", "--depth=10", "--width=1", "--dropout=0.3"),
+        *("--num_steps=2", "--buffer_size=100", "--batch_size=64"),
+        *("--epoch_steps=6", "--notensorboard", "--auto_resume"),
+        *("--ema_momentum=0.9", "--augment=crop_flip"),
+    )
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert run("trainers.langevin", *flags, f"--workdir={whole}")[0] == 0
+    for count in (1, 4, 5):
+        kill_after(start("trainers.langevin", *flags, f"--workdir={killed}"), count)
+    newest = backup.all_backups(killed / "backup")[0][0]
+    newest.write_bytes(newest.read_bytes()[:1000])
+    code, _, err = run("trainers.langevin", *flags, f"--workdir={killed}")
+    assert (
+        code == 0 and err == f"{newest.name} is cut off: going on from the one before\n"
+    )
+    models = [common.load_model(folder / "model.keras") for folder in (whole, killed)]
+    for one, other in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_array_equal(one, other)
+    buffers = [model.negatives.buffer.whole() for model in models]
+    for name, value in buffers[0].items():
+        np.testing.assert_array_equal(buffers[1][name], value)
+    for name in ("history.csv", "metrics.json"):
+        assert (killed / name).read_text() == (whole / name).read_text()
+
+
+def test_parts_must_divide_the_run(train, tmp_path):
+    fit = {"epochs": 2, "epoch_steps": 5, "batch_size": 64}
+    with pytest.raises(ValueError, match="must divide the run's 34 steps.*choose 2"):
+        train(tmp_path, "digits", fit=fit)
