@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -213,18 +214,50 @@ def load_model(path) -> keras.Model:
     return model
 
 
+def _multiworker():
+    try:
+        config = json.loads(os.environ.get("TF_CONFIG", ""))
+        workers, task = config["cluster"]["worker"], config["task"]
+        known = task["type"] == "worker" and 0 <= int(task["index"]) < len(workers)
+    except (ValueError, KeyError, TypeError):
+        known = False
+    if not known:
+        raise ValueError(
+            "`strategy` multiworker needs TF_CONFIG, the same cluster on every worker "
+            "and its own task. Received: TF_CONFIG="
+            f"{os.environ.get('TF_CONFIG', '')!r}; set it to such as "
+            '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, '
+            '"task": {"type": "worker", "index": 0}}.'
+        )
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def worker_of(strategy) -> tuple[int, int]:
+    """`(index, count)` of the worker that this process is; `(0, 1)` when alone."""
+    resolver = getattr(strategy, "cluster_resolver", None)
+    if resolver is None or not resolver.cluster_spec():
+        return 0, 1
+    return resolver.task_id, resolver.cluster_spec().num_tasks("worker")
+
+
 def make_strategy(name: str, cpu_replicas: int = 2):
     """Returns a `tf.distribute` strategy, or None for a single device.
 
     Call it before anything runs on a device.
 
     Args:
-        name: `"none"` or `"mirrored"`: one replica on each GPU.
+        name: `"none"`, `"mirrored"`: one replica on each GPU, or
+            `"multiworker"`: the same on every machine that `TF_CONFIG` names.
         cpu_replicas: int, replicas where there is no GPU; two show that a
             program is right, they do not make it faster.
+
+    Raises:
+        ValueError: if `multiworker` finds no `TF_CONFIG`.
     """
     if name == "none":
         return None
+    if name == "multiworker":
+        return _multiworker()
     if tf.config.list_physical_devices("GPU"):
         return tf.distribute.MirroredStrategy()
     cpu = tf.config.list_physical_devices("CPU")[0]

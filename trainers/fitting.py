@@ -2,7 +2,10 @@
 
 import contextlib
 import dataclasses
+import os
+import shutil
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +23,7 @@ from keras_ebm.callbacks import (
 )
 from keras_ebm.data.batches import (
     AUGMENTATIONS,
+    rows_of_worker,
     steps_per_epoch,
     training_batches,
 )
@@ -32,13 +36,14 @@ from trainers.pictures import PICTURE_FILE, draw_density, has_picture
 
 HISTORY_FILE = "history.csv"
 CHECKPOINTS = "checkpoints"
+STRATEGIES = ("none", "mirrored", "multiworker")
 
 
 @dataclasses.dataclass(frozen=True)
 class FitSettings:
     """How long to train, on what, and what to write."""
 
-    CHOICES = {"strategy": ("none", "mirrored"), "augment": AUGMENTATIONS}
+    CHOICES = {"strategy": STRATEGIES, "augment": AUGMENTATIONS}
 
     preset: str = setting(
         "", "A recipe for all other flags; those that are passed override it."
@@ -49,7 +54,11 @@ class FitSettings:
     augment: str = setting(
         "none", "Moves training images, or mirrors half of them too."
     )
-    strategy: str = setting("none", "mirrored: one replica on each GPU.")
+    strategy: str = setting(
+        "none",
+        "mirrored: one replica on each GPU; multiworker: on those of every machine "
+        "in TF_CONFIG.",
+    )
     resume: bool = setting(False, "Continue the interrupted run in --workdir.")
     auto_resume: bool = setting(
         False, "Continue it if there is one, else begin: for jobs that get restarted."
@@ -89,10 +98,15 @@ class Job:
     steps: int
     parts: int
     first_part: int
+    is_chief: bool = True
 
     @property
     def workdir(self) -> Path:
-        return Path(self.fit.workdir)
+        """The run's folder; a worker that is not the first writes to one aside."""
+        if self.is_chief:
+            return Path(self.fit.workdir)
+        name = f"keras_ebm-worker-{os.getpid()}"
+        return Path(tempfile.gettempdir()) / name
 
 
 def prepare(
@@ -132,7 +146,8 @@ def prepare(
         model = build(run.dataset, train_x, model_settings, run.settings.seed)
         compile_model(model, model_settings, fit.epochs, steps)
         first_part = _restore(model, backups)
-    _check_buffer(model, fit)
+    index, count = common.worker_of(strategy)
+    _check_buffer(model, fit, count)
     batches, _ = training_batches(
         train_x,
         train_y,
@@ -142,6 +157,8 @@ def prepare(
         first_step=first_part * part_steps % steps,
         augment=fit.augment,
     )
+    if count > 1:
+        batches = rows_of_worker(batches, fit.batch_size, index, count)
     validation = _validation(run, fit.batch_size, strategy)
     return Job(
         run,
@@ -153,6 +170,7 @@ def prepare(
         part_steps,
         parts,
         first_part,
+        index == 0,
     )
 
 
@@ -283,8 +301,14 @@ def _keep_history(path: Path, epochs: int) -> None:
         path.write_text("".join(lines[: epochs + 1] if epochs else []), "utf-8")
 
 
-def _check_buffer(model, fit):
+def _check_buffer(model, fit, workers):
     buffer = getattr(getattr(model, "negatives", None), "buffer", None)
+    if buffer is not None and workers > 1:
+        raise ValueError(
+            "`buffer` cannot be saved whole from several workers. Received: "
+            "strategy=multiworker with a replay buffer; use strategy=mirrored, or "
+            "buffer=none."
+        )
     if buffer is not None and fit.batch_size > buffer.capacity:
         raise ValueError(
             "`buffer_size` must be at least `batch_size`. Received: buffer_size="
@@ -298,7 +322,12 @@ def _validation(run, batch_size, strategy):
     replicas = 1 if strategy is None else strategy.num_replicas_in_sync
     rows = len(x) // replicas * replicas
     x, y = tf.constant(x[:rows]), tf.constant(y[:rows])
-    return tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
+    options = tf.data.Options()
+    # Each of several workers evaluates all rows, which leaves the means as they are.
+    policy = tf.data.experimental.AutoShardPolicy.OFF
+    options.experimental_distribute.auto_shard_policy = policy
+    batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
+    return batches.with_options(options)
 
 
 def _callbacks(job, watch):
@@ -354,6 +383,13 @@ def run_flags(name, presets, model_class, fit_class, build) -> None:
 
 def run_job(name: str, job: Job) -> None:
     """Performs a job for a program: prints its measures, or exits with an error."""
+    if not job.is_chief:
+        # It takes part in every step and save, of which the chief's are kept.
+        try:
+            perform(job)
+        finally:
+            shutil.rmtree(job.workdir, ignore_errors=True)
+        return
     # From here on a ValueError is a fault of the program, and shows as one.
     common.start_run(job.workdir)
     try:

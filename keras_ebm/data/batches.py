@@ -72,6 +72,28 @@ def training_batches(
     return batches.prefetch(tf.data.AUTOTUNE), steps
 
 
+def rows_of_worker(batches, batch_size: int, index: int, count: int):
+    """A worker's share of each batch, for a strategy of several workers.
+
+    Such a strategy cuts a worker's batches into `count` steps of its own. So that a
+    step over all workers is one batch of `batches`, each batch made here holds this
+    worker's rows of `count` batches, one after the other.
+
+    Args:
+        batches: dataset of `(x, y)` batches of `batch_size` rows, the same on all.
+        batch_size: int, a multiple of `count`.
+        index: int, number of the worker.
+        count: int, number of workers.
+    """
+    share = batch_size // count
+    rows = slice(index * share, (index + 1) * share)
+    own = batches.map(lambda x, y: (x[rows], y[rows])).rebatch(batch_size)
+    options = tf.data.Options()
+    policy = tf.data.experimental.AutoShardPolicy.OFF
+    options.experimental_distribute.auto_shard_policy = policy
+    return own.with_options(options)
+
+
 def steps_per_epoch(y, batch_size: int, labelled_share: float = 0.5) -> int:
     """Steps of one pass over rows with labels `y`; see `training_batches`."""
     per_all, _ = _rows_a_step(y, batch_size, labelled_share)

@@ -1,6 +1,7 @@
 """The means that a model's steps report, in training logs and in `evaluate`."""
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 
@@ -46,8 +47,17 @@ class ReportsMeans:
                 tracker.update_state(value[0], sample_weight=value[1])
             else:
                 tracker.update_state(value)
-        return {
+        results = {
             name: tracker.result()
             for name, tracker in self.trackers.items()
             if name in logs
         }
+        if _several_workers():
+            # Keras takes the mean over their first axis, which scalars lack.
+            return {name: ops.reshape(value, [1]) for name, value in results.items()}
+        return results
+
+
+def _several_workers() -> bool:
+    strategy = tf.distribute.get_strategy()
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)

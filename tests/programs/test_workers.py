@@ -1,0 +1,119 @@
+"""Two real processes that train together."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from keras_ebm.data.batches import rows_of_worker, training_batches
+from trainers import common
+
+FLAGS = (
+    "--dataset=digits",
+    "--train_size=320",
+    "--hidden=32",
+    "--generator_hidden=16",
+    "--latent_dim=4",
+    "--importance_samples=4",
+    "--epochs=2",
+    "--batch_size=64",
+    "--notensorboard",
+    "--verbose=0",
+)
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def start_worker(program, index, ports, *flags):
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
+    task = {"type": "worker", "index": index}
+    config = json.dumps({"cluster": cluster, "task": task})
+    return subprocess.Popen(
+        [sys.executable, "-m", program, *flags, "--strategy=multiworker"],
+        cwd=ROOT,
+        env={**os.environ, "TF_CONFIG": config},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def together(program, *flags):
+    """Exit codes and outputs of two workers."""
+    ports = free_ports(2)
+    workers = [start_worker(program, i, ports, *flags) for i in range(2)]
+    outputs = [worker.communicate(timeout=280) for worker in workers]
+    return [worker.returncode for worker in workers], outputs
+
+
+def test_two_workers_take_the_steps_of_one_and_save_once(run, tmp_path):
+    alone, both = tmp_path / "alone", tmp_path / "both"
+    assert run("trainers.vera", *FLAGS, f"--workdir={alone}")[0] == 0
+    codes, outputs = together("trainers.vera", *FLAGS, f"--workdir={both}")
+    assert codes == [0, 0], outputs
+    assert "accuracy" in outputs[0][0] and outputs[1][0] == ""
+    assert {p.name for p in both.iterdir()} == {p.name for p in alone.iterdir()}
+    models = [common.load_model(folder / "model.keras") for folder in (alone, both)]
+    for one, other in zip(*(m.network.get_weights() for m in models), strict=True):
+        # Ten steps of Adam, which makes a rounding error of a gradient near 0 a
+        # small step; weights are of the size 0.1.
+        np.testing.assert_allclose(other, one, atol=1e-3)
+    histories = [(f / "history.csv").read_text().split() for f in (alone, both)]
+    assert histories[0][0] == histories[1][0]
+    names = histories[0][0].split(",")
+    last = [dict(zip(names, h[-1].split(","), strict=True)) for h in histories]
+    for name in ("loss", "data_energy", "negative_energy", "posterior_loss"):
+        one, other = (float(logs[name]) for logs in last)
+        assert abs(one - other) < 1e-3 * max(1.0, abs(one)), name
+
+
+def test_each_worker_gets_its_rows_of_each_batch():
+    x = np.arange(12, dtype=np.float32)[:, None]
+    whole, _ = training_batches(x, np.full(12, -1), batch_size=6, seed=0)
+    batches = [batch[0].numpy() for batch in whole.take(4)]
+    for index in range(2):
+        own = rows_of_worker(whole, 6, index, 2)
+        made = np.concatenate([batch[0] for batch in own.take(2)])
+        rows = slice(3 * index, 3 * index + 3)
+        expected = np.concatenate([batch[rows] for batch in batches])
+        np.testing.assert_array_equal(made, expected)
+
+
+def test_without_a_cluster_it_is_refused(run, tmp_path):
+    flags = ("--strategy=multiworker", f"--workdir={tmp_path / 'run'}")
+    code, _, err = run("trainers.vera", "--dataset=digits", *flags)
+    assert code == 2 and "needs TF_CONFIG" in err and err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_buffer_on_several_workers_is_refused(tmp_path):
+    codes, outputs = together(
+        "trainers.langevin",
+        "--dataset=digits",
+        "--buffer_size=128",
+        f"--workdir={tmp_path / 'run'}",
+    )
+    assert codes == [2, 2]
+    for _, err in outputs:
+        assert "`buffer` cannot be saved whole from several workers" in err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"cluster": {"worker": []}}', "no json"])
+def test_a_config_that_names_no_worker_is_refused(monkeypatch, text):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(ValueError, match="needs TF_CONFIG"):
+        common.make_strategy("multiworker")
