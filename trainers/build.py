@@ -14,6 +14,7 @@ from trainers.nets import (
     NetworkSettings,
     build_network,
     build_preprocessor,
+    computing_in,
     none_or,
     widths,
 )
@@ -99,7 +100,9 @@ def build_model(dataset, train_x: np.ndarray, settings: ModelSettings, seed: int
         arguments["negatives"] = CutAndBlend()
     if settings.negatives in ("batch", "none"):
         return EnergyModel(network, **arguments)
-    generator = build_generator(_decoder(dataset, shape, settings), settings)
+    with computing_in(_decoder_precision(settings)):
+        decoder = _decoder(dataset, shape, settings)
+    generator = build_generator(decoder, settings)
     entropy, weight = build_entropy(settings)
     kind = _correction_kind(settings, math.prod(shape), arguments["objective"])
     if kind == "chains":
@@ -112,6 +115,17 @@ def build_model(dataset, train_x: np.ndarray, settings: ModelSettings, seed: int
         correction=build_correction(settings, kind),
         **arguments,
     )
+
+
+def _decoder_precision(settings):
+    """Half precision where nothing but the decoder's samples is asked of it."""
+    if settings.entropy in ("log_volume", "hmc") and settings.precision != "float32":
+        raise ValueError(
+            f"`precision` {settings.precision} does not go with "
+            f"entropy={settings.entropy}, whose products and chains need float32. "
+            "Received: both; use entropy=importance."
+        )
+    return settings.precision
 
 
 def _correction_kind(settings, sample_size, objective):

@@ -1,5 +1,6 @@
 """Settings of energy networks and of what comes before them, and what they build."""
 
+import contextlib
 import dataclasses
 
 import keras
@@ -32,6 +33,7 @@ NETWORK_CHOICES = {
     ),
     "normalization": ("none", "batch", "group", "layer", "instance"),
     "pixel_range": ("symmetric", "unit"),
+    "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
 }
 
 
@@ -58,6 +60,11 @@ class NetworkSettings:
     dropout: float = setting(0.0, "Of wide_resnet and igebm_resnet32 networks.")
     pixel_range: str = setting(
         "symmetric", "Images inside the model: symmetric in [-1, 1], unit in [0, 1]."
+    )
+    precision: str = setting(
+        "float32",
+        "What networks compute in; weights, energies and sigmas stay float32. "
+        "mixed_float16 trains on one replica, with loss scaling.",
     )
     standardise: bool = setting(
         True, "Standardise points inside the model; tables always are."
@@ -99,6 +106,22 @@ def build_network(dataset, shape, settings: NetworkSettings, kind: str = "joint"
     Raises:
         ValueError: if there is no such network for these inputs.
     """
+    with computing_in(settings.precision):
+        return _build(dataset, shape, settings, kind)
+
+
+@contextlib.contextmanager
+def computing_in(precision: str):
+    """Layers made inside compute in this precision."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _build(dataset, shape, settings, kind):
     num_outputs = 1 if kind == "none" else max(dataset.num_classes, 1)
     if settings.network in IGEBM:
         return _igebm(shape, dataset, settings, kind)

@@ -11,6 +11,7 @@ from keras_ebm.arguments import check_choice, check_positive
 from keras_ebm.gradients import energy_and_gradient
 from keras_ebm.layers.logit_energy import LogitEnergy
 from keras_ebm.layers.spectral_norm import update_spectral_norms
+from keras_ebm.models.loss_scaling import with_loss_scale
 from keras_ebm.models.reporting import ReportsMeans
 from keras_ebm.models.saving import SavesParts
 from keras_ebm.negatives import MarkovChains
@@ -219,6 +220,7 @@ class EnergyModel(SavesParts, ReportsMeans, keras.Model):
                     f"{type(self).__name__} are its own. Received: "
                     f"{name}={kwargs[name]!r}; add other measures as callbacks."
                 )
+        optimizer = with_loss_scale(optimizer, self.network)
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         # Built here, not inside the compiled step: lazily built optimizers
         # fail under strategies and lose their state on a resume.

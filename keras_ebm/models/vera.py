@@ -8,6 +8,7 @@ from keras_ebm.arguments import check_choice, check_positive, check_size
 from keras_ebm.entropy import Draw, ImportanceSampling
 from keras_ebm.gradients import energy_and_gradient
 from keras_ebm.models.energy_model import EnergyModel
+from keras_ebm.models.loss_scaling import with_loss_scale
 from keras_ebm.negatives import MarkovChains, Proposal
 from keras_ebm.random import StepRandom, replica_context
 
@@ -142,11 +143,12 @@ class VERA(EnergyModel):
             **kwargs: see `EnergyModel.compile`.
         """
         super().compile(optimizer=optimizer, **kwargs)
-        self.generator_optimizer = keras.optimizers.get(generator_optimizer)
+        decoder = self.generator.decoder
+        self.generator_optimizer = with_loss_scale(generator_optimizer, decoder)
         self.generator_optimizer.build(self.generator.trainable_variables)
         if posterior_optimizer is None:
             posterior_optimizer = keras.optimizers.Adam(0.02)
-        self.posterior_optimizer = keras.optimizers.get(posterior_optimizer)
+        self.posterior_optimizer = with_loss_scale(posterior_optimizer, decoder)
         self.posterior_optimizer.build(self.entropy.trainable_variables)
 
     def _optimizers(self):
@@ -289,8 +291,11 @@ class VERA(EnergyModel):
     def _apply(tape, loss, owner, optimizer):
         _, num_replicas = replica_context()
         variables = owner.trainable_variables
-        gradients = tape.gradient(loss, [v.value for v in variables])
-        optimizer.apply([g / num_replicas for g in gradients], variables)
+        # Where `apply` sums over replicas, and with half precision's loss scale.
+        factor = optimizer.scale_loss(tf.constant(1.0 / num_replicas))
+        watched = [v.value for v in variables]
+        gradients = tape.gradient(loss, watched, output_gradients=factor)
+        optimizer.apply(gradients, variables)
 
     def test_step(self, data):
         x, y = self._unpack(data)

@@ -1,0 +1,271 @@
+"""An evaluation as one HTML file that holds its pictures and links to nothing."""
+
+import base64
+import html
+import io
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from keras_ebm import EnergyModel, metrics, plots
+
+#: Columns of the pictures of energies.
+COLUMNS = 3
+#: Names of measures, as a reader knows them.
+TITLES = {
+    "num_known": "Known rows",
+    "accuracy": "Accuracy",
+    "nll": "Negative log-likelihood (nats)",
+    "ece": "Expected calibration error",
+    "brier": "Brier score",
+    "frechet_distance": "Fréchet distance",
+    "few_samples": "Too few images for its covariance",
+    "kernel_distance": "Kernel distance",
+    "kernel_distance_error": "its standard error",
+    "inception_score": "Inception score",
+    "inception_score_stddev": "its spread over the splits",
+    "inception_splits": "Splits of the Inception score",
+    "num_samples": "Samples",
+    "source": "Source",
+    "sigma_noise": "With the generator's noise",
+    "feature_extractor": "Feature extractor",
+    "extractor": "its digest",
+    "num_features": "Features",
+    "reference_split": "Split of the reference",
+    "reference": "Reference",
+    "num_reference": "Reference images",
+}
+CAPTIONS = {
+    "reliability": "Reliability on the known rows",
+    "energies": "Energy of the known rows against each foreign set",
+    "samples": "Known rows and samples of the model",
+    "density": "The model's density, known rows and samples",
+}
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 2em auto;
+       max-width: 62em; padding: 0 1em; }
+h1 { font-size: 1.5em; } h2 { font-size: 1.15em; margin-top: 2em; }
+table { border-collapse: collapse; margin: 0.5em 0; }
+th, td { padding: 0.25em 0.8em; border-bottom: 1px solid #ddd; text-align: left; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; }
+small { color: #666; white-space: nowrap; }
+.scroll { overflow-x: auto; }
+figure { margin: 1em 0; } img { max-width: 100%; }
+figcaption { color: #666; }
+""".strip()
+
+
+class Evidence(NamedTuple):
+    """What the pictures of a report are drawn from.
+
+    Attributes:
+        model: `EnergyModel`.
+        x: raw known rows `(rows, ...)`.
+        y: int array `(rows,)`, their labels; -1 is unlabelled.
+        logits: float array `(rows, K)` of them.
+        energies: dict of float arrays in nats, `"known"` first, then each foreign set.
+        samples: uint8 images `(n, height, width, channels)`, or None.
+    """
+
+    model: EnergyModel
+    x: np.ndarray
+    y: np.ndarray
+    logits: np.ndarray
+    energies: dict
+    samples: np.ndarray | None
+
+
+def draw(results: dict, evidence: Evidence) -> dict[str, bytes]:
+    """Draws what there is to draw: PNG files by name."""
+    figures = {}
+    if evidence.model.num_classes > 1:
+        figures["reliability"] = _reliability(evidence)
+    if len(evidence.energies) > 1:
+        figures["energies"] = _energies(results, evidence)
+    if evidence.samples is not None:
+        figures["samples"] = _samples(evidence)
+    elif evidence.x.shape[1:] == (2,):
+        known = evidence.model.preprocess(evidence.x)
+        figures["density"] = plots.model_figure(evidence.model, known)
+    return {name: _png(figure) for name, figure in figures.items()}
+
+
+def _png(figure) -> bytes:
+    file = io.BytesIO()
+    plots.save(figure, file)
+    return file.getvalue()
+
+
+def _reliability(evidence: Evidence):
+    figure, axis = plots.pyplot().subplots(figsize=(4.5, 4.5), layout="constrained")
+    probabilities = tf.nn.softmax(evidence.logits.astype(np.float64)).numpy()
+    plots.draw_reliability(axis, metrics.reliability(probabilities, evidence.y))
+    return figure
+
+
+def _energies(results: dict, evidence: Evidence):
+    known, *sets = evidence.energies
+    columns = min(COLUMNS, len(sets))
+    rows = -(-len(sets) // columns)
+    size = (max(4.2, 3.4 * columns), 2.8 * rows)
+    figure, axes = plots.pyplot().subplots(
+        rows, columns, figsize=size, layout="constrained", squeeze=False
+    )
+    for axis in axes.flat[len(sets) :]:
+        axis.axis("off")
+    for axis, spec in zip(axes.flat, sets, strict=False):
+        score = results["ood"][spec].get("energy")
+        title = f"{spec}, AUROC {100 * score['auroc']:.1f} %" if score else spec
+        energies = evidence.energies[known], evidence.energies[spec]
+        plots.draw_energy_pair(axis, *energies, _plain(title))
+    return figure
+
+
+def _plain(text: str) -> str:
+    """Text that matplotlib takes for no formula."""
+    return text.replace("$", r"\$")
+
+
+def _samples(evidence: Evidence):
+    count = min(len(evidence.samples), len(evidence.x))
+    columns = int(np.ceil(np.sqrt(count)))
+    figure, axes = plots.pyplot().subplots(1, 2, figsize=(8, 4.3), layout="constrained")
+    for axis, images, title in zip(
+        axes, (evidence.x, evidence.samples), ("known rows", "samples"), strict=True
+    ):
+        plots.draw_images(axis, images[:count], columns, title, (0.0, 255.0))
+    return figure
+
+
+def write_pictures(folder, pictures: dict[str, bytes]) -> None:
+    """Writes each picture to `folder/NAME.png`."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in pictures.items():
+        (folder / f"{name}.png").write_bytes(content)
+
+
+def write(path, title: str, results: dict, pictures: dict[str, bytes]) -> None:
+    """Writes the HTML file; see `page`."""
+    Path(path).write_text(page(title, results, pictures), "utf-8")
+
+
+def page(title: str, results: dict, pictures: dict[str, bytes]) -> str:
+    """The report as text.
+
+    Every number is a `<data>` element whose `value` is that of the results, unrounded.
+
+    Args:
+        title: str, of what.
+        results: what `trainers.evaluate.evaluate` returns.
+        pictures: what `draw` returns.
+    """
+    parts = [f"<h1>Evaluation of {html.escape(title)}</h1>"]
+    parts += [_section("Known data", _measures(results))]
+    parts += [_picture("reliability", pictures)]
+    if results["ood"]:
+        parts.append(_section("Foreign sets: AUROC in %", _overview(results["ood"])))
+    parts += [_picture("energies", pictures)]
+    if "samples" in results:
+        parts.append(_section("Samples", _measures(results["samples"])))
+    parts += [_picture("samples", pictures), _picture("density", pictures)]
+    for spec, scores in results["ood"].items():
+        parts.append(_section(f"Scores against {spec}", _details(scores)))
+    body = "\n".join(part for part in parts if part)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f"<title>Evaluation of {html.escape(title)}</title>\n"
+        f"<style>\n{STYLE}\n</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def _section(title: str, content: str) -> str:
+    return f"<h2>{html.escape(title)}</h2>\n{content}"
+
+
+def _picture(name: str, pictures: dict[str, bytes]) -> str:
+    if name not in pictures:
+        return ""
+    content = base64.b64encode(pictures[name]).decode("ascii")
+    caption = html.escape(CAPTIONS[name])
+    return (
+        f'<figure><img alt="{caption}" src="data:image/png;base64,{content}">\n'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )
+
+
+def _measures(values: dict) -> str:
+    """A table of the scalars of a dict, a row each."""
+    rows = []
+    for name, value in values.items():
+        if isinstance(value, dict) or value is None:
+            continue
+        head = f"<tr><th>{html.escape(TITLES.get(name, name))}</th>"
+        rows.append(f"{head}{_cell(value)}</tr>")
+    return _table(rows)
+
+
+def _cell(value) -> str:
+    if isinstance(value, bool):
+        return f"<td>{'yes' if value else 'no'}</td>"
+    if isinstance(value, int | float):
+        text = f"{value:.4g}" if isinstance(value, float) else f"{value}"
+        return f'<td class="number">{_data(value, text)}</td>'
+    return f"<td>{html.escape(str(value))}</td>"
+
+
+def _data(value, text: str) -> str:
+    return f'<data value="{value!r}">{text}</data>'
+
+
+def _percent(value: float) -> str:
+    return _data(value, f"{100 * value:.1f}")
+
+
+def _overview(sets: dict) -> str:
+    """AUROC of each score (row) against each set (column), coloured."""
+    names = list(next(iter(sets.values())))
+    head = "".join(f"<th>{spec}</th>" for spec in sets)
+    rows = [f"<tr><th>Score</th>{head}</tr>"]
+    for name in names:
+        cells = "".join(
+            f'<td class="number" style="background:{_colour(scores[name]["auroc"])}">'
+            f"{_percent(scores[name]['auroc'])}</td>"
+            for scores in sets.values()
+        )
+        rows.append(f"<tr><th>{html.escape(name)}</th>{cells}</tr>")
+    return _table(rows)
+
+
+def _colour(auroc: float) -> str:
+    """From red at 0 over white at chance to green at 1."""
+    hue = 130 if auroc > 0.5 else 0
+    return f"hsl({hue}, 60%, {100 - 50 * abs(auroc - 0.5):.0f}%)"
+
+
+def _details(scores: dict) -> str:
+    head = "".join(
+        f"<th>{text}</th>"
+        for text in ("Score", "Kind", "AUROC", "AUPR", "FPR95", "Foreign rows", "")
+    )
+    rows = [f"<tr>{head}</tr>"]
+    for name, value in scores.items():
+        cells = [f"<td>{html.escape(value['kind'])}</td>"]
+        for key in ("auroc", "aupr", "fpr95"):
+            low, high = _percent(value[f"{key}_low"]), _percent(value[f"{key}_high"])
+            interval = f"<small>[{low}, {high}]</small>"
+            cells.append(f'<td class="number">{_percent(value[key])} {interval}</td>')
+        cells.append(_cell(value["num_foreign"]))
+        cells.append(
+            f"<td>{'worse than chance' if value['worse_than_chance'] else ''}</td>"
+        )
+        rows.append(f"<tr><th>{html.escape(name)}</th>{''.join(cells)}</tr>")
+    note = "<p>In %, with 95 % bootstrap intervals over the rows.</p>"
+    return f"{note}\n{_table(rows)}"
+
+
+def _table(rows) -> str:
+    text = "\n".join(rows)
+    return f'<div class="scroll"><table>\n{text}\n</table></div>'
