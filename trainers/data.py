@@ -16,7 +16,9 @@ class DataSettings:
     """Which rows to train on."""
 
     dataset: str = setting(
-        "", "digits, toy:NAME, tfds:NAME, csv:PATH (.csv or .csv.gz) or npz:PATH."
+        "",
+        "digits, toy:NAME, tfds:NAME[@SIZE][#LABEL], stacked:NAME, images:DIR[@SIZE], "
+        "csv:PATH (.csv or .csv.gz) or npz:PATH.",
     )
     data_dir: str = setting("", "Folder of prepared tensorflow-datasets.")
     target: str = setting("", "Label column of a csv; default the last one.")

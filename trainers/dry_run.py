@@ -17,10 +17,10 @@ KNOWN = {
     "tfds:cifar10": ((32, 32, 3), 10, 50_000),
     "tfds:cifar100": ((32, 32, 3), 100, 50_000),
     "tfds:imagenet_resized/32x32": ((32, 32, 3), 1000, 1_281_167),
-    "tfds:imagenet2012": ((128, 128, 3), 1000, 1_281_167),
-    "tfds:dsprites": ((64, 64, 1), 3, 737_280),
-    "stacked:mnist": ((28, 28, 3), 1000, 60_000),
-    "stacked:mnist@64": ((64, 64, 3), 1000, 60_000),
+    "tfds:imagenet2012@128": ((128, 128, 3), 1000, 1_281_167),
+    "tfds:dsprites#label_shape": ((64, 64, 1), 3, 737_280),
+    "stacked:mnist": ((28, 28, 3), 0, 60_000),
+    "stacked:mnist@64": ((64, 64, 3), 0, 60_000),
 }
 ROWS = 2
 
@@ -36,7 +36,7 @@ def synthetic(settings: DataSettings) -> RunData:
     rng = np.random.default_rng(settings.seed)
     names = tuple(str(i) for i in range(num_classes))
     x = rng.integers(0, 256, (40, *shape), dtype=np.uint8)
-    y = rng.integers(0, num_classes, len(x))
+    y = rng.integers(0, num_classes, len(x)) if num_classes else np.full(len(x), -1)
     made = data.Dataset(x, y, "image", names, name=settings.dataset)
     return RunData(made, data.make_splits(made, seed=settings.seed), settings)
 

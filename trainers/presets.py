@@ -159,7 +159,7 @@ IGEBM_IMAGENET32 = {
 
 IGEBM_IMAGENET128 = {
     **IGEBM_IMAGENET32,
-    "dataset": "tfds:imagenet2012",
+    "dataset": "tfds:imagenet2012@128",
     "network": "igebm_resnet128",  # [C]
     "filters": 64,  # [C]
     "activation": "silu",  # [C]
@@ -172,7 +172,7 @@ IGEBM_IMAGENET128 = {
 
 IGEBM_DSPRITES = {
     **_IGEBM,
-    "dataset": "tfds:dsprites",
+    "dataset": "tfds:dsprites#label_shape",
     "classes": "conditional",  # [C]; of shapes
     "network": "igebm_dsprites",  # [C]
     "activation": "silu",  # [C]

@@ -23,15 +23,15 @@ TITLES = {
     "frechet_distance": "Fréchet distance",
     "few_samples": "Too few images for its covariance",
     "kernel_distance": "Kernel distance",
-    "kernel_distance_error": "its standard error",
+    "kernel_distance_error": "Kernel distance, standard error",
     "inception_score": "Inception score",
-    "inception_score_stddev": "its spread over the splits",
-    "inception_splits": "Splits of the Inception score",
+    "inception_score_stddev": "Inception score, spread over splits",
+    "inception_splits": "Inception score, splits",
     "num_samples": "Samples",
     "source": "Source",
     "sigma_noise": "With the generator's noise",
     "feature_extractor": "Feature extractor",
-    "extractor": "its digest",
+    "extractor": "Feature extractor, digest",
     "num_features": "Features",
     "reference_split": "Split of the reference",
     "reference": "Reference",
@@ -49,8 +49,9 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 2em auto;
 h1 { font-size: 1.5em; } h2 { font-size: 1.15em; margin-top: 2em; }
 table { border-collapse: collapse; margin: 0.5em 0; }
 th, td { padding: 0.25em 0.8em; border-bottom: 1px solid #ddd; text-align: left; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; }
-small { color: #666; white-space: nowrap; }
+.number { text-align: right; white-space: nowrap; }
+td { font-variant-numeric: tabular-nums; }
+small { color: #666; }
 .scroll { overflow-x: auto; }
 figure { margin: 1em 0; } img { max-width: 100%; }
 figcaption { color: #666; }
@@ -212,11 +213,11 @@ def _cell(value) -> str:
         return f"<td>{'yes' if value else 'no'}</td>"
     if isinstance(value, int | float):
         text = f"{value:.4g}" if isinstance(value, float) else f"{value}"
-        return f'<td class="number">{_data(value, text)}</td>'
+        return f"<td>{_data(value, text)}</td>"
     return f"<td>{html.escape(str(value))}</td>"
 
 
-def _data(value, text: str) -> str:
+def _data(value, text) -> str:
     return f'<data value="{value!r}">{text}</data>'
 
 
@@ -227,7 +228,7 @@ def _percent(value: float) -> str:
 def _overview(sets: dict) -> str:
     """AUROC of each score (row) against each set (column), coloured."""
     names = list(next(iter(sets.values())))
-    head = "".join(f"<th>{spec}</th>" for spec in sets)
+    head = "".join(f'<th class="number">{html.escape(spec)}</th>' for spec in sets)
     rows = [f"<tr><th>Score</th>{head}</tr>"]
     for name in names:
         cells = "".join(
@@ -247,17 +248,18 @@ def _colour(auroc: float) -> str:
 
 def _details(scores: dict) -> str:
     head = "".join(
-        f"<th>{text}</th>"
-        for text in ("Score", "Kind", "AUROC", "AUPR", "FPR95", "Foreign rows", "")
+        f'<th class="number">{text}</th>'
+        for text in ("AUROC", "AUPR", "FPR95", "Foreign rows")
     )
-    rows = [f"<tr>{head}</tr>"]
+    rows = [f"<tr><th>Score</th><th>Kind</th>{head}<th></th></tr>"]
     for name, value in scores.items():
         cells = [f"<td>{html.escape(value['kind'])}</td>"]
         for key in ("auroc", "aupr", "fpr95"):
             low, high = _percent(value[f"{key}_low"]), _percent(value[f"{key}_high"])
             interval = f"<small>[{low}, {high}]</small>"
             cells.append(f'<td class="number">{_percent(value[key])} {interval}</td>')
-        cells.append(_cell(value["num_foreign"]))
+        count = value["num_foreign"]
+        cells.append(f'<td class="number">{_data(count, count)}</td>')
         cells.append(
             f"<td>{'worse than chance' if value['worse_than_chance'] else ''}</td>"
         )

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_ebm.data import toy
 from keras_ebm.data.dataset import Dataset, validate
+from keras_ebm.data.images import read_image_folder
 from keras_ebm.data.npz import read_npz
 from keras_ebm.data.optional import require
 from keras_ebm.data.schema import TableSchema
@@ -22,6 +23,7 @@ FORMS = (
     "tfds:NAME",
     "csv:PATH",
     "npz:PATH",
+    "images:DIR",
     "stacked:NAME",
 )
 
@@ -42,7 +44,8 @@ def load(
     |---|---|
     | `digits` | scikit-learn's 1,797 handwritten digits, 8x8 grey |
     | `toy:NAME` | points in the plane, see `toy.DENSITIES` |
-    | `tfds:NAME` | an image set of TensorFlow Datasets |
+    | `tfds:NAME` | an image set of TensorFlow Datasets, see `read_tfds` |
+    | `images:DIR` | a folder of images or of class folders, `read_image_folder` |
     | `csv:PATH` | a table with a header line, see `read_csv` |
     | `npz:PATH` | arrays "x" and perhaps "y", see `read_npz` |
     | `stacked:NAME` | three digits of `tfds:NAME` an image, see `read_stacked` |
@@ -107,6 +110,8 @@ def read(
         return read_csv(os.path.expanduser(name), target, schema)
     if source == "stacked" and name:
         return read_stacked(name, data_dir, num_rows=num_rows, seed=seed)
+    if source == "images" and name:
+        return read_image_folder(name)
     if source == "npz" and name:
         return read_npz(os.path.expanduser(name))
     raise ValueError(

@@ -4,6 +4,8 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from keras_ebm import data
+from keras_ebm.data.specs import read
+from keras_ebm.data.tfds_images import middle_square
 
 TRAIN = np.random.default_rng(0).integers(0, 256, (7, 6, 6, 1), dtype=np.uint8)
 TEST = TRAIN[:3] // 2
@@ -39,6 +41,11 @@ def data_dir(tmp_path_factory):
         {"image": image, "label": np.int64},
         train=rows(TRAIN),
     )
+    pairs = {"image": image, "shape": tfds.features.ClassLabel(num_classes=2)}
+    binary = tf.data.Dataset.from_tensor_slices(
+        {"image": TRAIN % 2, "shape": np.arange(len(TRAIN)) % 2}
+    )
+    store("binary", pairs, train=binary)
     return folder
 
 
@@ -81,3 +88,37 @@ def test_foreign_images_are_the_official_test_rows(data_dir):
 def test_a_set_that_cannot_be_used_is_refused(data_dir, name, message):
     with pytest.raises(ValueError, match=message):
         data.load(f"tfds:{name}", data_dir=data_dir)
+
+
+def test_a_size_makes_squares_of_images_of_any_size(data_dir):
+    dataset = read("tfds:ragged@3", data_dir=data_dir)
+    assert dataset.x.shape == (2, 3, 3, 1) and dataset.name == "tfds:ragged@3"
+
+
+def test_the_middle_square_is_cut_out_of_the_longer_side():
+    image = np.zeros((4, 8, 1), np.uint8)
+    image[:, 2:6] = 200
+    square = middle_square(tf.constant(image), 4).numpy()
+    np.testing.assert_array_equal(square, np.full((4, 4, 1), 200))
+    small = middle_square(tf.constant(image), 2).numpy()
+    assert small.shape == (2, 2, 1) and small.min() > 150
+
+
+def test_another_feature_may_hold_the_classes_and_binary_images_are_spread(data_dir):
+    dataset = data.load("tfds:binary#shape", data_dir=data_dir)
+    assert dataset.class_names == ("0", "1") and set(dataset.y) == {0, 1}
+    assert set(np.unique(dataset.x)) == {0, 255}
+    without = data.load("tfds:binary", data_dir=data_dir)
+    assert without.class_names == () and set(without.y) == {-1}
+
+
+@pytest.mark.parametrize("name", ["little@", "little@x", "@3", "little@0"])
+def test_names_of_another_form_are_refused(data_dir, name):
+    with pytest.raises(ValueError, match="is named tfds:NAME"):
+        data.load(f"tfds:{name}", data_dir=data_dir)
+
+
+def test_sets_that_do_not_fit_into_memory_are_refused(data_dir, monkeypatch):
+    monkeypatch.setattr("keras_ebm.data.tfds_images.MAX_BYTES", 100)
+    with pytest.raises(ValueError, match="must fit into memory"):
+        data.load("tfds:little@6", data_dir=data_dir)

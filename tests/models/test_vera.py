@@ -167,7 +167,8 @@ def test_the_eager_and_the_compiled_step_agree():
     assert_same_weights(*models, rtol=1e-4, atol=1e-6)
     assert histories[0].keys() == histories[1].keys()
     for name, values in histories[0].items():
-        np.testing.assert_allclose(values, histories[1][name], rtol=1e-4, atol=1e-5)
+        # Rounding of what sums of terms of size 10 leave.
+        np.testing.assert_allclose(values, histories[1][name], rtol=1e-4, atol=1e-4)
 
 
 def test_fit_logs_the_loss_of_the_step():
