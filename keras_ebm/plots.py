@@ -157,3 +157,69 @@ def _samples(model):
     if getattr(chains, "start", None) == "data" or not hasattr(model, "sample"):
         return None
     return model.sample(500)
+
+
+def draw_reliability(axis, table, title: str = "") -> None:
+    """Draws accuracy by confidence: below the diagonal a classifier is too sure.
+
+    Bars are shares of the rows; marks, larger for more rows, the mean confidence and
+    accuracy of each bin with Wilson's 95 % interval.
+
+    Args:
+        axis: matplotlib axis.
+        table: `keras_ebm.metrics.Reliability`.
+        title: str.
+    """
+    filled = table.count > 0
+    count, accuracy = table.count[filled], table.accuracy[filled]
+    share = table.count / table.count.sum()
+    width = np.diff(table.edges)
+    axis.bar(table.edges[:-1], share, width, align="edge", color="0.88", label="rows")
+    axis.plot([0, 1], [0, 1], color="0.4", ls="--", lw=1, label="calibrated")
+    # Wilson's interval, as most bins have few rows, all of them right or wrong.
+    z = 1.96
+    centre = (accuracy + z**2 / (2 * count)) / (1 + z**2 / count)
+    variance = accuracy * (1 - accuracy) / count + z**2 / (4 * count**2)
+    half = z * np.sqrt(variance) / (1 + z**2 / count)
+    ends = np.maximum([accuracy - centre + half, centre + half - accuracy], 0.0)
+    x = table.confidence[filled]
+    axis.errorbar(x, accuracy, ends, fmt="none", ecolor="tab:blue", lw=1, alpha=0.6)
+    size = 15 + 85 * share[filled]
+    axis.scatter(x, accuracy, size, color="tab:blue", label="accuracy", zorder=3)
+    # Marks at 0 and 1 would be cut in half by the frame.
+    axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", title=title)
+    axis.set(xlabel="confidence", ylabel="accuracy, and share of rows")
+    axis.legend(loc="upper left", fontsize=8)
+
+
+def draw_energy_pair(axis, known, foreign, title: str = "") -> None:
+    """Draws the energies (nats) of known rows, filled, against those of a foreign set.
+
+    The range holds 98 % of each; what lies beyond is counted in the outermost bins.
+
+    Args:
+        axis: matplotlib axis.
+        known: float array of shape `(rows,)`.
+        foreign: float array of shape `(other_rows,)`.
+        title: str.
+    """
+    known, foreign = np.asarray(known), np.asarray(foreign)
+    ends = np.percentile(known, [1, 99]), np.percentile(foreign, [1, 99])
+    low, high = np.min(ends), np.max(ends)
+    bins = np.linspace(low, high if high > low else low + 1.0, 50)
+    styles = (
+        (
+            known,
+            "known",
+            {"histtype": "stepfilled", "color": "tab:blue", "alpha": 0.45},
+        ),
+        (foreign, "foreign", {"histtype": "step", "color": "tab:red", "lw": 1.6}),
+    )
+    for values, label, style in styles:
+        # Shares, not densities: a narrow set flattens a wide one less.
+        weights = np.full(len(values), 1.0 / len(values))
+        values = np.clip(values, bins[0], bins[-1])
+        axis.hist(values, bins, weights=weights, label=label, **style)
+    axis.set(xlabel="energy (nats), low is likely", ylabel="share of rows")
+    axis.set_title(title, fontsize=10)
+    axis.legend(fontsize=8)

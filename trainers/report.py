@@ -48,7 +48,7 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 2em auto;
        max-width: 62em; padding: 0 1em; }
 h1 { font-size: 1.5em; } h2 { font-size: 1.15em; margin-top: 2em; }
 table { border-collapse: collapse; margin: 0.5em 0; }
-th, td { padding: 0.25em 0.8em; border-bottom: 1px solid #ddd; text-align: left; }
+th, td { padding: 0.25em 0.6em; border-bottom: 1px solid #ddd; text-align: left; }
 .number { text-align: right; white-space: nowrap; }
 td { font-variant-numeric: tabular-nums; }
 small { color: #666; }
@@ -248,23 +248,20 @@ def _colour(auroc: float) -> str:
 
 def _details(scores: dict) -> str:
     head = "".join(
-        f'<th class="number">{text}</th>'
-        for text in ("AUROC", "AUPR", "FPR95", "Foreign rows")
+        f'<th class="number">{text}</th>' for text in ("AUROC", "AUPR", "FPR95", "Rows")
     )
-    rows = [f"<tr><th>Score</th><th>Kind</th>{head}<th></th></tr>"]
+    rows = [f"<tr><th>Score</th><th>Kind</th>{head}</tr>"]
     for name, value in scores.items():
-        cells = [f"<td>{html.escape(value['kind'])}</td>"]
+        flag = "<small> worse than chance</small>" if value["worse_than_chance"] else ""
+        cells = [f"<td>{html.escape(value['kind'])}{flag}</td>"]
         for key in ("auroc", "aupr", "fpr95"):
             low, high = _percent(value[f"{key}_low"]), _percent(value[f"{key}_high"])
             interval = f"<small>[{low}, {high}]</small>"
             cells.append(f'<td class="number">{_percent(value[key])} {interval}</td>')
         count = value["num_foreign"]
         cells.append(f'<td class="number">{_data(count, count)}</td>')
-        cells.append(
-            f"<td>{'worse than chance' if value['worse_than_chance'] else ''}</td>"
-        )
         rows.append(f"<tr><th>{html.escape(name)}</th>{''.join(cells)}</tr>")
-    note = "<p>In %, with 95 % bootstrap intervals over the rows.</p>"
+    note = "<p>In %, with 95 % bootstrap intervals; rows are foreign ones.</p>"
     return f"{note}\n{_table(rows)}"
 
 

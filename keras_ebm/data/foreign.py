@@ -12,6 +12,7 @@ from keras_ebm.data.specs import FORMS, read
 
 NOISE = ("noise:uniform", "noise:gaussian")
 ROTATIONS = ("rotate:90", "rotate:180", "rotate:270")
+INTERPOLATION = "interpolate"
 MAX_NOISE_ROWS = 10_000
 
 # ITU-R BT.601, what "grey" means to most image software.
@@ -34,6 +35,7 @@ def foreign(
       other columns are normal about the mean, with 3 times the standard
       deviation.
     - `rotate:90`, `rotate:180`, `rotate:270`: the reference's images, turned.
+    - `interpolate`: the mean of two of the reference's images, drawn at random.
     - `holdout`: the rows of held-out classes.
     - any spec of `load`: the official test rows if there are any, else all.
 
@@ -59,6 +61,8 @@ def foreign(
         return _noise(spec, reference, np.random.default_rng(seed))
     if spec in ROTATIONS:
         return _rotate(reference, int(spec.removeprefix("rotate:")) // 90)
+    if spec == INTERPOLATION:
+        return _interpolate(reference, np.random.default_rng(seed))
     if spec == "holdout":
         if holdout is None or len(holdout) == 0:
             raise ValueError(
@@ -67,7 +71,7 @@ def foreign(
             )
         return holdout
     if spec.partition(":")[0] not in {form.partition(":")[0] for form in FORMS}:
-        forms = (*NOISE, *ROTATIONS, "holdout", *FORMS)
+        forms = (*NOISE, *ROTATIONS, INTERPOLATION, "holdout", *FORMS)
         raise ValueError(
             f"`spec` must be one of {', '.join(forms)}. Received: spec={spec!r}."
         )
@@ -110,6 +114,19 @@ def _rotate(reference: Dataset, quarters: int) -> np.ndarray:
             f"Received: {reference.kind} rows of shape {shape}."
         )
     return np.ascontiguousarray(np.rot90(reference.x, quarters, axes=(1, 2)))
+
+
+def _interpolate(reference: Dataset, rng: np.random.Generator) -> np.ndarray:
+    if reference.kind != "image" or len(reference.x) < 2:
+        raise ValueError(
+            "Only images, two at least, can be interpolated. Received: "
+            f"{len(reference.x)} {reference.kind} rows."
+        )
+    count = len(reference.x)
+    # Never an image with itself.
+    other = (np.arange(count) + rng.integers(1, count, count)) % count
+    total = reference.x.astype(np.uint16) + reference.x[other]
+    return (total // 2).astype(np.uint8)
 
 
 def _from_dataset(spec: str, reference: Dataset, seed: int, data_dir) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Measures of detection, calibration, likelihood and modes; some as Keras metrics."""
+"""Measures of detection, calibration, likelihood and samples; some as Keras metrics."""
 
 from keras_ebm.metrics.calibration import (
     Reliability,
@@ -25,14 +25,35 @@ from keras_ebm.metrics.modes import (
     stack_labels,
     to_pixels,
 )
+from keras_ebm.metrics.sample_quality import (
+    FrechetDistance,
+    InceptionEstimate,
+    InceptionFeatures,
+    InceptionScore,
+    KernelDistance,
+    KernelEstimate,
+    ReferenceStatistics,
+    extractor_name,
+    frechet_distance,
+    inception_score,
+    kernel_distance,
+    reference_statistics,
+)
 
 __all__ = [
     "AUROC",
     "BrierScore",
     "ExpectedCalibrationError",
     "FPRAtRecall",
+    "FrechetDistance",
     "GridPartition",
+    "InceptionEstimate",
+    "InceptionFeatures",
+    "InceptionScore",
+    "KernelDistance",
+    "KernelEstimate",
     "ModeCount",
+    "ReferenceStatistics",
     "Reliability",
     "aupr",
     "auroc",
@@ -41,12 +62,17 @@ __all__ = [
     "count_modes",
     "detection_report",
     "expected_calibration_error",
+    "extractor_name",
     "fpr_at_recall",
+    "frechet_distance",
+    "inception_score",
+    "kernel_distance",
     "log_partition_on_grid",
     "mode_count",
     "negative_log_likelihood",
     "nll_gap",
     "perfect_sampler",
+    "reference_statistics",
     "reliability",
     "stack_labels",
     "to_pixels",

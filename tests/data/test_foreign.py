@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from keras_ebm import data
 from keras_ebm.data.dataset import Dataset
 from keras_ebm.data.foreign import fit_images, foreign
 from keras_ebm.data.schema import Column, TableSchema
@@ -142,3 +143,16 @@ def test_a_foreign_file_may_hold_one_class(tmp_path):
 def test_what_cannot_be_made_is_refused(spec, reference, message):
     with pytest.raises(ValueError, match=message):
         foreign(spec, reference)
+
+
+def test_interpolations_are_means_of_two_different_images():
+    reference = data.load("digits")
+    x = data.foreign("interpolate", reference, seed=1)
+    assert x.shape == reference.x.shape and x.dtype == np.uint8
+    images = reference.x.reshape(len(x), -1).astype(int)
+    for i in range(20):
+        missing = 2 * x[i].reshape(-1).astype(int) - images[i]
+        other = np.abs(images - missing).max(axis=1) <= 1
+        assert other.sum() >= 1 and not (other.sum() == 1 and other[i])
+    with pytest.raises(ValueError, match="Only images, two at least"):
+        data.foreign("interpolate", data.load("toy:rings"))
