@@ -16,6 +16,7 @@ from keras_ebm.metrics.detection import (
     fpr_at_recall,
 )
 from keras_ebm.metrics.detection_metrics import AUROC, FPRAtRecall
+from keras_ebm.metrics.feature_extraction import InceptionFeatures, extractor_name
 from keras_ebm.metrics.likelihood import GridPartition, log_partition_on_grid, nll_gap
 from keras_ebm.metrics.modes import (
     ModeCount,
@@ -25,19 +26,21 @@ from keras_ebm.metrics.modes import (
     stack_labels,
     to_pixels,
 )
-from keras_ebm.metrics.sample_quality import (
-    FrechetDistance,
-    InceptionEstimate,
-    InceptionFeatures,
-    InceptionScore,
-    KernelDistance,
-    KernelEstimate,
+from keras_ebm.metrics.references import (
     ReferenceStatistics,
-    extractor_name,
+    reference_statistics,
+)
+from keras_ebm.metrics.sample_quality import (
+    InceptionEstimate,
+    KernelEstimate,
     frechet_distance,
     inception_score,
     kernel_distance,
-    reference_statistics,
+)
+from keras_ebm.metrics.sample_quality_metrics import (
+    FrechetDistance,
+    InceptionScore,
+    KernelDistance,
 )
 
 __all__ = [

@@ -14,10 +14,12 @@ from keras_ebm.metrics import (
     KernelDistance,
     ReferenceStatistics,
     extractor_name,
+    feature_extraction,
     frechet_distance,
     inception_score,
     kernel_distance,
     reference_statistics,
+    references,
     sample_quality,
 )
 
@@ -240,7 +242,7 @@ def test_sums_survive_a_mean_of_a_thousand_deviations():
 def test_the_reservoir_draws_every_row_alike_and_none_twice():
     counts = np.zeros(40)
     for seed in range(100):
-        reservoir = sample_quality._Reservoir(10, seed)
+        reservoir = references.Reservoir(10, seed)
         for batch in batches(np.arange(40.0)[:, None], 3):
             reservoir.update_state(batch)
         kept = reservoir.kept()[:, 0].astype(int)
@@ -461,7 +463,7 @@ def test_the_default_takes_pixels_and_floats_alike(monkeypatch, channels):
         return seen[-1]
 
     monkeypatch.setattr(keras.applications, "InceptionV3", small)
-    monkeypatch.setattr(sample_quality, "_inception", lambda: inception)
+    monkeypatch.setattr(feature_extraction, "_inception", lambda: inception)
     inception = InceptionFeatures()
     grey = np.array([[0, 255], [255, 255]], np.uint8).repeat(4, 0).repeat(4, 1)
     pixels = np.tile(grey[None, ..., None], (1, 1, 1, channels))
