@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from trainers.presets import LANGEVIN_PRESETS, LIKELIHOOD_PRESETS, VERA_PRESETS
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 QUICKSTART = (ROOT / "examples" / "quickstart.py").read_text("utf-8")
@@ -49,3 +51,18 @@ def test_every_flag_in_the_readme_exists():
         )
         for flag in flags:
             assert f"--{flag}:" in done.stdout or f"--[no]{flag}:" in done.stdout, flag
+
+
+def test_the_readmes_chains_are_a_model():
+    blocks = re.findall(r"```python\n(.*?)```", README, re.S)
+    block = next(block for block in blocks if "LangevinModel(" in block)
+    names = {}
+    exec(block, names)
+    assert type(names["model"]).__name__ == "LangevinModel"
+
+
+def test_every_preset_that_the_readme_names_exists():
+    named = re.search(r"`--preset=` takes(.*?)Every value", README, re.S).group(1)
+    names = set(re.findall(r"\w+", named))
+    known = {*VERA_PRESETS, *LANGEVIN_PRESETS, *LIKELIHOOD_PRESETS}
+    assert known <= names
