@@ -54,6 +54,9 @@ class FitSettings:
     augment: str = setting(
         "none", "Moves training images, or mirrors half of them too."
     )
+    augment_density: bool = setting(
+        True, "Whether the energy sees them so too, or only the cross-entropy does."
+    )
     strategy: str = setting(
         "none",
         "mirrored: one replica on each GPU; multiworker: on those of every machine "
@@ -156,6 +159,7 @@ def prepare(
         first_epoch=first_part * part_steps // steps,
         first_step=first_part * part_steps % steps,
         augment=fit.augment,
+        keep_plain=not fit.augment_density,
     )
     if count > 1:
         batches = rows_of_worker(batches, fit.batch_size, index, count)

@@ -19,6 +19,7 @@ def training_batches(
     first_step: int = 0,
     labelled_share: float = 0.5,
     augment: str = "none",
+    keep_plain: bool = False,
 ):
     """Builds an endless stream of shuffled batches for `fit`.
 
@@ -41,6 +42,8 @@ def training_batches(
             labelled.
         augment: `"none"`, `"crop"`: images are moved by up to 4 pixels, or
             `"crop_flip"`: half of them are mirrored too.
+        keep_plain: bool, makes the inputs of a batch a pair: the augmented images,
+            which are for the classifier, and the same as they are, for the density.
 
     Returns:
         `(dataset, steps_per_epoch)`; pass both to `fit`.
@@ -68,7 +71,7 @@ def training_batches(
     batches = indices.map(lambda rows: (tf.gather(x, rows), tf.gather(y, rows)))
     if augment != "none":
         begin = first_epoch * steps + first_step
-        batches = _augmented(batches, seed, begin, augment)
+        batches = _augmented(batches, seed, begin, augment, keep_plain)
     return batches.prefetch(tf.data.AUTOTUNE), steps
 
 
@@ -87,7 +90,9 @@ def rows_of_worker(batches, batch_size: int, index: int, count: int):
     """
     share = batch_size // count
     rows = slice(index * share, (index + 1) * share)
-    own = batches.map(lambda x, y: (x[rows], y[rows])).rebatch(batch_size)
+    own = batches.map(
+        lambda *batch: tf.nest.map_structure(lambda part: part[rows], batch)
+    ).rebatch(batch_size)
     options = tf.data.Options()
     policy = tf.data.experimental.AutoShardPolicy.OFF
     options.experimental_distribute.auto_shard_policy = policy
@@ -100,11 +105,12 @@ def steps_per_epoch(y, batch_size: int, labelled_share: float = 0.5) -> int:
     return len(y) // per_all
 
 
-def _augmented(batches, seed, first_step, augment):
+def _augmented(batches, seed, first_step, augment, keep_plain):
     def change(step, batch):
         images, labels = batch
         key = tf.stack([tf.constant(seed, tf.int64), step])
-        return crop_and_flip(images, key, flip=augment == "crop_flip"), labels
+        changed = crop_and_flip(images, key, flip=augment == "crop_flip")
+        return ((changed, images) if keep_plain else changed), labels
 
     numbered = batches.enumerate(first_step)
     return numbered.map(change, num_parallel_calls=tf.data.AUTOTUNE)

@@ -92,7 +92,7 @@ class DensityModel(EnergyModel):
         return logs["loss"], logs
 
     def train_step(self, data):
-        x, _, random = self.begin_step(data)
+        x, _, random, _ = self.begin_step(data)
         _, num_replicas = replica_context()
         variables = self.network.trainable_variables
         watched = [variable.value for variable in variables]

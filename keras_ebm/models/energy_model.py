@@ -271,7 +271,7 @@ class EnergyModel(SavesParts, ReportsMeans, keras.Model):
         """Energies of preprocessed inputs, as samplers see them."""
         return self.to_energy(self.network(x, training=False))
 
-    def energy_loss(self, x, y, negatives, training=False, weights=None):
+    def energy_loss(self, x, y, negatives, training=False, weights=None, class_x=None):
         """The energy network's loss; see the class docstring.
 
         Args:
@@ -281,6 +281,8 @@ class EnergyModel(SavesParts, ReportsMeans, keras.Model):
             training: bool; only then is the gradient penalty added.
             weights: of the negatives, summing to 1, or None for equal ones; for
                 the contrastive objective.
+            class_x: what the cross-entropy sees of the same rows, such as an
+                augmented view of them; None: `x`.
 
         Returns:
             `(loss, logs)`: a scalar and the terms by name; `negative_energies`
@@ -295,7 +297,11 @@ class EnergyModel(SavesParts, ReportsMeans, keras.Model):
             logits = tf.cast(network(x, training=training), tf.float32)
             energy = self.to_energy(logits)
         logs["data_energy"] = energy
-        loss = self._class_loss(logits, y, logs) if self.num_classes > 1 else 0.0
+        loss = 0.0
+        if self.num_classes > 1:
+            if class_x is not None:
+                logits = tf.cast(network(class_x, training=training), tf.float32)
+            loss = self._class_loss(logits, y, logs)
         contrast = 0.0
         if negatives:
             logs["negative_energies"] = [
@@ -386,21 +392,31 @@ class EnergyModel(SavesParts, ReportsMeans, keras.Model):
         """What every training step starts with.
 
         Returns:
-            `(x, y, random)`: preprocessed data with its noise, labels with -1
-            for unlabelled, and the step's `StepRandom`. Spectral norms are
+            `(x, y, random, views)`: preprocessed data with its noise, labels with
+            -1 for unlabelled, the step's `StepRandom`, and `{"class_x": ...}`
+            where the cross-entropy has rows of its own. Spectral norms are
             brought up to date, once for all passes of the step, and so are the
             seeds of dropout.
         """
-        x, y = self._unpack(data)
+        x, y, views = self._unpack_views(data)
         random = StepRandom(self.seed, self.optimizer.iterations)
         update_spectral_norms(self.network)
         reseed(self.network, random)
-        return self.add_data_noise(x, random), y, random
+        return self.add_data_noise(x, random), y, random, views
+
+    def _unpack_views(self, data):
+        """Data, labels, and the data as the classifier is to see them, if apart."""
+        inputs, *rest = data if isinstance(data, tuple) else (data,)
+        if not isinstance(inputs, tuple):
+            return *self._unpack(data), {}
+        augmented, plain = inputs
+        x, y = self._unpack((plain, *rest))
+        return x, y, {"class_x": self.preprocess(augmented)}
 
     def train_step(self, data):
-        x, y, random = self.begin_step(data)
+        x, y, random, views = self.begin_step(data)
         negatives, logs = self.draw_negatives(x, random, training=True)
-        step = self.descend_energy(x, y, negatives=negatives)
+        step = self.descend_energy(x, y, negatives=negatives, **views)
         return self.report({**logs, **step.logs})
 
     def add_data_noise(self, x, random):

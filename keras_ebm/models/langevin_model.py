@@ -183,7 +183,16 @@ class LangevinModel(EnergyModel):
         noise = random.uniform(tf.shape(x), "dequantise", -0.5, 0.5)
         return x + self.dequantisation * noise
 
-    def energy_loss(self, x, y, negatives, training=False, weights=None, labels=None):
+    def energy_loss(
+        self,
+        x,
+        y,
+        negatives,
+        training=False,
+        weights=None,
+        class_x=None,
+        labels=None,
+    ):
         """See `EnergyModel.energy_loss`.
 
         Args:
@@ -192,13 +201,19 @@ class LangevinModel(EnergyModel):
             negatives: see there.
             training: see there.
             weights: see there.
+            class_x: see there.
             labels: `(data, negatives)`, where `conditional`: those of the data
                 without any -1, and those of the negatives.
         """
         if self.conditional:
-            loss, logs = self._conditional_loss(x, y, negatives, training, labels)
+            shown = x if class_x is None else class_x
+            loss, logs = self._conditional_loss(
+                x, y, negatives, training, labels, shown
+            )
         else:
-            loss, logs = super().energy_loss(x, y, negatives, training, weights)
+            loss, logs = super().energy_loss(
+                x, y, negatives, training, weights, class_x
+            )
         if self.energy_l2 and negatives:
             squares = tf.reduce_mean(tf.square(logs["data_energy"]))
             squares += tf.reduce_mean(tf.square(logs["negative_energy"]))
@@ -206,11 +221,11 @@ class LangevinModel(EnergyModel):
             loss += self.energy_l2 * squares
         return loss, logs
 
-    def _conditional_loss(self, x, y, negatives, training, labels):
+    def _conditional_loss(self, x, y, negatives, training, labels, class_x):
         own = y if labels is None else labels[0]
         logs, loss = {}, 0.0
         if not training or self.classification_weight:
-            logits = tf.cast(self.network(x, training=training), tf.float32)
+            logits = tf.cast(self.network(class_x, training=training), tf.float32)
             loss = self._class_loss(logits, y, logs)
             best = tf.argmax(logits, axis=-1, output_type=tf.int32)
             own = tf.where(own < 0, best, own)
@@ -222,7 +237,8 @@ class LangevinModel(EnergyModel):
         if penalised:
             energy, gradient = energy_and_gradient(energy_of, x)
             logs["gradient_penalty"] = objectives.gradient_penalty(gradient)
-            loss += self.gradient_penalty * logs["gradient_penalty"]
+            weight = self.energy_weight * self.gradient_penalty
+            loss += weight * logs["gradient_penalty"]
         else:
             energy = energy_of(x)
         logs["data_energy"] = energy
@@ -244,11 +260,12 @@ class LangevinModel(EnergyModel):
         )
 
     def train_step(self, data):
-        x, y, random = self.begin_step(data)
+        x, y, random, views = self.begin_step(data)
         labels = self.complete_labels(x, y, random) if self.conditional else None
         neighbours = self._neighbours(random)
         made = self.walk(x, random, labels)
         arguments = {"labels": (labels, made.labels)} if self.conditional else {}
+        arguments |= views
         extra = None
         if self._last_steps:
 

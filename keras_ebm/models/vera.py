@@ -210,7 +210,7 @@ class VERA(EnergyModel):
         return tf.gather(x, tf.argmax(perturbed, axis=1), batch_dims=1)
 
     def train_step(self, data):
-        x, y, random = self.begin_step(data)
+        x, y, random, views = self.begin_step(data)
         watched = [v.value for v in self.generator.trainable_variables]
 
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -220,13 +220,13 @@ class VERA(EnergyModel):
         estimate, logs = self._estimate_entropy(tape, draw, held, random)
         if self.correction is None and not self._uses_chains:
             own, _ = self.draw_negatives(x, random, training=True)
-            step = self.descend_energy(x, y, held.x, own)
+            step = self.descend_energy(x, y, held.x, own, **views)
             gradient = step.sample_gradient
         else:
             negatives, gradient = self._correct(held, estimate, random)
             logs |= negatives.logs
             step = self.descend_energy(
-                x, y, negatives=[negatives.x], weights=negatives.weights
+                x, y, negatives=[negatives.x], weights=negatives.weights, **views
             )
         logs |= step.logs
         if self._uses_entropy and self.entropy.learns:

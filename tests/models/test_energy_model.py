@@ -6,6 +6,7 @@ from scipy.special import logsumexp
 from support import CLASSES, FEATURES, assert_same_weights, change, make_network, rows
 
 from keras_ebm import objectives
+from keras_ebm.data.batches import training_batches
 from keras_ebm.gradients import energy_and_gradient, squared_norm
 from keras_ebm.models import EnergyModel
 from keras_ebm.negatives import CutAndBlend
@@ -239,3 +240,34 @@ def test_class_names_must_name_each_class():
     assert list(make_model(class_names=("a", "b", 3)).class_names) == ["a", "b", "3"]
     with pytest.raises(ValueError, match="2 names for 3 logits"):
         make_model(class_names=["a", "b"])
+
+
+def test_the_classifier_may_see_another_view_of_the_rows_than_the_density():
+    model = make_model()
+    view = X + 1.0
+    _, logs = model.energy_loss(X, Y, [], class_x=view)
+    np.testing.assert_allclose(logs["data_energy"], model.energy(X), rtol=1e-5)
+    log_p = tf.nn.log_softmax(model.logits(view)).numpy()
+    values, labelled = (np.asarray(v) for v in logs["cross_entropy"])
+    expected = -log_p[labelled, Y[labelled]]
+    np.testing.assert_allclose(values[labelled], expected, rtol=1e-4)
+
+
+def test_batches_of_two_views_train_on_both(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (24, 8, 8, 1), dtype=np.uint8)
+    labels = np.arange(24) % 3
+    data, steps = training_batches(
+        images, labels, batch_size=8, seed=0, augment="crop_flip", keep_plain=True
+    )
+    (changed, plain), _ = next(iter(data))
+    assert np.any(changed != plain)
+    rows = {image.tobytes() for image in images}
+    assert all(image.numpy().tobytes() in rows for image in plain)
+    network = keras.Sequential(
+        [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(3)]
+    )
+    model = EnergyModel(network, preprocessor=keras.layers.Rescaling(1 / 255))
+    model.compile(keras.optimizers.SGD(0.0))
+    history = model.fit(data, steps_per_epoch=1, shuffle=False, verbose=0).history
+    energy = np.mean(model.energy(plain))
+    np.testing.assert_allclose(history["data_energy"], [energy], rtol=1e-5)
