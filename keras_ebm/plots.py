@@ -95,15 +95,16 @@ def draw_energy_histograms(axis, energies: dict, threshold=None) -> None:
     axis.legend(fontsize=8)
 
 
-def model_figure(model, data):
+def model_figure(model, data, samples=None):
     """A figure of what a model has learnt, or None if there is none to draw.
 
     Args:
-        model: an `EnergyModel`; with a `sample` method its samples are drawn.
+        model: an `EnergyModel`.
         data: preprocessed data `(rows, ...)`.
+        samples: preprocessed samples; default its own where it can make them.
     """
     data = np.asarray(data)
-    samples = _samples(model)
+    samples = samples_of(model) if samples is None else samples
     if data.shape[1:] == (2,):
         figure, axis = pyplot().subplots(figsize=(5, 5), layout="constrained")
 
@@ -151,7 +152,7 @@ def pixel_range(model) -> tuple[float, float]:
     return float(offset), float(offset + 255.0 * scale)
 
 
-def _samples(model):
+def samples_of(model):
     """500 samples of a model that can make them without data, else None."""
     chains = getattr(model, "negatives", None)
     if getattr(chains, "start", None) == "data" or not hasattr(model, "sample"):

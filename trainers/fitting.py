@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 
 from keras_ebm import plots
-from keras_ebm.arguments import check_positive
+from keras_ebm.arguments import check_positive, check_size
 from keras_ebm.callbacks import (
     KeepCheckpoints,
     Progress,
@@ -50,6 +50,7 @@ class FitSettings:
     )
     workdir: str = setting("", "Folder of the run; created if absent.")
     epochs: int = setting(60, "Passes over the training rows.")
+    steps: int = setting(0, "Steps in all, in place of --epochs; 0: none.")
     batch_size: int = setting(64, "Rows a step, over all replicas.")
     augment: str = setting(
         "none", "Moves training images, or mirrors half of them too."
@@ -147,7 +148,7 @@ def prepare(
         )
     with _scope(strategy):
         model = build(run.dataset, train_x, model_settings, run.settings.seed)
-        compile_model(model, model_settings, fit.epochs, steps)
+        compile_model(model, model_settings, *_span(fit, steps))
         first_part = _restore(model, backups)
     index, count = common.worker_of(strategy)
     _check_buffer(model, fit, count)
@@ -182,16 +183,31 @@ def _parts(fit, steps) -> tuple[int, int]:
     """How many parts Keras takes for epochs, and the steps of each."""
     if fit.epochs < 1:
         raise ValueError(f"`epochs` must be at least 1. Received: epochs={fit.epochs}.")
+    passes, steps = _span(fit, steps)
     if not fit.epoch_steps:
-        return fit.epochs, steps
-    total = fit.epochs * steps
+        return passes, steps
+    total = passes * steps
     if not 1 <= fit.epoch_steps <= total or total % fit.epoch_steps:
         raise ValueError(
-            f"`epoch_steps` must divide the run's {total} steps ({fit.epochs} passes "
+            f"`epoch_steps` must divide the run's {total} steps ({passes} passes "
             f"of {steps}). Received: epoch_steps={fit.epoch_steps}; choose "
             f"{_nearest_divisor(total, fit.epoch_steps)}."
         )
     return total // fit.epoch_steps, fit.epoch_steps
+
+
+def _span(fit, steps) -> tuple[int, int]:
+    """`(passes, steps of each)` of the run, which schedules span.
+
+    With `--steps` the passes are as many equal parts as come next to real ones.
+    """
+    if not fit.steps:
+        return fit.epochs, steps
+    check_size("steps", fit.steps)
+    passes = max(1, round(fit.steps / steps))
+    if fit.steps % passes:
+        passes = _nearest_divisor(fit.steps, passes)
+    return passes, fit.steps // passes
 
 
 def _nearest_divisor(total: int, wanted: int) -> int:

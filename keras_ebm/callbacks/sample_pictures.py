@@ -7,13 +7,16 @@ from keras_ebm import plots
 
 
 class SamplePictures(keras.callbacks.Callback):
-    """Writes a picture every few epochs: samples, or a 2-D energy map.
+    """Writes pictures and energy histograms to TensorBoard every few epochs.
+
+    The histograms are of the energies, in nats, of the data and of the model's own
+    samples where it can make them.
 
     Args:
         log_dir: folder of the TensorBoard event files.
         data: preprocessed data `(rows, ...)`; two features draw an energy
             map with data and samples, images draw a grid of samples, and
-            anything else draws nothing.
+            anything else draws no picture.
         every: int, epochs between pictures.
     """
 
@@ -28,11 +31,17 @@ class SamplePictures(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.every == 0 or epoch + 1 == self.params["epochs"]:
-            figure = plots.model_figure(self.model, self.data)
-            if figure is not None:
-                image = plots.to_array(figure)
-                with self.writer.as_default(step=epoch + 1):
-                    tf.summary.image("model", image[None])
+            samples = plots.samples_of(self.model)
+            figure = plots.model_figure(self.model, self.data, samples)
+            with self.writer.as_default(step=epoch + 1):
+                if figure is not None:
+                    tf.summary.image("model", plots.to_array(figure)[None])
+                for name, x in (("data", self.data), ("samples", samples)):
+                    if x is not None:
+                        tf.summary.histogram(f"energy_of_{name}", self._energies(x))
+
+    def _energies(self, x):
+        return self.model.to_energy(self.model.network(x, training=False))
 
     def on_train_end(self, logs=None):
         self.writer.close()

@@ -38,7 +38,7 @@ class ImportanceSampling(EntropyEstimator):
     """
 
     learns = True
-    log_names = ("effective_sample_size",)
+    log_names = ("effective_sample_size", "posterior_width")
 
     def __init__(
         self,
@@ -114,7 +114,10 @@ class ImportanceSampling(EntropyEstimator):
 
     def logs(self, prepared):
         return {
-            "effective_sample_size": tf.reduce_mean(prepared["effective_sample_size"])
+            "effective_sample_size": tf.reduce_mean(prepared["effective_sample_size"]),
+            "posterior_width": tf.reduce_mean(
+                tf.exp(tf.convert_to_tensor(self.log_width))
+            ),
         }
 
     def get_config(self):

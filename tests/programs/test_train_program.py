@@ -16,17 +16,16 @@ def history(workdir):
         return list(csv.DictReader(file))
 
 
-def image_tags(folder):
-    tags = set()
+def summaries(folder, plugin):
+    """What a TensorBoard plugin gets to show, by tag."""
+    values = {}
     for path in folder.rglob("events.out.tfevents.*"):
         for record in tf.data.TFRecordDataset(str(path)):
             event = tf.compat.v1.Event.FromString(record.numpy())
             for value in event.summary.value:
-                if value.metadata.plugin_data.plugin_name == "images":
-                    width, height = value.tensor.string_val[:2]
-                    assert int(width) > 100 and int(height) > 100
-                    tags.add(value.tag)
-    return tags
+                if value.metadata.plugin_data.plugin_name == plugin:
+                    values[value.tag] = value.tensor
+    return values
 
 
 def test_a_run_writes_the_files_it_promises(digits):
@@ -44,7 +43,21 @@ def test_a_run_writes_the_files_it_promises(digits):
     rows = history(workdir)
     assert [row["epoch"] for row in rows] == ["0", "1"]
     assert all(np.isfinite(float(value)) for value in rows[-1].values())
-    assert image_tags(workdir / "logs") == {"model"}
+
+
+def test_tensorboard_gets_pictures_histograms_and_scalars(digits):
+    logs = digits[0] / "logs"
+    pictures = summaries(logs, "images")
+    assert pictures.keys() == {"model"}
+    width, height = pictures["model"].string_val[:2]
+    assert int(width) > 100 and int(height) > 100
+    histograms = summaries(logs, "histograms")
+    assert {"energy_of_data", "energy_of_samples"} <= histograms.keys()
+    buckets = tf.make_ndarray(histograms["energy_of_data"])
+    assert buckets[:, 2].sum() == 500 and np.all(np.isfinite(buckets))
+    scalars = {tag.removeprefix("epoch_") for tag in summaries(logs, "scalars")}
+    watched = {"generator_stddev", "posterior_width", "effective_sample_size"}
+    assert watched | {"loss", "data_energy"} <= scalars
 
 
 def test_nothing_of_tensorflow_shows_on_stderr(digits):
@@ -155,7 +168,7 @@ def test_a_density_in_the_plane_is_learned_without_classes(train, tmp_path):
     )
     assert model.num_classes == 1
     assert set(metrics) == {"energy", "num_test"}
-    assert image_tags(tmp_path / "logs") == {"model"}
+    assert summaries(tmp_path / "logs", "images").keys() == {"model"}
 
 
 def test_a_table_with_gaps_is_learned(table):
@@ -191,3 +204,13 @@ def test_averaged_weights_are_those_saved(train, tmp_path):
     # The average is among the optimizer's variables, the last weights are not.
     held = [value.numpy() for value in model.optimizer.variables]
     assert any(np.array_equal(value, kernel) for value in held)
+
+
+@pytest.mark.parametrize(
+    "steps, lines, each", [(5, 1, 5), (40, 2, 20), (31, 1, 31), (51, 3, 17)]
+)
+def test_a_run_may_be_as_many_steps_as_wanted(train, tmp_path, steps, lines, each):
+    # A pass is 17 steps of 64 rows.
+    model, _ = train(tmp_path, "digits", fit={"steps": steps, "batch_size": 64})
+    assert int(model.optimizer.iterations.numpy()) == steps == lines * each
+    assert len(history(tmp_path)) == lines
