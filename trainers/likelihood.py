@@ -13,6 +13,7 @@ split the validation rows are trained on and the calibration rows validate: of
 MNIST, 54,000, 6,000 and 10,000.
 """
 
+import contextlib
 import dataclasses
 import sys
 import time
@@ -39,12 +40,14 @@ from trainers.optimizers import compile_model
 from trainers.pictures import PICTURE_FILE, draw_density, has_picture
 from trainers.presets import LIKELIHOOD_PRESETS
 
+STRATEGIES = ("none", "mirrored")
+
 
 @dataclasses.dataclass(frozen=True)
 class StepSettings:
     """How long to train, and what to write."""
 
-    CHOICES = {"preset": ("", *LIKELIHOOD_PRESETS)}
+    CHOICES = {"preset": ("", *LIKELIHOOD_PRESETS), "strategy": STRATEGIES}
 
     preset: str = setting(
         "", "A recipe for all other flags; those that are passed override it."
@@ -52,6 +55,7 @@ class StepSettings:
     workdir: str = setting("", "Folder of the run; created if absent.")
     steps: int = setting(3000, "Steps of training.")
     batch_size: int = setting(100, "Rows a step.")
+    strategy: str = setting("none", "mirrored: one replica on each GPU.")
     validate_every: int = setting(
         100,
         "Steps between validations; the best weights are kept, of nice and mixture.",
@@ -100,8 +104,14 @@ def batches_of(rows: Rows, kind: str, batch_size: int, seed: int):
     return batches.enumerate().map(add_noise)
 
 
-def prepare(run: RunData, settings: DensitySettings, fit: StepSettings):
+def prepare(run: RunData, settings: DensitySettings, fit: StepSettings, strategy=None):
     """`(model, rows)`, compiled, before anything is trained or written.
+
+    Args:
+        run: `RunData`.
+        settings: `DensitySettings`.
+        fit: `StepSettings`.
+        strategy: `tf.distribute` strategy or None.
 
     Raises:
         ValueError: if the settings do not fit the data or each other.
@@ -122,14 +132,22 @@ def prepare(run: RunData, settings: DensitySettings, fit: StepSettings):
     sample = rows.train
     if run.dataset.kind == "image":
         sample = _dequantised(sample, np.random.default_rng(run.settings.seed + 1))
-    model = build_density(run.dataset.kind, sample, settings, run.settings.seed)
-    compile_model(model, settings, fit.steps // fit.validate_every, fit.validate_every)
+    replicas = 1 if strategy is None else strategy.num_replicas_in_sync
+    if fit.batch_size % replicas:
+        raise ValueError(
+            "`batch_size` must be a multiple of the number of replicas. Received: "
+            f"batch_size={fit.batch_size} for {replicas}."
+        )
+    epochs = fit.steps // fit.validate_every
+    with contextlib.nullcontext() if strategy is None else strategy.scope():
+        model = build_density(run.dataset.kind, sample, settings, run.settings.seed)
+        compile_model(model, settings, epochs, fit.validate_every)
     return model, rows
 
 
-def train(run: RunData, settings: DensitySettings, fit: StepSettings):
-    """Trains, saves and measures one density; see `perform`."""
-    return perform(run, fit, *prepare(run, settings, fit))
+def train(run: RunData, settings: DensitySettings, fit: StepSettings, strategy=None):
+    """Trains, saves and measures one density; see `prepare` and `perform`."""
+    return perform(run, fit, *prepare(run, settings, fit, strategy))
 
 
 def perform(run: RunData, fit: StepSettings, model, rows: Rows):
@@ -150,7 +168,10 @@ def perform(run: RunData, fit: StepSettings, model, rows: Rows):
     )
     callbacks = [*([best] if model.is_normalised else []), watch]
     callbacks += [keras.callbacks.CSVLogger(workdir / "history.csv")]
-    validation = tf.data.Dataset.from_tensor_slices(rows.validation).batch(1000)
+    replicas = model.distribute_strategy.num_replicas_in_sync
+    shared = len(rows.validation) // replicas * replicas  # Equal shares of replicas.
+    validation = tf.data.Dataset.from_tensor_slices(rows.validation[:shared])
+    validation = validation.batch(1000)
     start = time.perf_counter()
     model.fit(
         batches_of(rows, kind, fit.batch_size, seed).prefetch(tf.data.AUTOTUNE),
@@ -187,8 +208,9 @@ def main(argv: list[str]) -> None:
     workdir = common.require_folder("workdir")
     fit = common.from_flags(StepSettings)
     with common.usage_errors():
+        strategy = common.make_strategy(fit.strategy)
         run = load(common.from_flags(DataSettings))
-        model, rows = prepare(run, common.from_flags(DensitySettings), fit)
+        model, rows = prepare(run, common.from_flags(DensitySettings), fit, strategy)
     common.start_run(workdir)
     try:
         _, metrics = perform(run, fit, model, rows)

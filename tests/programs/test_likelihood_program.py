@@ -152,3 +152,14 @@ def test_a_density_whose_calibration_rows_are_spent_is_not_exported(run, tmp_pat
     code, _, err = run("export.ood_scorer", model, *flags)
     assert code == 2 and "must come from trainers.vera" in err
     assert not (tmp_path / "served").exists()
+
+
+@pytest.mark.parametrize("method", ["maximum_likelihood", "persistent_chains"])
+def test_densities_train_on_several_replicas(method, strategy, tmp_path):
+    settings = DensitySettings(method=method, buffer_size=200, **SMALL)
+    run = small_run("digits")
+    model, metrics = likelihood.train(run, settings, steps(tmp_path), strategy)
+    assert model.distribute_strategy.num_replicas_in_sync == 2
+    assert np.isfinite(metrics["test_log_likelihood"])
+    with pytest.raises(ValueError, match="must be a multiple of the number of repl"):
+        likelihood.prepare(run, settings, steps(tmp_path, batch_size=99), strategy)
