@@ -56,12 +56,18 @@ def test_in_place_the_last_of_two_chains_from_one_slot_stays():
 
 def test_a_reservoir_is_a_uniform_sample_of_all_that_was_ever_stored():
     counts = np.zeros(40)
+    buffer = ReplayBuffer((1,), 10, replacement="reservoir")
+
+    @tf.function(autograph=False)
+    def store(seed, i):
+        random = StepRandom(seed, i)
+        values = 5.0 * tf.cast(i, tf.float32) + tf.range(5.0)
+        buffer.put(buffer.take(5, random)[0], values[:, None], random)
+
     for seed in range(300):
-        buffer = ReplayBuffer((1,), 10, replacement="reservoir")
+        buffer.stored.assign(0)
         for i in range(8):
-            random = StepRandom(seed, i)
-            values = tf.reshape(tf.range(5.0 * i, 5.0 * i + 5), [5, 1])
-            buffer.put(buffer.take(5, random)[0], values, random)
+            store(tf.constant(seed, tf.int64), tf.constant(i, tf.int64))
         counts[buffer.states.numpy()[:, 0].astype(int)] += 1
     # Each of 40 is kept with probability about 1/4 (two of a batch that want
     # one slot make it a little less for the earlier): 75 of 300, standard

@@ -54,7 +54,7 @@ def test_another_threshold_is_noticed(exported, held_out, x):
 
 def test_other_class_names_are_noticed(exported, detector, x):
     detector.model.class_names = list("abcdefgh")
-    with pytest.raises(RuntimeError, match="`label` differs on 40 of 40"):
+    with pytest.raises(RuntimeError, match=r"`label` differs on (3\d|40) of \1 rows"):
         verify(exported, detector, x)
 
 
