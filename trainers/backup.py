@@ -1,9 +1,14 @@
 """Backs a run up again and again, so that it can be continued exactly."""
 
 import shutil
+import sys
+import warnings
 from pathlib import Path
 
 import keras
+
+from trainers import common
+from trainers.data import same_data
 
 _PATTERN = "epoch-*.weights.h5"
 
@@ -47,3 +52,60 @@ def all_backups(folder) -> list[tuple[Path, int]]:
 def clear(folder) -> None:
     """Removes what `EpochBackup` wrote."""
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def backup_folder(workdir: Path) -> Path:
+    return workdir / "backup"
+
+
+def to_resume(run, fit) -> list:
+    """Backups to go on from, the newest first; none for a new run."""
+    if not (fit.resume or fit.auto_resume):
+        return []
+    workdir = Path(fit.workdir)
+    backups = all_backups(backup_folder(workdir))
+    if not backups and fit.auto_resume:
+        return []
+    if not backups:
+        raise ValueError(
+            "`resume` needs an interrupted run in `workdir`. Received: "
+            f"workdir={workdir}, where none is to be continued; leave --resume out."
+        )
+    if not same_data(run, workdir):
+        raise ValueError(
+            "`resume` needs the data, the split and the seed of the interrupted run. "
+            f"Received: others than those in {workdir / common.RUN_FILE}."
+        )
+    return backups
+
+
+def restore(model, backups) -> int:
+    """Loads the newest backup that can be read; returns the epochs behind it."""
+    for path, epoch in backups:
+        try:
+            with warnings.catch_warnings():
+                # Keras warns about parts that it leaves as they were.
+                warnings.simplefilter("error", UserWarning)
+                model.load_weights(path)
+        except OSError:
+            sys.stderr.write(f"{path.name} is cut off: going on from the one before\n")
+        except (ValueError, KeyError, UserWarning) as error:
+            raise ValueError(
+                "`resume` needs the networks and optimizers of the interrupted run. "
+                f"Received: settings to which {path} does not fit; see flags.txt there."
+            ) from error
+        else:
+            return epoch
+    if backups:
+        raise ValueError(
+            "`resume` needs a backup that can be read. Received: "
+            f"{backups[0][0].parent}, whose files are all cut off; remove it."
+        )
+    return 0
+
+
+def keep_history(path: Path, epochs: int) -> None:
+    """Leaves the header and the first `epochs` rows of a history, for appending."""
+    if path.is_file():
+        lines = path.read_text("utf-8").splitlines(keepends=True)
+        path.write_text("".join(lines[: epochs + 1] if epochs else []), "utf-8")

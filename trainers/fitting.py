@@ -6,7 +6,6 @@ import os
 import shutil
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,7 +28,7 @@ from keras_ebm.data.batches import (
 )
 from trainers import backup, common, dry_run
 from trainers.common import setting
-from trainers.data import DataSettings, RunData, load, record, same_data
+from trainers.data import DataSettings, RunData, load, record
 from trainers.measures import measure
 from trainers.optimizers import OptimizerSettings, compile_model
 from trainers.pictures import PICTURE_FILE, draw_density, has_picture
@@ -138,7 +137,7 @@ def prepare(
     if has_picture(run, fit):
         plots.pyplot()  # Before any work, as it may not be installed.
     check_positive("energy_limit", fit.energy_limit)
-    backups = _to_resume(run, fit)
+    backups = backup.to_resume(run, fit)
     steps = steps_per_epoch(train_y, fit.batch_size)
     parts, part_steps = _parts(fit, steps)
     if strategy is not None and fit.batch_size % strategy.num_replicas_in_sync:
@@ -149,7 +148,7 @@ def prepare(
     with _scope(strategy):
         model = build(run.dataset, train_x, model_settings, run.settings.seed)
         compile_model(model, model_settings, *_span(fit, steps))
-        first_part = _restore(model, backups)
+        first_part = backup.restore(model, backups)
     index, count = common.worker_of(strategy)
     _check_buffer(model, fit, count)
     batches, _ = training_batches(
@@ -229,9 +228,9 @@ def perform(job: Job) -> tuple[keras.Model, dict]:
     model, workdir = job.model, job.workdir
     workdir.mkdir(parents=True, exist_ok=True)
     if job.first_part == 0:
-        backup.clear(_backup_folder(workdir))
+        backup.clear(backup.backup_folder(workdir))
     record(job.run, workdir)
-    _keep_history(workdir / HISTORY_FILE, job.first_part)
+    backup.keep_history(workdir / HISTORY_FILE, job.first_part)
     names = ("data_energy", "negative_energy")
     watch = StopOnDivergence(dict.fromkeys(names, job.fit.energy_limit))
     try:
@@ -256,69 +255,12 @@ def perform(job: Job) -> tuple[keras.Model, dict]:
     common.write_json(workdir / "metrics.json", metrics)
     if has_picture(job.run, job.fit):
         draw_density(model, job.run, workdir / PICTURE_FILE)
-    backup.clear(_backup_folder(workdir))
+    backup.clear(backup.backup_folder(workdir))
     return model, metrics
 
 
 def _scope(strategy):
     return contextlib.nullcontext() if strategy is None else strategy.scope()
-
-
-def _backup_folder(workdir: Path) -> Path:
-    return workdir / "backup"
-
-
-def _to_resume(run, fit) -> list:
-    """Backups to go on from, the newest first; none for a new run."""
-    if not (fit.resume or fit.auto_resume):
-        return []
-    workdir = Path(fit.workdir)
-    backups = backup.all_backups(_backup_folder(workdir))
-    if not backups and fit.auto_resume:
-        return []
-    if not backups:
-        raise ValueError(
-            "`resume` needs an interrupted run in `workdir`. Received: "
-            f"workdir={workdir}, where none is to be continued; leave --resume out."
-        )
-    if not same_data(run, workdir):
-        raise ValueError(
-            "`resume` needs the data, the split and the seed of the interrupted run. "
-            f"Received: others than those in {workdir / common.RUN_FILE}."
-        )
-    return backups
-
-
-def _restore(model, backups) -> int:
-    """Loads the newest backup that can be read; returns the epochs behind it."""
-    for path, epoch in backups:
-        try:
-            with warnings.catch_warnings():
-                # Keras warns about parts that it leaves as they were.
-                warnings.simplefilter("error", UserWarning)
-                model.load_weights(path)
-        except OSError:
-            sys.stderr.write(f"{path.name} is cut off: going on from the one before\n")
-        except (ValueError, KeyError, UserWarning) as error:
-            raise ValueError(
-                "`resume` needs the networks and optimizers of the interrupted run. "
-                f"Received: settings to which {path} does not fit; see flags.txt there."
-            ) from error
-        else:
-            return epoch
-    if backups:
-        raise ValueError(
-            "`resume` needs a backup that can be read. Received: "
-            f"{backups[0][0].parent}, whose files are all cut off; remove it."
-        )
-    return 0
-
-
-def _keep_history(path: Path, epochs: int) -> None:
-    """Leaves the header and the first `epochs` rows of a history, for appending."""
-    if path.is_file():
-        lines = path.read_text("utf-8").splitlines(keepends=True)
-        path.write_text("".join(lines[: epochs + 1] if epochs else []), "utf-8")
 
 
 def _check_buffer(model, fit, workers):
@@ -357,7 +299,7 @@ def _callbacks(job, watch):
         callbacks.append(keras.callbacks.SwapEMAWeights())
     callbacks += [
         keras.callbacks.CSVLogger(workdir / HISTORY_FILE, append=job.first_part > 0),
-        backup.EpochBackup(_backup_folder(workdir)),
+        backup.EpochBackup(backup.backup_folder(workdir)),
     ]
     if fit.checkpoint_every:
         callbacks.append(
@@ -416,7 +358,7 @@ def run_job(name: str, job: Job) -> None:
         _, metrics = perform(job)
     except KeyboardInterrupt:
         sys.stderr.write(f"\ninterrupted: {job.workdir / common.MODEL_FILE} is saved")
-        if backup.all_backups(_backup_folder(job.workdir)):
+        if backup.all_backups(backup.backup_folder(job.workdir)):
             sys.stderr.write("; the same command with --resume continues")
         sys.stderr.write("\n")
         sys.exit(130)

@@ -13,6 +13,7 @@ from PIL import Image
 
 import trainers.data
 import trainers.evaluate
+import trainers.sample_measures
 from keras_ebm import EnergyModel, LangevinModel, metrics, plots
 from keras_ebm.negatives import LangevinMoves, MarkovChains, ReplayBuffer
 from trainers import common, report
@@ -314,7 +315,7 @@ def test_samples_are_those_of_models_of_images(digits_model):
     run = types.SimpleNamespace(dataset=types.SimpleNamespace(kind="vector"))
     settings = trainers.evaluate.EvaluateSettings(samples=10)
     with pytest.raises(ValueError, match="a VERA of vector rows"):
-        trainers.evaluate._prepare_samples(model, run, settings)
+        trainers.sample_measures.prepare_samples(model, run, settings)
 
 
 def image_network():
@@ -327,14 +328,16 @@ def image_network():
 def test_chains_are_sampled_where_they_need_no_data(buffer):
     moves = LangevinMoves(2, 0.01)
     model = LangevinModel(image_network(), MarkovChains(moves, buffer))
-    assert trainers.evaluate.can_sample(model)
+    assert trainers.sample_measures.can_sample(model)
     settings = trainers.evaluate.EvaluateSettings()
-    images = trainers.evaluate.sample_images(model, 5, settings)
+    images = trainers.sample_measures.sample_images(model, 5, settings)
     assert images.shape == (5, 4, 4, 1) and images.dtype == np.uint8
     assert len(np.unique(images)) > 10
-    assert not trainers.evaluate.can_sample(EnergyModel(image_network()))
+    assert not trainers.sample_measures.can_sample(EnergyModel(image_network()))
     at_data = MarkovChains(moves, start="data")
-    assert not trainers.evaluate.can_sample(LangevinModel(image_network(), at_data))
+    assert not trainers.sample_measures.can_sample(
+        LangevinModel(image_network(), at_data)
+    )
 
 
 def test_marks_of_a_reliability_diagram_are_its_bins():
