@@ -5,8 +5,8 @@ import contextlib
 import tensorflow as tf
 from absl import logging
 
-from keras_ebm import LangevinModel
 from keras_ebm.gradients import energy_and_gradient
+from keras_ebm.negatives import MarkovChains
 
 
 def count_flops(function, *specs) -> int:
@@ -81,7 +81,7 @@ def step_flops(model, x, y) -> dict:
     data = (tf.TensorSpec(x.shape, x.dtype), tf.TensorSpec(y.shape, y.dtype))
     energy_fn = _energy_fn(model, rows)
     chain = 0
-    if isinstance(model, LangevinModel):
+    if isinstance(model.negatives, MarkovChains):
         moves = model.negatives.moves
         gradient = count_flops(lambda v: energy_and_gradient(energy_fn, v), inputs)
         chain = moves.num_steps * getattr(moves, "num_leapfrog", 1) * gradient

@@ -26,7 +26,7 @@ import tensorflow as tf
 from keras_ebm import plots
 from keras_ebm.callbacks import StopOnDivergence
 from keras_ebm.data.batches import training_batches
-from trainers import common
+from trainers import common, dry_run
 from trainers.common import setting
 from trainers.data import DataSettings, RunData, load, record
 from trainers.density import (
@@ -62,6 +62,10 @@ class StepSettings:
     )
     picture: bool = setting(
         True, "Draw density.png: energies, data and samples of a 2-D run."
+    )
+    dry_run: bool = setting(
+        False,
+        "Build the model, take one step on random rows, print weights and operations.",
     )
     verbose: int = setting(2, "0: silent, 2: a line a validation.")
 
@@ -145,6 +149,13 @@ def prepare(run: RunData, settings: DensitySettings, fit: StepSettings, strategy
     return model, rows
 
 
+def build(dataset, train_x, settings: DensitySettings, seed: int):
+    """An uncompiled model for raw rows, as `dry_run` wants it."""
+    if dataset.kind == "image":
+        train_x = _dequantised(train_x, np.random.default_rng(seed))
+    return build_density(dataset.kind, train_x, settings, seed)
+
+
 def train(run: RunData, settings: DensitySettings, fit: StepSettings, strategy=None):
     """Trains, saves and measures one density; see `prepare` and `perform`."""
     return perform(run, fit, *prepare(run, settings, fit, strategy))
@@ -205,8 +216,12 @@ def main(argv: list[str]) -> None:
     del argv
     common.apply_preset(LIKELIHOOD_PRESETS)
     common.require("dataset")
-    workdir = common.require_folder("workdir")
     fit = common.from_flags(StepSettings)
+    if fit.dry_run:
+        settings = common.from_flags(DensitySettings)
+        dry_run.report(common.from_flags(DataSettings), settings, fit, build)
+        return
+    workdir = common.require_folder("workdir")
     with common.usage_errors():
         strategy = common.make_strategy(fit.strategy)
         run = load(common.from_flags(DataSettings))
@@ -220,7 +235,12 @@ def main(argv: list[str]) -> None:
     common.print_metrics(metrics)
 
 
-if __name__ == "__main__":
+def program() -> None:
+    """Defines the flags and runs `main`."""
     for settings_class in (DataSettings, DensitySettings, StepSettings):
         common.define_flags(settings_class)
     common.run_program(main)
+
+
+if __name__ == "__main__":
+    program()

@@ -296,9 +296,10 @@ VERA_STACKED_MNIST = {
     "schedule": "constant",
 }
 
-#: NICE on MNIST (`--dataset=tfds:mnist`): the network and passes of the published
+#: NICE on MNIST: the network and passes of the published
 #: comparison [C], the sampler as tried on a network an eighth as wide.
 VERA_NICE = {
+    "dataset": "tfds:mnist",
     "method": "vera",
     "network": "nice",
     "hidden": ("1000", "1000", "1000", "1000"),  # [C]

@@ -6,13 +6,17 @@ Run from the top of the checkout:
     python -m trainers.vera --dataset=csv:table.csv --workdir=runs/table
     python -m trainers.vera --dataset=toy:rings --preset=vera_2d --workdir=runs/rings
     python -m trainers.vera --preset=vera_cifar10 --dry_run
+
+`--preset=vera_nice` is one of `trainers.likelihood`, which then takes over, with its
+flags.
 """
 
 import dataclasses
+import sys
 
 import keras
 
-from trainers import common, fitting
+from trainers import common, fitting, likelihood
 from trainers.build import ModelSettings, build_model
 from trainers.data import DataSettings, RunData
 from trainers.presets import VERA_PRESETS
@@ -58,6 +62,8 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    if "--preset=vera_nice" in sys.argv:
+        likelihood.program()
     for settings_class in (DataSettings, ModelSettings, FitSettings):
         common.define_flags(settings_class)
     common.run_program(main)

@@ -163,3 +163,21 @@ def test_densities_train_on_several_replicas(method, strategy, tmp_path):
     assert np.isfinite(metrics["test_log_likelihood"])
     with pytest.raises(ValueError, match="must be a multiple of the number of repl"):
         likelihood.prepare(run, settings, steps(tmp_path, batch_size=99), strategy)
+
+
+def test_the_papers_nice_takes_a_dry_step_by_either_program(run):
+    flags = ("--preset=vera_nice", "--hidden=32,32", "--dry_run")
+    outputs = []
+    for program in ("trainers.likelihood", "trainers.vera"):
+        code, out, err = run(program, *flags)
+        assert code == 0 and err == "", err
+        outputs.append(dict(line.split() for line in out.splitlines()))
+    assert outputs[0]["parameters"] == outputs[1]["parameters"]
+    flops = {
+        name: int(value.replace(",", ""))
+        for name, value in outputs[0].items()
+        if name.startswith("flops")
+    }
+    # One transition of ten gradients, each twice a pass.
+    assert flops["flops_chain"] >= 18 * flops["flops_energy"]
+    assert flops["flops_step"] > flops["flops_chain"]
