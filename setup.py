@@ -28,6 +28,9 @@ DATA = [
 
 TUNE = ["keras-tuner>=1.4.8"]
 
+# What benchmarks.step_baselines compares with; the library never imports it.
+BENCH = ["torch>=2.13"]
+
 DEV = [*PLOTS, *DATA, *TUNE, "pytest>=8.0", "ruff>=0.9", "scipy>=1.11"]
 
 setup(
@@ -42,5 +45,11 @@ setup(
     packages=find_packages(include=["keras_ebm", "keras_ebm.*"]),
     python_requires=">=3.11",
     install_requires=CORE,
-    extras_require={"plots": PLOTS, "data": DATA, "tune": TUNE, "dev": DEV},
+    extras_require={
+        "plots": PLOTS,
+        "data": DATA,
+        "tune": TUNE,
+        "bench": BENCH,
+        "dev": DEV,
+    },
 )
