@@ -14,6 +14,7 @@ import numpy as np
 from absl import flags
 
 from keras_ebm import metrics, ood, plots
+from keras_ebm.networks import with_features
 from trainers import common, data, report
 from trainers.common import setting
 from trainers.measures import classification_measures
@@ -26,7 +27,6 @@ from trainers.sample_measures import (
 
 FLAGS = flags.FLAGS
 
-REQUIRES = ("logits", "features", "gradient_norm")
 #: Scores of the energy model itself; the others are free on any classifier.
 ENERGY_SCORES = ("energy", "approximate_mass")
 #: Samples of a report where `--samples` asks for none, and at most.
@@ -115,16 +115,17 @@ def examine(settings: EvaluateSettings, foreign_specs):
     sampled = prepare_samples(model, run, settings)
     x, y = known_rows(settings, run)
     foreign = {spec: data.foreign(spec, run, settings.seed) for spec in foreign_specs}
-    known = ood.network_outputs(model, x, y, requires=REQUIRES)
+    scores = fitted_scores(model, run, settings.scores)
+    needs = frozenset({"logits"}).union(*(s.requires for s in scores.values()))
+    known = ood.network_outputs(model, x, y, requires=needs)
     results = {"num_known": len(x)}
     if model.num_classes > 1:
         results |= classification_measures(known["logits"], y)
-    scores = fitted_scores(model, run, settings.scores)
     known_scores = {name: score.predict(known) for name, score in scores.items()}
     results["ood"] = {}
     energies = {"known": energy_of(model, known)}
     for spec, rows in foreign.items():
-        outputs = ood.network_outputs(model, rows, requires=REQUIRES)
+        outputs = ood.network_outputs(model, rows, requires=needs)
         energies[spec] = energy_of(model, outputs)
         results["ood"][spec] = {
             name: detection(known_scores[name], score.predict(outputs), name, settings)
@@ -163,6 +164,8 @@ def fitted_scores(model, run, names: str = "") -> dict:
         wanted = [*ood.SCORES, "energy+knn", "energy+class_gaussian"]
         if model.num_classes < 2:
             wanted = [*ENERGY_SCORES, "knn"]
+        if not _has_features(model.network):
+            wanted = [n for n in wanted if "features" not in ood.make_score(n).requires]
     scores = {name: ood.make_score(name) for name in wanted}
     learned = [score for score in scores.values() if score.fitted_names]
     if learned:
@@ -174,6 +177,15 @@ def fitted_scores(model, run, names: str = "") -> dict:
     for score in learned:
         score.fit(*parts)
     return scores
+
+
+def _has_features(network) -> bool:
+    """Whether a layer before the logits can be read off, as of functional models."""
+    try:
+        with_features(network)
+    except ValueError:
+        return False
+    return True
 
 
 def detection(known: np.ndarray, foreign: np.ndarray, name: str, settings) -> dict:

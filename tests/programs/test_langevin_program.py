@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 import trainers.dry_run
+import trainers.evaluate
 import trainers.langevin
 import trainers.sample
 import trainers.vera
@@ -159,6 +160,13 @@ def test_a_class_conditional_model_samples_the_class_it_is_asked_for(tmp_path):
     x, energies, model = trainers.sample.sample(settings)
     expected = model.class_energy(x, tf.fill([3], 4))
     np.testing.assert_allclose(energies, expected, rtol=1e-4)
+    settings = trainers.evaluate.EvaluateSettings(
+        model=str(tmp_path / "model.keras"), dataset="digits", resamples=2
+    )
+    results = trainers.evaluate.evaluate(settings, ["noise:uniform"])
+    # Scores of features need a network whose layers can be read off.
+    scores = results["ood"]["noise:uniform"]
+    assert {"energy", "max_softmax"} <= scores.keys() and "knn" not in scores
 
 
 def test_pcd_reaches_its_gap_in_a_shorter_run(tmp_path):
