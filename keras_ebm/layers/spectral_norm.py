@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_ebm.arguments import check_choice, check_positive, check_size
+from keras_ebm.layers.kernel_wrapper import KernelWrapper
 
 BOUNDS = ("exact", "upper")
 _INITIAL_ITERATIONS = 20
@@ -12,7 +13,7 @@ _TINY = 1e-30  # only so that a kernel of zeros is not divided by zero
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class SpectralNorm(keras.layers.Wrapper):
+class SpectralNorm(KernelWrapper):
     """Runs a layer with its kernel `W` divided by its largest singular value.
 
     `W` is taken as a matrix of shape `(inputs, outputs)`, a convolution's
@@ -67,7 +68,6 @@ class SpectralNorm(keras.layers.Wrapper):
         seed: int | None = None,
         **kwargs,
     ):
-        _check_layer(layer)
         super().__init__(layer, **kwargs)
         self.power_iterations = check_size("power_iterations", power_iterations)
         self.scale = check_positive("scale", scale)
@@ -101,16 +101,6 @@ class SpectralNorm(keras.layers.Wrapper):
             u = ops.matmul(ops.matmul(matrix, u), matrix)
             u = u / ops.norm(u)
         return ops.where(largest > 0.0, u, start)
-
-    def call(self, inputs):
-        kernel = ops.cast(self.normalized_kernel(), self.compute_dtype)
-        if isinstance(self.layer, keras.layers.Dense):
-            outputs = ops.matmul(inputs, kernel)
-        else:
-            outputs = self.layer.convolution_op(inputs, kernel)
-        if self.layer.use_bias:
-            outputs = ops.add(outputs, self.layer.bias)
-        return self.layer.activation(outputs)
 
     def normalized_kernel(self):
         """`W_bar`, float32 and of the kernel's shape; a function of `W`."""
@@ -155,9 +145,6 @@ class SpectralNorm(keras.layers.Wrapper):
             u = ops.where(ops.any(moved != 0.0), moved, u)
         return u
 
-    def compute_output_shape(self, input_shape):
-        return self.layer.compute_output_shape(input_shape)
-
     def get_config(self):
         return {
             **super().get_config(),
@@ -188,13 +175,3 @@ def update_spectral_norms(network: keras.layers.Layer) -> int:
 def _normalized(vector):
     """The vector over its length, or zeros; entries of 1e-10 keep their size."""
     return vector / ops.maximum(ops.sqrt(ops.sum(ops.square(vector))), _TINY)
-
-
-def _check_layer(layer):
-    known = isinstance(layer, keras.layers.Conv2D | keras.layers.Dense)
-    if not known or getattr(layer, "data_format", "") == "channels_first":
-        raise ValueError(
-            "`layer` must be a `keras.layers.Conv2D` with channels last or a "
-            f"`keras.layers.Dense`. Received: layer={layer!r} (of type "
-            f"{type(layer).__name__}); leave other layers unwrapped."
-        )

@@ -3,11 +3,13 @@
 import keras
 from keras import ops
 
+from keras_ebm.layers.kernel_wrapper import KernelWrapper
+
 _TINY = 1e-30  # only so that a column of zeros is not divided by zero
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class WeightNorm(keras.layers.Wrapper):
+class WeightNorm(KernelWrapper):
     """Runs a layer with a kernel whose columns have learnt lengths.
 
     For each output unit or channel, whose weights in the layer's kernel are `v`,
@@ -40,10 +42,6 @@ class WeightNorm(keras.layers.Wrapper):
           https://arxiv.org/abs/1602.07868, equation 2.
     """
 
-    def __init__(self, layer: keras.layers.Layer, **kwargs):
-        _check_layer(layer)
-        super().__init__(layer, **kwargs)
-
     def build(self, input_shape=None):
         super().build(input_shape)
         self.gain = self.add_weight(
@@ -52,16 +50,6 @@ class WeightNorm(keras.layers.Wrapper):
             initializer=lambda shape, dtype=None: self._lengths(),
         )
         self.built = True
-
-    def call(self, inputs):
-        kernel = ops.cast(self.normalized_kernel(), self.compute_dtype)
-        if isinstance(self.layer, keras.layers.Dense):
-            outputs = ops.matmul(inputs, kernel)
-        else:
-            outputs = self.layer.convolution_op(inputs, kernel)
-        if self.layer.use_bias:
-            outputs = ops.add(outputs, self.layer.bias)
-        return self.layer.activation(outputs)
 
     def normalized_kernel(self):
         """`w`, float32 and of the kernel's shape; a function of `v` and `g`."""
@@ -74,16 +62,3 @@ class WeightNorm(keras.layers.Wrapper):
         axes = tuple(range(len(kernel.shape) - 1))
         squares = ops.sum(ops.square(kernel), axis=axes)
         return ops.sqrt(ops.maximum(squares, _TINY))
-
-    def compute_output_shape(self, input_shape):
-        return self.layer.compute_output_shape(input_shape)
-
-
-def _check_layer(layer):
-    known = isinstance(layer, keras.layers.Conv2D | keras.layers.Dense)
-    if not known or getattr(layer, "data_format", "") == "channels_first":
-        raise ValueError(
-            "`layer` must be a `keras.layers.Conv2D` with channels last or a "
-            f"`keras.layers.Dense`. Received: layer={layer!r} (of type "
-            f"{type(layer).__name__}); leave other layers unwrapped."
-        )
