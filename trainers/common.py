@@ -1,5 +1,6 @@
 """What the programs share: flags from settings, run folders, errors in one line."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -238,6 +239,21 @@ def worker_of(strategy) -> tuple[int, int]:
     if resolver is None or not resolver.cluster_spec():
         return 0, 1
     return resolver.task_id, resolver.cluster_spec().num_tasks("worker")
+
+
+def scope_of(strategy):
+    """The scope of a strategy, for `with`; None's is that of a single device."""
+    return contextlib.nullcontext() if strategy is None else strategy.scope()
+
+
+def check_batch(batch_size: int, strategy) -> None:
+    """Raises ValueError if a strategy's replicas cannot share a batch equally."""
+    replicas = 1 if strategy is None else strategy.num_replicas_in_sync
+    if batch_size % replicas:
+        raise ValueError(
+            "`batch_size` must be a multiple of the number of replicas. Received: "
+            f"batch_size={batch_size} for {replicas}."
+        )
 
 
 def make_strategy(name: str, cpu_replicas: int = 2):

@@ -1,6 +1,5 @@
 """Trains a model on the data of a run: what `trainers.vera` and `.langevin` share."""
 
-import contextlib
 import dataclasses
 import os
 import shutil
@@ -140,12 +139,8 @@ def prepare(
     backups = backup.to_resume(run, fit)
     steps = steps_per_epoch(train_y, fit.batch_size)
     parts, part_steps = _parts(fit, steps)
-    if strategy is not None and fit.batch_size % strategy.num_replicas_in_sync:
-        raise ValueError(
-            "`batch_size` must be a multiple of the number of replicas. Received: "
-            f"batch_size={fit.batch_size} for {strategy.num_replicas_in_sync}."
-        )
-    with _scope(strategy):
+    common.check_batch(fit.batch_size, strategy)
+    with common.scope_of(strategy):
         model = build(run.dataset, train_x, model_settings, run.settings.seed)
         compile_model(model, model_settings, *_span(fit, steps))
         first_part = backup.restore(model, backups)
@@ -257,10 +252,6 @@ def perform(job: Job) -> tuple[keras.Model, dict]:
         draw_density(model, job.run, workdir / PICTURE_FILE)
     backup.clear(backup.backup_folder(workdir))
     return model, metrics
-
-
-def _scope(strategy):
-    return contextlib.nullcontext() if strategy is None else strategy.scope()
 
 
 def _check_buffer(model, fit, workers):

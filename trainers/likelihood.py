@@ -13,7 +13,6 @@ split the validation rows are trained on and the calibration rows validate: of
 MNIST, 54,000, 6,000 and 10,000.
 """
 
-import contextlib
 import dataclasses
 import sys
 import time
@@ -136,14 +135,9 @@ def prepare(run: RunData, settings: DensitySettings, fit: StepSettings, strategy
     sample = rows.train
     if run.dataset.kind == "image":
         sample = _dequantised(sample, np.random.default_rng(run.settings.seed + 1))
-    replicas = 1 if strategy is None else strategy.num_replicas_in_sync
-    if fit.batch_size % replicas:
-        raise ValueError(
-            "`batch_size` must be a multiple of the number of replicas. Received: "
-            f"batch_size={fit.batch_size} for {replicas}."
-        )
+    common.check_batch(fit.batch_size, strategy)
     epochs = fit.steps // fit.validate_every
-    with contextlib.nullcontext() if strategy is None else strategy.scope():
+    with common.scope_of(strategy):
         model = build_density(run.dataset.kind, sample, settings, run.settings.seed)
         compile_model(model, settings, epochs, fit.validate_every)
     return model, rows
