@@ -90,7 +90,7 @@ def _noise(spec: str, reference: Dataset, rng: np.random.Generator) -> np.ndarra
     x = np.empty(shape, np.float32)
     for j in range(shape[1]):
         column = reference.schema.columns[j] if reference.schema else None
-        if column is not None and column.kind == "categorical":
+        if column is not None and column.kind != "numeric":
             x[:, j] = rng.integers(0, len(column.vocabulary), num_rows)
         else:
             x[:, j] = _numeric_noise(reference.x[:, j], num_rows, is_uniform, rng)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-KINDS = ("numeric", "categorical")
+KINDS = ("numeric", "categorical", "boolean")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,12 +14,13 @@ class Column:
 
     Args:
         name: str, as in the file's header.
-        kind: `"numeric"` or `"categorical"`.
+        kind: `"numeric"`, `"categorical"` or `"boolean"`: two categories such as
+            false and true, whose letters may be large or small.
         vocabulary: tuple of str. The categories; a cell holds the position of
             its category in here. Empty for a numeric column.
 
     Raises:
-        ValueError: if `kind` is neither of the two.
+        ValueError: if `kind` is none of the three.
     """
 
     name: str

@@ -18,6 +18,8 @@ from keras_ebm.data.schema import Column, TableSchema
 MISSING = ("", "NA", "N/A", "<NA>", "NaN", "nan", "NULL", "null", "None")
 
 MAX_CATEGORIES = 1000
+#: Words of boolean columns, false before true.
+BOOLEANS = (("false", "true"), ("f", "t"), ("no", "yes"), ("n", "y"))
 
 
 def read_csv(
@@ -28,6 +30,7 @@ def read_csv(
     """Reads a table with a header line, and finds out or applies its schema.
 
     Without a schema a column is numeric when each of its values is a number,
+    boolean when all are words of one pair of `BOOLEANS`, in whatever letters, and
     else categorical with the sorted values as its vocabulary. Classes are the
     sorted texts of the target, in the order of the numbers when all of them
     are whole numbers. Empty cells and `NA`, `N/A`, `<NA>`, `NaN`, `nan`,
@@ -128,6 +131,9 @@ def _infer_column(cells, path) -> Column:
     present = cells[~cells.isin(MISSING)]
     if _to_number(present).notna().all():
         return Column(cells.name, "numeric")
+    for pair in BOOLEANS:
+        if present.str.lower().isin(pair).all():
+            return Column(cells.name, "boolean", pair)
     vocabulary = tuple(sorted(present.unique()))
     if len(vocabulary) > MAX_CATEGORIES:
         raise ValueError(
@@ -158,7 +164,8 @@ def _to_number(cells):
 
 def _encode(cells, column: Column, path) -> np.ndarray:
     missing = cells.isin(MISSING).to_numpy()
-    if column.kind == "categorical":
+    if column.kind != "numeric":
+        cells = cells.str.lower() if column.kind == "boolean" else cells
         codes = {value: code for code, value in enumerate(column.vocabulary)}
         known = cells.map(codes).fillna(-1).to_numpy(np.float64)
         return np.where(missing, np.nan, known)

@@ -74,14 +74,15 @@ def encode_columns(schema: TableSchema, columns: dict[str, tf.Tensor]) -> tf.Ten
     cells = []
     for column in schema.columns:
         value = columns[names[column.name]]
-        if column.kind == "categorical":
-            value = _codes(tf.strings.strip(value), column.vocabulary)
+        if column.kind != "numeric":
+            value = _codes(tf.strings.strip(value), column)
         cells.append(value)
     return tf.stack(cells, axis=-1)
 
 
-def _codes(values, vocabulary):
-    matches = values[:, None] == tf.constant(list(vocabulary))[None]
+def _codes(values, column):
+    words = tf.strings.lower(values) if column.kind == "boolean" else values
+    matches = words[:, None] == tf.constant(list(column.vocabulary))[None]
     known = tf.reduce_any(matches, axis=-1)
     code = tf.cast(tf.argmax(matches, axis=-1, output_type=tf.int32), tf.float32)
     code = tf.where(known, code, -1.0)
@@ -95,7 +96,7 @@ def split_columns(schema: TableSchema, rows) -> dict:
     columns = {}
     for index, column in enumerate(schema.columns):
         values = rows[:, index]
-        if column.kind == "categorical":
+        if column.kind != "numeric":
             words = dict(enumerate(column.vocabulary)) | {
                 -1: "\N{REPLACEMENT CHARACTER}"
             }

@@ -32,7 +32,7 @@ def test_types_vocabularies_and_classes_are_found_out(write):
         (
             Column("age", "numeric"),
             Column("colour", "categorical", ("blue", "red")),
-            Column("member", "categorical", ("False", "True")),
+            Column("member", "boolean", ("false", "true")),
             Column("zip", "numeric"),
             Column("height", "numeric"),
         ),
@@ -157,3 +157,15 @@ def test_too_many_categories_or_classes_are_refused(write):
 def test_a_kind_of_column_that_does_not_exist_is_refused():
     with pytest.raises(ValueError, match="'text' for column 'x'"):
         Column("x", "text")
+
+
+def test_booleans_may_be_written_in_any_letters(write):
+    text = "a,b,c,y\nTRUE,n,yes,0\nfalse,Y,maybe,1\n,N,no,1\n"
+    dataset = tables.read_csv(write(text))
+    kinds = [column.kind for column in dataset.schema.columns]
+    assert kinds == ["boolean", "boolean", "categorical"]
+    np.testing.assert_array_equal(dataset.x[:, :2], [[1, 0], [0, 1], [np.nan, 0]])
+    again = tables.read_csv(
+        write("a,b,c,y\nTrue,perhaps,no,0\n"), schema=dataset.schema
+    )
+    np.testing.assert_array_equal(again.x, [[1, -1, 1]])

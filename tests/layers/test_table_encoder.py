@@ -1,3 +1,5 @@
+from statistics import NormalDist
+
 import keras
 import numpy as np
 import pytest
@@ -148,3 +150,115 @@ def test_it_refuses_to_adapt_to_bad_rows(rows, message):
 def test_statistics_must_match_the_schema():
     with pytest.raises(ValueError, match="one entry a"):
         TableEncoder(SCHEMA, mean=[0.0], stddev=[1.0], missing=[False])
+
+
+# The quantile transform
+
+
+def quantile(x, **arguments):
+    layer = TableEncoder(transform="quantile", **arguments)
+    layer.adapt(x)
+    return layer
+
+
+def test_scores_of_few_values_are_standardised_mid_rank_normal_scores():
+    x = np.array([[1.0], [1.0], [2.0], [50.0]], np.float32)
+    # Mid-ranks 1, 2.5 and 3.5 of 4.
+    raw = np.array([NormalDist().inv_cdf(p) for p in (0.25, 0.25, 0.625, 0.875)])
+    expected = (raw - raw.mean()) / raw.std()
+    layer = quantile(x)
+    np.testing.assert_allclose(layer(x)[:, 0], expected, rtol=1e-5)
+    between = encode(layer, [26.0])  # Half-way from 2 to 50.
+    np.testing.assert_allclose(between[0, 0], expected[2:].mean(), rtol=1e-5)
+
+
+def test_scores_of_many_values_are_close_to_normal():
+    x = np.exp(np.random.default_rng(0).normal(size=(4000, 2))).astype(np.float32)
+    features = quantile(x)(x).numpy()
+    exact = np.sort(np.log(x), axis=0)
+    np.testing.assert_allclose(features.mean(0), 0.0, atol=0.01)
+    np.testing.assert_allclose(features.std(0), 1.0, atol=0.01)
+    # Of 4,000 draws a sorted log-normal's logarithm is within .1 of its score
+    # but for the outermost hundredths.
+    inner = slice(40, -40)
+    np.testing.assert_allclose(np.sort(features, 0)[inner], exact[inner], atol=0.1)
+
+
+def test_far_cells_stay_far():
+    x = np.linspace(0.0, 1.0, 500, dtype=np.float32)[:, None]
+    layer = quantile(x)
+    far = encode(layer, [-10.0], [0.0], [1.0], [11.0])[:, 0]
+    stddev = x.std()
+    np.testing.assert_allclose(far[[0, 3]] - far[[1, 2]], np.array([-10, 10]) / stddev)
+
+
+def test_scores_keep_the_order_and_can_be_turned_back():
+    rng = np.random.default_rng(1)
+    x = np.stack(
+        [rng.normal(size=999), rng.poisson(2.0, 999), rng.gamma(0.1, size=999)]
+    )
+    x = x.T.astype(np.float32)
+    layer = quantile(x)
+    grid = np.sort(np.concatenate([x, 3 * x, -x]), axis=0)
+    features = layer(grid)
+    assert np.all(np.diff(features, axis=0) >= 0)
+    np.testing.assert_allclose(
+        layer.decode_numeric(features), grid, rtol=1e-3, atol=1e-4
+    )
+
+
+def test_quantiles_keep_missing_cells_and_infinite_ones_apart():
+    x = np.array([[1.0, 0.0], [2.0, 1.0], [NAN, 5.0]], np.float32)
+    layer = quantile(x)
+    features = encode(layer, [NAN, 1.0], [1.0, NAN], [np.inf, 1.0])
+    assert features[0, 0] == 0.0 and features[0, 2] == 1.0
+    assert np.isnan(features[1, 1])
+    assert np.isinf(features[2, 0])
+
+
+def test_a_saved_quantile_encoder_encodes_the_same(tmp_path):
+    rng = np.random.default_rng(2)
+    x = np.stack([rng.normal(size=300), rng.integers(0, 2, 300), np.ones(300)], 1)
+    layer = quantile(x, drop_constant=True)
+    model = keras.Sequential([keras.Input((3,)), layer])
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    rows = np.array([[0.3, 1, 2.0], [-7.0, 0.5, 1.0]], np.float32)
+    np.testing.assert_array_equal(loaded(rows), model(rows))
+
+
+def test_near_constant_columns_are_dropped_and_named():
+    rng = np.random.default_rng(3)
+    nearly = np.zeros(2000)
+    nearly[:2] = 5.0
+    often = np.zeros(2000)
+    often[:20] = 5.0
+    code = np.zeros(2000)
+    x = np.stack([nearly, often, code, rng.normal(size=2000)], 1)
+    schema = TableSchema(
+        (
+            Column("nearly", "numeric"),
+            Column("often", "numeric"),
+            Column("code", "categorical", ("only",)),
+            Column("value", "numeric"),
+        )
+    )
+    layer = TableEncoder(schema, drop_constant=True)
+    layer.adapt(x)
+    assert layer.dropped_columns == ["nearly", "code"]
+    assert layer.feature_columns.tolist() == [1, 3]
+    assert layer(x).shape == (2000, 2)
+    np.testing.assert_allclose(layer.decode_numeric(layer(x)), x[:, [1, 3]], atol=1e-5)
+    with pytest.raises(ValueError, match="must have a column that varies"):
+        TableEncoder(drop_constant=True).adapt(np.ones((20, 3)))
+
+
+def test_features_know_their_column(encoder):
+    # age, height, unit, height missing, then two colours and "other".
+    assert encoder.feature_columns.tolist() == [0, 2, 3, 2, 1, 1, 1]
+    assert encoder.num_numeric == 3
+
+
+def test_an_unknown_transform_is_refused():
+    with pytest.raises(ValueError, match="'standardise', 'quantile'"):
+        TableEncoder(transform="rank")

@@ -1,0 +1,92 @@
+"""Increasing piecewise linear maps of columns, such as to normal scores."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+#: Knots of a column at most; they lie evenly along its normal scores.
+MAX_KNOTS = 100
+
+
+def normal_score_knots(values: np.ndarray) -> tuple[list[float], list[float]]:
+    """Knots of the map from a column's values to standardised normal scores.
+
+    A value's score is the normal quantile of its mid-rank: equal values share the
+    middle of their ranks, so that a column that is mostly one value has no far
+    atom. Scores are then brought to mean 0 and standard deviation 1.
+
+    Args:
+        values: float array `(n,)` without NaN, of two different values or more.
+
+    Returns:
+        `(positions, scores)`, both increasing, of equal length.
+    """
+    # In the precision of the map, which could not tell closer values apart.
+    values = np.asarray(values, np.float32)
+    unique, counts = np.unique(values, return_counts=True)
+    ranks = np.cumsum(counts) - counts / 2.0
+    scores = tf.math.ndtri(tf.constant(ranks / counts.sum(), tf.float64)).numpy()
+    mean = np.average(scores, weights=counts)
+    stddev = np.sqrt(np.average(np.square(scores - mean), weights=counts))
+    scores = (scores - mean) / stddev
+    if len(unique) > MAX_KNOTS:
+        wanted = np.linspace(scores[0], scores[-1], MAX_KNOTS)
+        kept = np.unique(np.searchsorted(scores, wanted).clip(0, len(scores) - 1))
+        unique, scores = unique[kept], scores[kept]
+    return unique.tolist(), scores.tolist()
+
+
+class PiecewiseLinear:
+    """One increasing map a column, and its inverse.
+
+    Beyond the outermost knots a map goes on with the slope given, so that what
+    lies far outside of the training rows stays far outside.
+
+    Args:
+        positions: list of lists of increasing floats, one a column, two or more.
+        values: likewise, of the same lengths.
+        slopes: list of float > 0, one a column, used beyond the knots.
+    """
+
+    def __init__(self, positions, values, slopes):
+        self._positions = _padded(positions)
+        self._values = _padded(values)
+        self._last = np.array([len(knots) - 2 for knots in positions], np.int32)
+        self._slopes = np.array(slopes, np.float32)
+
+    def __call__(self, x):
+        """Maps `(batch, columns)`; NaN stays NaN."""
+        return self._map(x, self._positions, self._values, self._slopes)
+
+    def inverse(self, y):
+        """Maps `(batch, columns)` back."""
+        return self._map(y, self._values, self._positions, 1.0 / self._slopes)
+
+    def _map(self, x, sources, targets, slopes):
+        x = tf.transpose(x)
+        piece = tf.searchsorted(tf.constant(sources), x, side="right") - 1
+        piece = tf.clip_by_value(piece, 0, self._last[:, None])
+        low, high, start, end = (
+            tf.gather(tf.constant(knots), piece + shift, batch_dims=1)
+            for knots in (sources, targets)
+            for shift in (0, 1)
+        )
+        inside = start + (x - low) / (high - low) * (end - start)
+        below, above = (
+            targets[columns] + slopes[:, None] * (x - sources[columns])
+            for columns in (np.s_[:, :1], self._outermost())
+        )
+        mapped = tf.where(x < sources[:, :1], below, inside)
+        mapped = tf.where(x > sources[self._outermost()], above, mapped)
+        return tf.transpose(mapped)
+
+    def _outermost(self):
+        rows = np.arange(len(self._last))[:, None]
+        return rows, self._last[:, None] + 1
+
+
+def _padded(lists) -> np.ndarray:
+    """Lists of different lengths as rows, the last entry repeated."""
+    width = max(len(row) for row in lists)
+    return np.array([row + [row[-1]] * (width - len(row)) for row in lists], np.float32)
