@@ -17,7 +17,6 @@ def training_batches(
     seed: int,
     first_epoch: int = 0,
     first_step: int = 0,
-    labelled_share: float = 0.5,
     augment: str = "none",
     keep_plain: bool = False,
 ):
@@ -27,9 +26,10 @@ def training_batches(
     resumed at epoch `e` sees what the uninterrupted run would have seen. The
     last partial batch of an epoch is dropped: replicas need equal shares.
 
-    Where some rows are unlabelled, `labelled_share` of each batch is drawn
-    from the labelled rows and the rest from all rows, so that few labels
-    still reach every step; an epoch is then one pass over all rows.
+    Where some rows are unlabelled, a batch is two halves apart: one drawn from the
+    labelled rows, for the classifier, and one from all rows, for the density, so
+    that few labels reach every step and yet weigh no more than others in `p(x)`.
+    It is `((few_x, x), (few_y, y))`, and an epoch is one pass over all rows.
 
     Args:
         x: raw rows `(n, ...)`.
@@ -38,37 +38,39 @@ def training_batches(
         seed: int.
         first_epoch: int, where a resumed run starts.
         first_step: int, and after how many steps of that epoch.
-        labelled_share: float in (0, 1); unused where all rows or none are
-            labelled.
         augment: `"none"`, `"crop"`: images are moved by up to 4 pixels, or
             `"crop_flip"`: half of them are mirrored too.
-        keep_plain: bool, makes the inputs of a batch a pair: the augmented images,
-            which are for the classifier, and the same as they are, for the density.
+        keep_plain: bool, leaves the images of the density as they are; the inputs
+            of a batch are then a pair in any case, the augmented ones for the
+            classifier first.
 
     Returns:
         `(dataset, steps_per_epoch)`; pass both to `fit`.
 
     Raises:
-        ValueError: if a batch is larger than the data, `labelled_share` is not
-            between 0 and 1, or rows that are no images are to be augmented.
+        ValueError: if a batch is larger than the data, odd where it is of two
+            halves, or rows that are no images are to be augmented.
     """
     check_choice("augment", augment, AUGMENTATIONS)
     if augment != "none" and x.ndim != 4:
         raise ValueError(
             f"`augment` {augment} needs images. Received: rows of shape {x.shape[1:]}."
         )
-    labelled = np.flatnonzero(y >= 0)
-    per_all, per_labelled = _rows_a_step(y, batch_size, labelled_share)
-    steps = len(y) // per_all
-    order = _order(np.arange(len(y)), steps * per_all, seed, first_epoch)
-    indices = order.batch(per_all, drop_remainder=True).skip(first_step)
-    if per_labelled:
-        few = _order(labelled, steps * per_labelled, seed + 1, first_epoch)
-        few = few.batch(per_labelled, drop_remainder=True).skip(first_step)
-        indices = tf.data.Dataset.zip(indices, few)
-        indices = indices.map(lambda a, b: tf.concat([a, b], 0))
-    x, y = tf.constant(x), tf.constant(y.astype(np.int32))
-    batches = indices.map(lambda rows: (tf.gather(x, rows), tf.gather(y, rows)))
+    per_batch, halves = _rows_a_step(y, batch_size)
+    steps = len(y) // per_batch
+    order = _order(np.arange(len(y)), steps * per_batch, seed, first_epoch)
+    x, labels = tf.constant(x), tf.constant(y.astype(np.int32))
+
+    def read(rows):
+        return tf.gather(x, rows), tf.gather(labels, rows)
+
+    batches = order.batch(per_batch, drop_remainder=True).skip(first_step).map(read)
+    if halves:
+        few = np.flatnonzero(y >= 0)
+        few = _order(few, steps * per_batch, seed + 1, first_epoch)
+        few = few.batch(per_batch, drop_remainder=True).skip(first_step).map(read)
+        batches = tf.data.Dataset.zip(few, batches)
+        batches = batches.map(lambda a, b: ((a[0], b[0]), (a[1], b[1])))
     if augment != "none":
         begin = first_epoch * steps + first_step
         batches = _augmented(batches, seed, begin, augment, keep_plain)
@@ -83,8 +85,8 @@ def rows_of_worker(batches, batch_size: int, index: int, count: int):
     worker's rows of `count` batches, one after the other.
 
     Args:
-        batches: dataset of `(x, y)` batches of `batch_size` rows, the same on all.
-        batch_size: int, a multiple of `count`.
+        batches: dataset of batches of one size, the same on all.
+        batch_size: int, rows of each of their tensors, a multiple of `count`.
         index: int, number of the worker.
         count: int, number of workers.
     """
@@ -99,40 +101,45 @@ def rows_of_worker(batches, batch_size: int, index: int, count: int):
     return own.with_options(options)
 
 
-def steps_per_epoch(y, batch_size: int, labelled_share: float = 0.5) -> int:
+def steps_per_epoch(y, batch_size: int) -> int:
     """Steps of one pass over rows with labels `y`; see `training_batches`."""
-    per_all, _ = _rows_a_step(y, batch_size, labelled_share)
-    return len(y) // per_all
+    per_batch, _ = _rows_a_step(y, batch_size)
+    return len(y) // per_batch
 
 
 def _augmented(batches, seed, first_step, augment, keep_plain):
+    def move(images, key):
+        return crop_and_flip(images, key, flip=augment == "crop_flip")
+
     def change(step, batch):
         images, labels = batch
         key = tf.stack([tf.constant(seed, tf.int64), step])
-        changed = crop_and_flip(images, key, flip=augment == "crop_flip")
-        return ((changed, images) if keep_plain else changed), labels
+        few, images = images if isinstance(images, tuple) else (None, images)
+        if keep_plain:
+            return (move(images if few is None else few, key), images), labels
+        if few is None:
+            return move(images, key), labels
+        other = tf.random.experimental.stateless_fold_in(key, 2, alg="philox")
+        return (move(few, other), move(images, key)), labels
 
     numbered = batches.enumerate(first_step)
     return numbered.map(change, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def _rows_a_step(y, batch_size, labelled_share):
-    """Rows of a batch drawn from all rows, and from the labelled ones besides."""
-    if not 0.0 < labelled_share < 1.0:
+def _rows_a_step(y, batch_size):
+    """Rows of a batch, or of each of its halves, and whether there are two."""
+    halves = bool(0 < np.sum(y >= 0) < len(y))
+    if batch_size < 1 or batch_size > len(y):
         raise ValueError(
-            "`labelled_share` must be above 0 and below 1. "
-            f"Received: labelled_share={labelled_share}."
+            "`batch_size` must be at least 1 and at most the number of training "
+            f"rows. Received: batch_size={batch_size} for {len(y)} rows."
         )
-    mixed = 0 < np.sum(y >= 0) < len(y)
-    per_labelled = max(1, round(batch_size * labelled_share)) if mixed else 0
-    per_all = batch_size - per_labelled
-    if per_all < 1 or per_all > len(y):
+    if halves and batch_size % 2:
         raise ValueError(
-            "`batch_size` must be at least 1 (2 with unlabelled rows) and at most "
-            f"the number of training rows. Received: batch_size={batch_size} for "
-            f"{len(y)} rows."
+            "`batch_size` must be even where some rows are unlabelled: half of a "
+            f"batch has labels. Received: batch_size={batch_size}."
         )
-    return per_all, per_labelled
+    return batch_size // 2 if halves else batch_size, halves
 
 
 def _order(rows, length, seed, first_epoch):

@@ -37,9 +37,12 @@ class EnergyModel(SavesParts, ReportsMeans, keras.Model):
     descends
 
         classification_weight * CE(p(y|x), y)            labelled rows
-        + conditional_entropy_weight * H(p(y|x))         unlabelled rows
-        + energy_weight * (objective(E(x), E(x_neg))
-                           + gradient_penalty * mean 0.5 ||dE/dx||^2)
+        + ramp * (conditional_entropy_weight * H(p(y|x)) unlabelled rows
+                  + semi_supervised terms
+                  + energy_weight * (objective(E(x), E(x_neg))
+                                     + gradient_penalty * mean 0.5 ||dE/dx||^2))
+
+    where `ramp` rises from 0 to 1 over the first `ramp_steps` steps.
 
     This class takes its negatives from the batch or from Markov chains
     (`negatives`), or has none and is then a plain classifier; subclasses bring
@@ -63,7 +66,11 @@ class EnergyModel(SavesParts, ReportsMeans, keras.Model):
         classification_weight: float >= 0, `alpha` in the paper.
         conditional_entropy_weight: float >= 0, `beta` in the paper.
         gradient_penalty: float >= 0, `gamma` in the paper; costs a double
-            backpropagation when above 0.
+            backpropagation when above 0. Without negatives it is all that
+            `energy_weight` weighs.
+        semi_supervised: `keras_ebm.objectives.SemiSupervised`, further terms on
+            rows without labels, or None.
+        ramp_steps: int >= 0.
         data_stddev: float >= 0, Gaussian noise added to preprocessed data in
             training, in its units.
         class_names: K strings, kept for serving; optional.
@@ -84,13 +91,14 @@ class EnergyModel(SavesParts, ReportsMeans, keras.Model):
         - Grathwohl et al. (2021), https://arxiv.org/abs/2010.04230.
     """
 
-    _parts = ("network", "preprocessor", "negatives")
+    _parts = ("network", "preprocessor", "negatives", "semi_supervised")
     _values = (
         "objective",
         "energy_weight",
         "classification_weight",
         "conditional_entropy_weight",
         "gradient_penalty",
+        "ramp_steps",
         "data_stddev",
         "class_names",
         "seed",
@@ -107,6 +115,8 @@ class EnergyModel(SavesParts, ReportsMeans, keras.Model):
         classification_weight: float = 1.0,
         conditional_entropy_weight: float = 0.0,
         gradient_penalty: float = 0.0,
+        semi_supervised: objectives.SemiSupervised | None = None,
+        ramp_steps: int = 0,
         data_stddev: float = 0.0,
         class_names=None,
         seed: int = 0,
@@ -122,10 +132,12 @@ class EnergyModel(SavesParts, ReportsMeans, keras.Model):
             "classification_weight": classification_weight,
             "conditional_entropy_weight": conditional_entropy_weight,
             "gradient_penalty": gradient_penalty,
+            "ramp_steps": ramp_steps,
             "data_stddev": data_stddev,
         }
         for name, value in weights.items():
             setattr(self, name, check_positive(name, value, zero_allowed=True))
+        self.semi_supervised = semi_supervised
         self.class_names = self._check_class_names(class_names)
         self.seed = seed
         self.to_energy = LogitEnergy()
@@ -135,6 +147,13 @@ class EnergyModel(SavesParts, ReportsMeans, keras.Model):
         self._add_trackers(*getattr(negatives, "log_names", ()))
         if self.num_classes > 1:
             self._add_trackers("accuracy", "cross_entropy", "conditional_entropy")
+        if semi_supervised is not None:
+            if self.num_classes < 2:
+                raise ValueError(
+                    "`semi_supervised` needs a network with classes. Received: "
+                    f"{self.num_classes} output."
+                )
+            self._add_trackers(*semi_supervised.log_names)
         # The parts are built already, and train_step never calls the model:
         # without this, saving and exporting take it for an unbuilt one.
         self.built = True
@@ -271,18 +290,31 @@ class EnergyModel(SavesParts, ReportsMeans, keras.Model):
         """Energies of preprocessed inputs, as samplers see them."""
         return self.to_energy(self.network(x, training=False))
 
-    def energy_loss(self, x, y, negatives, training=False, weights=None, class_x=None):
+    def energy_loss(
+        self,
+        x,
+        y,
+        negatives,
+        training=False,
+        weights=None,
+        class_x=None,
+        class_y=None,
+        random=None,
+    ):
         """The energy network's loss; see the class docstring.
 
         Args:
             x: preprocessed data `(batch, ...)`.
             y: labels `(batch,)`, -1 unlabelled.
             negatives: list of preprocessed batches of negatives; may be empty.
-            training: bool; only then is the gradient penalty added.
+            training: bool; only then are the gradient penalty and the terms of
+                `semi_supervised` added, and the ramp looked at.
             weights: of the negatives, summing to 1, or None for equal ones; for
                 the contrastive objective.
-            class_x: what the cross-entropy sees of the same rows, such as an
-                augmented view of them; None: `x`.
+            class_x: what the cross-entropy sees, such as an augmented view of the
+                same rows or rows of its own; None: `x`.
+            class_y: its labels; None: `y`.
+            random: `StepRandom` of the terms of `semi_supervised`.
 
         Returns:
             `(loss, logs)`: a scalar and the terms by name; `negative_energies`
@@ -297,24 +329,37 @@ class EnergyModel(SavesParts, ReportsMeans, keras.Model):
             logits = tf.cast(network(x, training=training), tf.float32)
             energy = self.to_energy(logits)
         logs["data_energy"] = energy
-        loss = 0.0
+        labelled, loss = 0.0, 0.0
         if self.num_classes > 1:
+            class_logits = logits
             if class_x is not None:
-                logits = tf.cast(network(class_x, training=training), tf.float32)
-            loss = self._class_loss(logits, y, logs)
-        contrast = 0.0
+                class_logits = tf.cast(network(class_x, training=training), tf.float32)
+            labelled = self._class_loss(
+                class_logits, y if class_y is None else class_y, logs
+            )
+            loss = self._unlabelled_loss(
+                x, logits, y, logs, random if training else None
+            )
         if negatives:
             logs["negative_energies"] = [
                 self.to_energy(network(batch, training=training)) for batch in negatives
             ]
             logs["negative_energy"] = tf.concat(logs["negative_energies"], axis=0)
-            contrast = objectives.OBJECTIVES[self.objective](
+            loss += self.energy_weight * objectives.OBJECTIVES[self.objective](
                 energy,
                 logs["negative_energy"],
                 **({} if weights is None else {"weights": weights}),
             )
         penalty = self.gradient_penalty * logs.get("gradient_penalty", 0.0)
-        return loss + self.energy_weight * (contrast + penalty), logs
+        loss += self.energy_weight * penalty
+        return labelled + self.ramp(training) * loss, logs
+
+    def ramp(self, training=True):
+        """Share, in (0, 1], at which all but the cross-entropy counts by now."""
+        if not (training and self.ramp_steps):
+            return 1.0
+        step = tf.cast(self.optimizer.iterations, tf.float32) + 1.0
+        return tf.minimum(1.0, step / self.ramp_steps)
 
     def _logits_with_gradient(self, x):
         store = {}
@@ -329,18 +374,32 @@ class EnergyModel(SavesParts, ReportsMeans, keras.Model):
     def _class_loss(self, logits, y, logs):
         labelled = y >= 0
         values = objectives.cross_entropy(logits, y)
-        entropy = objectives.conditional_entropy(logits)
         correct = tf.cast(
             tf.argmax(logits, axis=-1, output_type=tf.int32) == y, "float32"
         )
         logs["accuracy"] = (correct, labelled)
         logs["cross_entropy"] = (values, labelled)
+        return self.classification_weight * objectives.mean_over(values, labelled)
+
+    def _unlabelled_loss(self, x, logits, y, logs, random):
+        """Terms on the rows without labels; those of `semi_supervised` by `random`."""
+        entropy = objectives.conditional_entropy(logits)
         logs["conditional_entropy"] = entropy
-        loss = self.classification_weight * objectives.mean_over(values, labelled)
+        loss = 0.0
         if self.conditional_entropy_weight:
-            unlabelled = objectives.mean_over(entropy, ~labelled)
+            unlabelled = objectives.mean_over(entropy, y < 0)
             loss += self.conditional_entropy_weight * unlabelled
+        if self.semi_supervised is not None and random is not None:
+            terms, term_logs = self.semi_supervised.loss(
+                self._plain_logits, x, logits, y < 0, random
+            )
+            loss += terms
+            logs |= term_logs
         return loss
+
+    def _plain_logits(self, x):
+        """Logits of preprocessed inputs without dropout."""
+        return tf.cast(self.network(x, training=False), tf.float32)
 
     def descend_energy(
         self, x, y, samples=None, negatives=(), extra_loss=None, **arguments
@@ -385,7 +444,7 @@ class EnergyModel(SavesParts, ReportsMeans, keras.Model):
         energies = logs["negative_energies"][0]
         total = tf.cast(tf.shape(logs["negative_energy"])[0], tf.float32)
         slope = objectives.negative_slope(self.objective, energies)
-        slope = -factor * self.energy_weight * slope / total
+        slope = -factor * self.ramp() * self.energy_weight * slope / total
         return gradient / tf.reshape(slope, [-1, *[1] * (len(gradient.shape) - 1)])
 
     def begin_step(self, data):
@@ -393,25 +452,33 @@ class EnergyModel(SavesParts, ReportsMeans, keras.Model):
 
         Returns:
             `(x, y, random, views)`: preprocessed data with its noise, labels with
-            -1 for unlabelled, the step's `StepRandom`, and `{"class_x": ...}`
-            where the cross-entropy has rows of its own. Spectral norms are
+            -1 for unlabelled, the step's `StepRandom`, and further arguments of
+            `energy_loss`: `class_x` and `class_y` where the cross-entropy has rows
+            of its own, `random` where something draws by it. Spectral norms are
             brought up to date, once for all passes of the step, and so are the
             seeds of dropout.
         """
         x, y, views = self._unpack_views(data)
         random = StepRandom(self.seed, self.optimizer.iterations)
+        if self.semi_supervised is not None:
+            views["random"] = random
         update_spectral_norms(self.network)
         reseed(self.network, random)
         return self.add_data_noise(x, random), y, random, views
 
     def _unpack_views(self, data):
-        """Data, labels, and the data as the classifier is to see them, if apart."""
-        inputs, *rest = data if isinstance(data, tuple) else (data,)
+        """Data, labels, and the rows of the classifier, if those are others."""
+        inputs, *labels = data if isinstance(data, tuple) else (data,)
         if not isinstance(inputs, tuple):
             return *self._unpack(data), {}
-        augmented, plain = inputs
-        x, y = self._unpack((plain, *rest))
-        return x, y, {"class_x": self.preprocess(augmented)}
+        shown, inputs = inputs
+        if not labels or not isinstance(labels[0], tuple):
+            x, y = self._unpack((inputs, *labels))
+            return x, y, {"class_x": self.preprocess(shown)}
+        shown_labels, own_labels = labels[0]
+        class_x, class_y = self._unpack((shown, shown_labels))
+        x, y = self._unpack((inputs, own_labels))
+        return x, y, {"class_x": class_x, "class_y": class_y}
 
     def train_step(self, data):
         x, y, random, views = self.begin_step(data)

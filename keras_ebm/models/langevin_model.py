@@ -132,6 +132,12 @@ class LangevinModel(EnergyModel):
                 "`conditional` needs a network with classes. Received: "
                 f"{self.num_classes} output."
             )
+        if self.conditional and (self.semi_supervised or self.ramp_steps):
+            raise ValueError(
+                "`semi_supervised` and `ramp_steps` do not go with `conditional`, "
+                "whose chains need a label for each input. Received: both; use "
+                "conditional=False."
+            )
         walks = self.kl_weight or self.neighbour_weight
         if walks and not self.negatives.moves.differentiable:
             raise ValueError(
@@ -191,6 +197,8 @@ class LangevinModel(EnergyModel):
         training=False,
         weights=None,
         class_x=None,
+        class_y=None,
+        random=None,
         labels=None,
     ):
         """See `EnergyModel.energy_loss`.
@@ -202,17 +210,18 @@ class LangevinModel(EnergyModel):
             training: see there.
             weights: see there.
             class_x: see there.
+            class_y: see there.
+            random: see there.
             labels: `(data, negatives)`, where `conditional`: those of the data
                 without any -1, and those of the negatives.
         """
         if self.conditional:
-            shown = x if class_x is None else class_x
             loss, logs = self._conditional_loss(
-                x, y, negatives, training, labels, shown
+                x, y, negatives, training, labels, (class_x, class_y)
             )
         else:
             loss, logs = super().energy_loss(
-                x, y, negatives, training, weights, class_x
+                x, y, negatives, training, weights, class_x, class_y, random
             )
         if self.energy_l2 and negatives:
             squares = tf.reduce_mean(tf.square(logs["data_energy"]))
@@ -221,14 +230,18 @@ class LangevinModel(EnergyModel):
             loss += self.energy_l2 * squares
         return loss, logs
 
-    def _conditional_loss(self, x, y, negatives, training, labels, class_x):
+    def _conditional_loss(self, x, y, negatives, training, labels, shown):
         own = y if labels is None else labels[0]
         logs, loss = {}, 0.0
         if not training or self.classification_weight:
-            logits = tf.cast(self.network(class_x, training=training), tf.float32)
-            loss = self._class_loss(logits, y, logs)
+            logits = tf.cast(self.network(x, training=training), tf.float32)
             best = tf.argmax(logits, axis=-1, output_type=tf.int32)
             own = tf.where(own < 0, best, own)
+            loss = self._unlabelled_loss(x, logits, y, logs, None)
+            class_x, class_y = shown
+            if class_x is not None:
+                logits = tf.cast(self.network(class_x, training=training), tf.float32)
+            loss += self._class_loss(logits, y if class_y is None else class_y, logs)
 
         def energy_of(x):
             return self.class_energy(x, own, training=training)

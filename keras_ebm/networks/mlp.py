@@ -4,7 +4,7 @@ import math
 
 import keras
 
-from keras_ebm.arguments import check_size
+from keras_ebm.arguments import check_share, check_size
 from keras_ebm.layers.gaussian_base import GaussianBase
 from keras_ebm.networks.initializers import fan_in_uniform
 
@@ -15,6 +15,7 @@ def mlp_energy(
     *,
     hidden: tuple[int, ...] = (256, 256),
     activation="silu",
+    dropout: float = 0.0,
     base_stddev: float | None = None,
 ) -> keras.Model:
     """Builds an energy network of dense layers, without normalisation.
@@ -28,6 +29,8 @@ def mlp_energy(
         hidden: widths of the hidden layers.
         activation: any Keras activation; it should be twice differentiable
             where the gradient penalty is used.
+        dropout: float in [0, 1), share of hidden units left out in training,
+            after each activation.
         base_stddev: float > 0, width of a broad Gaussian factor times which the
             density is learnt (`GaussianBase`), or None for no such factor.
 
@@ -36,11 +39,14 @@ def mlp_energy(
         `(batch, num_outputs)`, made by a layer called `"logits"`.
     """
     check_size("num_outputs", num_outputs)
+    check_share("dropout", dropout, zero_allowed=True)
     inputs = keras.Input(input_shape, name="inputs")
     x = keras.layers.Flatten()(inputs) if len(input_shape) > 1 else inputs
     for index, width in enumerate(hidden):
         x = _dense(width, f"hidden_{index}")(x)
         x = keras.layers.Activation(activation, name=f"activation_{index}")(x)
+        if dropout:
+            x = keras.layers.Dropout(dropout, name=f"dropout_{index}")(x)
     logits = _dense(num_outputs, "logits")(x)
     if base_stddev is not None:
         logits = GaussianBase(base_stddev, name="base")([inputs, logits])

@@ -22,6 +22,11 @@ from keras_ebm.objectives.score_matching import (
     DenoisingScoreMatching,
     SlicedScoreMatching,
 )
+from keras_ebm.objectives.semi_supervised import (
+    SemiSupervised,
+    pseudo_label_loss,
+    virtual_adversarial_loss,
+)
 
 __all__ = [
     "GENERATOR_OBJECTIVES",
@@ -31,6 +36,7 @@ __all__ = [
     "DenoisingScoreMatching",
     "GridLikelihood",
     "MaximumLikelihood",
+    "SemiSupervised",
     "SlicedScoreMatching",
     "conditional_entropy",
     "contrastive_loss",
@@ -40,5 +46,7 @@ __all__ = [
     "logsumexp_loss",
     "mean_over",
     "negative_slope",
+    "pseudo_label_loss",
     "softplus_loss",
+    "virtual_adversarial_loss",
 ]

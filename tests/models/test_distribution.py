@@ -3,12 +3,14 @@ import contextlib
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from support import assert_same_weights, batches, compile_sgd, make_vera, rows
 
 from keras_ebm.callbacks import StopOnDivergence
 from keras_ebm.data.batches import training_batches
 from keras_ebm.models import EnergyModel
 from keras_ebm.negatives import CutAndBlend
+from keras_ebm.objectives import SemiSupervised
 
 X, Y = rows(16)
 # Replicas get rows 0 to 7 and 8 to 15: one label against seven.
@@ -41,6 +43,32 @@ def test_a_step_of_two_replicas_is_the_step_of_one(strategy, arguments):
     assert two.distribute_strategy.num_replicas_in_sync == 2
     assert_same_weights(one, two, rtol=1e-5, atol=1e-6)
     assert history.keys() == histories.keys()
+    for name, value in history.items():
+        np.testing.assert_allclose(histories[name], value, rtol=1e-5, atol=1e-6)
+
+
+def test_a_step_on_two_halves_is_the_same_on_two_replicas(strategy):
+    terms = SemiSupervised(
+        pseudo_label_weight=0.7,
+        pseudo_label_threshold=0.4,
+        virtual_adversarial_weight=0.5,
+        radius=0.3,
+    )
+    labels = np.where(Y < 0, 1, Y)[::-1].copy()
+    data = tf.data.Dataset.from_tensors(((X[::-1].copy(), X), (labels, Y)))
+
+    def step(scope):
+        with scope:
+            model = make_vera(semi_supervised=terms, ramp_steps=2, gradient_penalty=0.5)
+            compile_sgd(model)
+        history = model.fit(data, shuffle=False, verbose=0).history
+        return model, history
+
+    (one, history), (two, histories) = (
+        step(scope) for scope in (contextlib.nullcontext(), strategy.scope())
+    )
+    assert_same_weights(one, two, rtol=1e-5, atol=1e-6)
+    assert {"pseudo_labelled", "virtual_adversarial"} <= history.keys()
     for name, value in history.items():
         np.testing.assert_allclose(histories[name], value, rtol=1e-5, atol=1e-6)
 
