@@ -27,10 +27,16 @@ from trainers.sampling import (
     build_generator,
     correction_kind,
 )
+from trainers.semi_supervised import SemiSupervisedSettings, build_semi_supervised
+
+#: Latents at most where their number is left to the data.
+DEFAULT_LATENTS = 16
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelSettings(NetworkSettings, SamplingSettings, OptimizerSettings):
+class ModelSettings(
+    NetworkSettings, SamplingSettings, SemiSupervisedSettings, OptimizerSettings
+):
     """Networks and losses; None stands for a choice by the data."""
 
     CHOICES = {
@@ -66,9 +72,6 @@ class ModelSettings(NetworkSettings, SamplingSettings, OptimizerSettings):
         None, "Weight of the energy term; default 0.1 with classes, else 1."
     )
     classification_weight: float = setting(1.0, "Weight of the cross-entropy.")
-    conditional_entropy_weight: float = setting(
-        0.0, "Weight of the entropy of p(y|x) on unlabelled rows."
-    )
     gradient_penalty: float | None = setting(
         None, "Gradient penalty; default 0.1 when contrastive, else 0."
     )
@@ -91,6 +94,7 @@ def build_model(dataset, train_x: np.ndarray, settings: ModelSettings, seed: int
     preprocessor, shape, _ = build_preprocessor(dataset, train_x, settings)
     network = build_network(dataset, shape, settings)
     arguments = _loss_arguments(dataset, settings)
+    arguments |= build_semi_supervised(settings, shape)
     arguments |= {
         "preprocessor": preprocessor,
         "class_names": dataset.class_names or None,
@@ -100,6 +104,9 @@ def build_model(dataset, train_x: np.ndarray, settings: ModelSettings, seed: int
         arguments["negatives"] = CutAndBlend()
     if settings.negatives in ("batch", "none"):
         return EnergyModel(network, **arguments)
+    if not settings.latent_dim:
+        latent_dim = min(DEFAULT_LATENTS, math.prod(shape))
+        settings = dataclasses.replace(settings, latent_dim=latent_dim)
     with computing_in(_decoder_precision(settings)):
         decoder = _decoder(dataset, shape, settings)
     generator = build_generator(decoder, settings)
@@ -191,12 +198,13 @@ def _loss_arguments(dataset, settings):
     if penalty is None:
         penalty = 0.1 if objective == "contrastive" else 0.0
     if settings.negatives == "none":
-        weight = penalty = 0.0
+        # What is left is a plain classifier, but for a penalty that was asked for.
+        penalty = settings.gradient_penalty or 0.0
+        weight = weight if penalty else 0.0
     return {
         "objective": objective,
         "energy_weight": weight,
         "gradient_penalty": penalty,
         "classification_weight": settings.classification_weight,
-        "conditional_entropy_weight": settings.conditional_entropy_weight,
         "data_stddev": settings.data_stddev,
     }

@@ -15,10 +15,11 @@ from trainers.nets import (
     build_preprocessor,
 )
 from trainers.optimizers import OptimizerSettings
+from trainers.semi_supervised import SemiSupervisedSettings, build_semi_supervised
 
 
 @dataclasses.dataclass(frozen=True)
-class ChainSettings(NetworkSettings, OptimizerSettings):
+class ChainSettings(NetworkSettings, SemiSupervisedSettings, OptimizerSettings):
     """Chains, losses and networks; None stands for a choice by the data."""
 
     CHOICES = {
@@ -82,9 +83,6 @@ class ChainSettings(NetworkSettings, OptimizerSettings):
     classification_weight: float | None = setting(
         None, "Of the cross-entropy; default 1, or 0 where conditional."
     )
-    conditional_entropy_weight: float = setting(
-        0.0, "Weight of the entropy of p(y|x) on unlabelled rows."
-    )
     energy_l2: float = setting(0.0, "Weight of the squared energies.")
     gradient_penalty: float = setting(0.0, "Gradient penalty on data.")
     kl_weight: float = setting(0.0, "Weight of the chains' energy at fixed weights.")
@@ -124,7 +122,7 @@ def build_langevin(dataset, train_x: np.ndarray, settings: ChainSettings, seed: 
         objective=settings.objective,
         energy_weight=settings.energy_weight,
         classification_weight=settings.classification_weight,
-        conditional_entropy_weight=settings.conditional_entropy_weight,
+        **build_semi_supervised(settings, shape),
         gradient_penalty=settings.gradient_penalty,
         energy_l2=settings.energy_l2,
         kl_weight=settings.kl_weight,

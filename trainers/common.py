@@ -64,9 +64,14 @@ def integers(what: str, values) -> tuple[int, ...]:
         ) from None
 
 
-def apply_preset(presets: dict[str, dict]) -> None:
-    """Gives the flags that were not passed the values of the preset in `--preset`."""
-    for name, value in presets.get(FLAGS.preset, {}).items():
+def apply_preset(
+    presets: dict[str, dict], methods: dict[str, dict] | None = None
+) -> None:
+    """Gives the flags that were not passed the values of `--preset` and `--method`."""
+    values = dict(presets.get(FLAGS.preset, {}))
+    if methods:
+        values |= methods.get(FLAGS.method, {})
+    for name, value in values.items():
         if not FLAGS[name].present:
             FLAGS[name].value = value
 
@@ -246,12 +251,12 @@ def scope_of(strategy):
     return contextlib.nullcontext() if strategy is None else strategy.scope()
 
 
-def check_batch(batch_size: int, strategy) -> None:
+def check_batch(batch_size: int, strategy, what: str = "`batch_size`") -> None:
     """Raises ValueError if a strategy's replicas cannot share a batch equally."""
     replicas = 1 if strategy is None else strategy.num_replicas_in_sync
     if batch_size % replicas:
         raise ValueError(
-            "`batch_size` must be a multiple of the number of replicas. Received: "
+            f"{what} must be a multiple of the number of replicas. Received: "
             f"batch_size={batch_size} for {replicas}."
         )
 

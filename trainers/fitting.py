@@ -46,6 +46,9 @@ class FitSettings:
     preset: str = setting(
         "", "A recipe for all other flags; those that are passed override it."
     )
+    method: str = setting(
+        "", "What is asked of rows without labels; sets the flags that say so."
+    )
     workdir: str = setting("", "Folder of the run; created if absent.")
     epochs: int = setting(60, "Passes over the training rows.")
     steps: int = setting(0, "Steps in all, in place of --epochs; 0: none.")
@@ -156,8 +159,11 @@ def prepare(
         augment=fit.augment,
         keep_plain=not fit.augment_density,
     )
+    rows = tf.nest.flatten(batches.element_spec)[0].shape[0]
+    if rows != fit.batch_size:
+        common.check_batch(rows, strategy, "half of `batch_size`")
     if count > 1:
-        batches = rows_of_worker(batches, fit.batch_size, index, count)
+        batches = rows_of_worker(batches, rows, index, count)
     validation = _validation(run, fit.batch_size, strategy)
     return Job(
         run,
@@ -310,17 +316,18 @@ def _callbacks(job, watch):
     return callbacks
 
 
-def run_flags(name, presets, model_class, fit_class, build) -> None:
+def run_flags(name, presets, methods, model_class, fit_class, build) -> None:
     """What a program does with its flags: a dry run, or a training.
 
     Args:
         name: of the program, for its errors.
         presets: dict of the flags that each `--preset` sets.
+        methods: likewise of each `--method`, which overrides the preset.
         model_class: settings class of the model.
         fit_class: `FitSettings` of the program.
         build: see `prepare`.
     """
-    common.apply_preset(presets)
+    common.apply_preset(presets, methods)
     common.require("dataset")
     fit, settings = common.from_flags(fit_class), common.from_flags(model_class)
     data_settings = common.from_flags(DataSettings)

@@ -15,11 +15,16 @@ from trainers import common, fitting
 from trainers.chains import ChainSettings, build_langevin
 from trainers.data import DataSettings, RunData
 from trainers.presets import LANGEVIN_PRESETS
+from trainers.semi_supervised import CHAIN_METHODS
 
 
 @dataclasses.dataclass(frozen=True)
 class FitSettings(fitting.FitSettings):
-    CHOICES = {**fitting.FitSettings.CHOICES, "preset": ("", *LANGEVIN_PRESETS)}
+    CHOICES = {
+        **fitting.FitSettings.CHOICES,
+        "preset": ("", *LANGEVIN_PRESETS),
+        "method": ("", *CHAIN_METHODS),
+    }
 
 
 def prepare(
@@ -39,11 +44,21 @@ def train(
 def main(argv: list[str]) -> None:
     del argv
     fitting.run_flags(
-        "langevin", LANGEVIN_PRESETS, ChainSettings, FitSettings, build_langevin
+        "langevin",
+        LANGEVIN_PRESETS,
+        CHAIN_METHODS,
+        ChainSettings,
+        FitSettings,
+        build_langevin,
     )
 
 
-if __name__ == "__main__":
+def program() -> None:
+    """Defines the flags and runs `main`."""
     for settings_class in (DataSettings, ChainSettings, FitSettings):
         common.define_flags(settings_class)
     common.run_program(main)
+
+
+if __name__ == "__main__":
+    program()

@@ -2,12 +2,14 @@
 
 import contextlib
 import dataclasses
+import sys
 
 import keras
 import numpy as np
 
 from keras_ebm import networks
 from keras_ebm.layers import TableEncoder
+from keras_ebm.layers.table_encoder import TRANSFORMS
 from trainers.common import integers, setting
 
 #: Networks of images by name; each takes `(shape, num_outputs or num_classes)`.
@@ -33,6 +35,7 @@ NETWORK_CHOICES = {
     ),
     "normalization": ("none", "batch", "group", "layer", "instance"),
     "pixel_range": ("symmetric", "unit"),
+    "transform": (*TRANSFORMS, "auto"),
     "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
 }
 
@@ -57,7 +60,7 @@ class NetworkSettings:
     )
     spectral_norm: bool = setting(True, "Normalises the kernels of igebm networks.")
     attention: bool = setting(False, "Gives igebm_resnet networks self-attention.")
-    dropout: float = setting(0.0, "Of wide_resnet and igebm_resnet32 networks.")
+    dropout: float = setting(0.0, "Of mlp, wide_resnet and igebm_resnet32 networks.")
     pixel_range: str = setting(
         "symmetric", "Images inside the model: symmetric in [-1, 1], unit in [0, 1]."
     )
@@ -68,6 +71,14 @@ class NetworkSettings:
     )
     standardise: bool = setting(
         True, "Standardise points inside the model; tables always are."
+    )
+    transform: str = setting(
+        "standardise",
+        "Of numeric columns inside the model: standardise, quantile (normal scores), "
+        "or auto: trains both and keeps the better by validation accuracy.",
+    )
+    drop_constant: bool = setting(
+        True, "Leave out columns of a table that are one value in 99.9 % of its rows."
     )
 
 
@@ -88,8 +99,17 @@ def build_preprocessor(dataset, train_x: np.ndarray, settings: NetworkSettings):
         return layer, dataset.input_shape, value_range
     if dataset.kind == "vector" and not settings.standardise:
         return None, dataset.input_shape, None
-    encoder = TableEncoder(dataset.schema)
+    encoder = TableEncoder(
+        dataset.schema,
+        transform=settings.transform,
+        drop_constant=settings.drop_constant and dataset.kind == "table",
+    )
     encoder.adapt(train_x)
+    if encoder.dropped_columns:
+        sys.stderr.write(
+            "dropped, as nearly all rows hold one value: "
+            f"{', '.join(encoder.dropped_columns)}; --drop_constant=false keeps them\n"
+        )
     return encoder, (encoder.num_features,), None
 
 
@@ -142,6 +162,7 @@ def _build(dataset, shape, settings, kind):
         num_outputs,
         hidden=widths(settings.hidden, default),
         activation=settings.activation,
+        dropout=settings.dropout,
         base_stddev=settings.base_stddev or None,
     )
 

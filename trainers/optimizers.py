@@ -30,6 +30,9 @@ class OptimizerSettings:
     beta_1: float = setting(0.9, "Adam's first decay for the energy.")
     generator_beta_1: float = setting(0.5, "And for the generator.")
     beta_2: float = setting(0.99, "Adam's second decay for both.")
+    weight_decay: float = setting(
+        0.0, "Share of a step by which the energy's weights shrink (decoupled)."
+    )
     schedule: str = setting("cosine", "Decay of the learning rates over the run.")
     decay_epochs: tuple = setting((), "Epochs where schedule=steps decays.")
     decay_rate: float = setting(0.3, "Factor of schedule=steps.")
@@ -63,6 +66,7 @@ def compile_model(model, settings: OptimizerSettings, epochs: int, steps: int) -
             settings.beta_1,
             settings.beta_2,
             epsilon=1e-8,
+            weight_decay=settings.weight_decay or None,
             **ema,
         )
     }

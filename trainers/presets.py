@@ -330,7 +330,52 @@ VERA_NICE = {
     "schedule": "cosine",
 }
 
+#: What energies of tables with few labels share. The recipe of a prototype; tried.
+_TABULAR = {
+    "hidden": ("256", "256", "256"),
+    "dropout": 0.3,
+    "transform": "auto",
+    "objective": "contrastive",
+    "energy_weight": 0.1,
+    "gradient_penalty": 0.1,
+    "ramp_steps": 100,
+    "batch_size": 128,
+    "steps": 600,
+    "epoch_steps": 100,
+    "learning_rate": 1e-3,
+    "beta_1": 0.5,
+    "beta_2": 0.99,
+    "weight_decay": 1e-4,
+    "ema_momentum": 0.99,
+    "schedule": "constant",
+    "tensorboard": False,
+}
+
+TABULAR = {
+    **_TABULAR,
+    "latent_dim": 0,
+    "generator_hidden": ("128", "128"),
+    "entropy": "log_volume",
+    "entropy_weight": 1.0,
+    "correction": "none",
+    "generator_learning_rate": 1e-3,
+    "generator_beta_1": 0.5,
+}
+
+#: The same by chains. Tried little.
+TABULAR_CHAINS = {
+    **_TABULAR,
+    "num_steps": 20,
+    "step_size": 0.1,
+    "noise_stddev": 0.05,
+    "start": "normal",
+    "buffer": "in_place",
+    "buffer_size": 10_000,
+    "restart_share": 0.05,
+}
+
 VERA_PRESETS = {
+    "tabular": TABULAR,
     "vera_2d": VERA_2D,
     "vera_toy": VERA_TOY,
     "vera_cifar10": VERA_CIFAR10,
@@ -338,6 +383,7 @@ VERA_PRESETS = {
     "vera_stacked_mnist": VERA_STACKED_MNIST,
 }
 LANGEVIN_PRESETS = {
+    "tabular": TABULAR_CHAINS,
     "pcd": PCD,
     "short_run": SHORT_RUN,
     "igebm_cifar10": IGEBM_CIFAR10,

@@ -21,7 +21,9 @@ class SamplingSettings:
         "correction": ("auto", "none", "weights", "resample", "latent", "chains"),
     }
 
-    latent_dim: int = setting(32, "Size of the generator's latent.")
+    latent_dim: int = setting(
+        32, "Size of the generator's latent; 0: the inputs', but 16 at most."
+    )
     generator_hidden: tuple = setting(
         (), "Widths of the generator's layers; default by the data."
     )

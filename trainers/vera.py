@@ -7,8 +7,13 @@ Run from the top of the checkout:
     python -m trainers.vera --dataset=toy:rings --preset=vera_2d --workdir=runs/rings
     python -m trainers.vera --preset=vera_cifar10 --dry_run
 
-`--preset=vera_nice` is one of `trainers.likelihood`, which then takes over, with its
-flags.
+A table with few labels, by one of many methods:
+
+    python -m trainers.vera --dataset=csv:table.csv --labels_per_class=10 \
+        --preset=tabular --method=vera+vat --workdir=runs/table
+
+`--preset=vera_nice` is one of `trainers.likelihood`, and `--method=chains` one of
+`trainers.langevin`, which then takes over, with its flags.
 """
 
 import dataclasses
@@ -16,15 +21,20 @@ import sys
 
 import keras
 
-from trainers import common, fitting, likelihood
+from trainers import common, fitting, langevin, likelihood
 from trainers.build import ModelSettings, build_model
 from trainers.data import DataSettings, RunData
 from trainers.presets import VERA_PRESETS
+from trainers.semi_supervised import VERA_METHODS
 
 
 @dataclasses.dataclass(frozen=True)
 class FitSettings(fitting.FitSettings):
-    CHOICES = {**fitting.FitSettings.CHOICES, "preset": ("", *VERA_PRESETS)}
+    CHOICES = {
+        **fitting.FitSettings.CHOICES,
+        "preset": ("", *VERA_PRESETS),
+        "method": ("", *VERA_METHODS),
+    }
 
 
 def prepare(
@@ -58,12 +68,16 @@ def train(
 
 def main(argv: list[str]) -> None:
     del argv
-    fitting.run_flags("vera", VERA_PRESETS, ModelSettings, FitSettings, build_model)
+    fitting.run_flags(
+        "vera", VERA_PRESETS, VERA_METHODS, ModelSettings, FitSettings, build_model
+    )
 
 
 if __name__ == "__main__":
     if "--preset=vera_nice" in sys.argv:
         likelihood.program()
+    if any(flag.startswith("--method=chains") for flag in sys.argv):
+        langevin.program()
     for settings_class in (DataSettings, ModelSettings, FitSettings):
         common.define_flags(settings_class)
     common.run_program(main)
