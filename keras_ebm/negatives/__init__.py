@@ -1,6 +1,6 @@
 """Negatives: from the batch, from chains, and what betters a generator's."""
 
-from keras_ebm.negatives.batch import Blend, CutAndBlend, CutJoin
+from keras_ebm.negatives.batch import Blend, CutAndBlend, CutJoin, Jitter
 from keras_ebm.negatives.chains import MarkovChains
 from keras_ebm.negatives.corrections import (
     Correction,
@@ -17,6 +17,7 @@ __all__ = [
     "CutAndBlend",
     "CutJoin",
     "ImportanceCorrection",
+    "Jitter",
     "LangevinMoves",
     "LatentRefinement",
     "MALAMoves",

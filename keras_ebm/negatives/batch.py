@@ -106,3 +106,38 @@ class CutAndBlend(_Saveable):
         index = tf.range(tf.shape(x)[0]) // 2 % 2
         first = tf.reshape(index == 0, [-1, *[1] * (len(x.shape) - 1)])
         return tf.where(first, self.cut(x, random), self.blend(x, random))
+
+
+@keras.saving.register_keras_serializable(package="keras_ebm")
+class Jitter(_Saveable):
+    """Moves each input by Gaussian noise of a width of its own.
+
+    The widths are log-uniform in `stddev`, from noise that hardly leaves the data to
+    noise that covers its surroundings, so that an energy learns how far from the
+    data an input is, near and far, as networks that guess the width do.
+
+    Args:
+        stddev: `(low, high)` with 0 < low < high, in units of preprocessed inputs.
+
+    References:
+        - Livernoche et al. (2024), "On diffusion modeling for anomaly detection",
+          https://arxiv.org/abs/2305.18593, which guesses the width.
+    """
+
+    def __init__(self, stddev: tuple[float, float] = (0.05, 3.0)):
+        low, high = stddev
+        if not 0.0 < low < high:
+            raise ValueError(
+                "`stddev` must satisfy 0 < low < high. "
+                f"Received: stddev={tuple(stddev)}."
+            )
+        self.stddev = (low, high)
+
+    def __call__(self, x, random):
+        low, high = (math.log(width) for width in self.stddev)
+        shape = [tf.shape(x)[0], *[1] * (len(x.shape) - 1)]
+        width = tf.exp(random.uniform(shape, "jitter_width", low, high))
+        return x + width * random.normal(tf.shape(x), "jitter")
+
+    def get_config(self):
+        return {"stddev": list(self.stddev)}

@@ -14,6 +14,7 @@ from keras_ebm.ood.feature_scores import (
     KNN,
     ClassGaussian,
     Mahalanobis,
+    Nearest,
     RelativeMahalanobis,
 )
 from keras_ebm.ood.output_scores import (
@@ -38,6 +39,7 @@ __all__ = [
     "Mahalanobis",
     "MaxLogit",
     "MaxSoftmax",
+    "Nearest",
     "RelativeMahalanobis",
     "Score",
     "SumScore",

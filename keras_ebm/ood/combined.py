@@ -8,6 +8,7 @@ from keras_ebm.ood.feature_scores import (
     KNN,
     ClassGaussian,
     Mahalanobis,
+    Nearest,
     RelativeMahalanobis,
 )
 from keras_ebm.ood.output_scores import (
@@ -28,6 +29,7 @@ SCORE_CLASSES = {
         Entropy,
         ApproximateMass,
         KNN,
+        Nearest,
         Mahalanobis,
         RelativeMahalanobis,
         ClassGaussian,

@@ -1,5 +1,6 @@
 """What the scores read off a network: logits, features, gradient norm."""
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -14,8 +15,8 @@ def output_function(model, requires: Iterable[str]):
 
     Args:
         model: an `EnergyModel`.
-        requires: of `"logits"`, `"features"` and `"gradient_norm"`; logits
-            are always there. The gradient is with respect to preprocessed
+        requires: of `"logits"`, `"features"`, `"inputs"` (preprocessed and flat)
+            and `"gradient_norm"`; logits are always there. The gradient is with respect to preprocessed
             inputs, and costs a backward pass.
 
     Returns:
@@ -35,6 +36,8 @@ def output_function(model, requires: Iterable[str]):
             result = dict(both(x, training=False))
         else:
             result = {"logits": network(x, training=False)}
+        if "inputs" in requires:
+            result["inputs"] = tf.reshape(x, [-1, math.prod(x.shape[1:])])
         if "gradient_norm" in requires:
             result["gradient_norm"] = gradient_norm(
                 lambda inputs: model.to_energy(network(inputs, training=False)), x

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-RANKS = {"logits": 2, "features": 2, "gradient_norm": 1}
+RANKS = {"logits": 2, "features": 2, "inputs": 2, "gradient_norm": 1}
 
 
 class Score:
@@ -24,8 +24,8 @@ class Score:
     Attributes:
         name: string, as `make_score` takes it.
         requires: frozenset, the keys the score reads: `"logits"` of shape
-            `(batch, num_classes)`, `"features"` of shape `(batch, dim)`,
-            `"gradient_norm"` of shape `(batch,)`.
+            `(batch, num_classes)`, `"features"` and `"inputs"` of shape
+            `(batch, dim)`, `"gradient_norm"` of shape `(batch,)`.
         fitted_names: tuple of strings, the arrays that `fit` leaves behind.
         keeps_nan: bool, whether the arithmetic of `_score` itself turns any
             `nan` it reads into a score of `nan`.

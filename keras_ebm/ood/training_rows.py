@@ -22,26 +22,26 @@ class ClassRows(NamedTuple):
     means: np.ndarray
 
 
-def read_features(train: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Returns `train["features"]` as float64, checked.
+def read_features(train: Mapping[str, np.ndarray], key: str = "features") -> np.ndarray:
+    """Returns `train["features"]`, or what else `key` names, as float64, checked.
 
     Raises:
         ValueError: if they are absent, not of rank 2, empty, or not finite.
     """
-    if "features" not in train:
+    if key not in train:
         raise ValueError(
-            f"`train` must have the key 'features'. Received: {sorted(train)}."
+            f"`train` must have the key {key!r}. Received: {sorted(train)}."
         )
-    features = np.asarray(train["features"], np.float64)
+    features = np.asarray(train[key], np.float64)
     if features.ndim != 2 or 0 in features.shape:
         raise ValueError(
-            "`train['features']` must have shape `(rows, dim)`, neither of "
+            f"`train[{key!r}]` must have shape `(rows, dim)`, neither of "
             f"them 0. Received: shape {features.shape}."
         )
     finite = np.isfinite(features).all(axis=1)
     if not finite.all():
         raise ValueError(
-            "`train['features']` must be finite. Received: nan or inf in "
+            f"`train[{key!r}]` must be finite. Received: nan or inf in "
             f"{(~finite).sum()} of {len(finite)} rows, the first of them row "
             f"{finite.argmin()}. Check the network that gave them."
         )

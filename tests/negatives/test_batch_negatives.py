@@ -4,14 +4,14 @@ import pytest
 import tensorflow as tf
 from support import compile_sgd, make_vera, rows
 
-from keras_ebm.negatives import Blend, CutAndBlend, CutJoin
+from keras_ebm.negatives import Blend, CutAndBlend, CutJoin, Jitter
 from keras_ebm.negatives.batch import partners
 from keras_ebm.random import StepRandom
 
 RANDOM = StepRandom(0, 0)
 IMAGES = np.random.default_rng(0).normal(size=(32, 6, 8, 2)).astype(np.float32)
 VECTORS = np.random.default_rng(1).normal(size=(32, 40)).astype(np.float32)
-NEGATIVES = [CutJoin(), Blend(), CutAndBlend()]
+NEGATIVES = [CutJoin(), Blend(), CutAndBlend(), Jitter()]
 
 
 def named(value):
@@ -84,7 +84,7 @@ def test_pairs_alternate_between_cut_and_blend(x):
     np.testing.assert_array_equal(is_cut, np.arange(len(x)) // 2 % 2 == 0)
 
 
-@pytest.mark.parametrize("negatives", NEGATIVES, ids=named)
+@pytest.mark.parametrize("negatives", NEGATIVES[:3], ids=named)
 @pytest.mark.parametrize("size", [1, 2, 5])
 @pytest.mark.parametrize("x", [IMAGES, VECTORS], ids=["images", "vectors"])
 def test_small_and_odd_batches_stay_between_their_parents(negatives, size, x):
@@ -130,3 +130,20 @@ def test_a_users_function_serves_as_negatives_and_is_saved(tmp_path):
     model.save(tmp_path / "model.keras")
     copy = keras.models.load_model(tmp_path / "model.keras")
     assert copy.negatives is shuffled_columns
+
+
+def test_jitter_is_as_wide_as_it_says():
+    x = np.zeros((4000, 50), np.float32)
+    moved = Jitter((0.1, 10.0))(tf.constant(x), RANDOM).numpy()
+    widths = np.log(moved.std(axis=1))
+    # Log-uniform over log 100 = 4.6: mean 0 to 5 standard errors, and of 50 draws
+    # a width is known to about a tenth.
+    assert abs(widths.mean()) < 5 * 4.6 / np.sqrt(12 * 4000) + 0.02
+    np.testing.assert_allclose(widths.std(), 4.6 / np.sqrt(12), rtol=0.03)
+    assert np.log(0.1) - 0.4 < widths.min() and widths.max() < np.log(10.0) + 0.4
+
+
+@pytest.mark.parametrize("stddev", [(0.0, 1.0), (2.0, 1.0)])
+def test_jitter_needs_two_widths(stddev):
+    with pytest.raises(ValueError, match="0 < low < high"):
+        Jitter(stddev)

@@ -13,6 +13,7 @@ from keras_ebm.ood import (
     KNN,
     SCORES,
     ConformalDetector,
+    Nearest,
     Score,
     load_score,
     make_score,
@@ -29,6 +30,7 @@ def outputs_of(features):
     """A classifier on 6 features whose logits grow with what it knows."""
     return {
         "features": features.astype(np.float32),
+        "inputs": features.astype(np.float32),
         "logits": (2.0 * features[:, :NUM_CLASSES]).astype(np.float32),
         "gradient_norm": np.linalg.norm(features[:, NUM_CLASSES:], axis=1).astype(
             np.float32
@@ -107,6 +109,16 @@ def test_knn_is_the_distance_scikit_learn_finds(k):
     expected = NearestNeighbors(n_neighbors=k).fit(unit[0]).kneighbors(unit[1])[0]
     value = KNN(k=k).fit(train).predict(test)
     np.testing.assert_allclose(value, expected[:, -1], atol=2e-4)
+
+
+@pytest.mark.parametrize("k", [1, 5])
+def test_nearest_is_the_distance_scikit_learn_finds(k):
+    train, test = known_rows(0), known_rows(1)
+    # Far from the origin, where products in float32 lose the distances.
+    rows = [a["inputs"] + 100.0 for a in (train, test)]
+    expected = NearestNeighbors(n_neighbors=k).fit(rows[0]).kneighbors(rows[1])[0]
+    value = Nearest(k=k).fit({"inputs": rows[0]}).predict({"inputs": rows[1]})
+    np.testing.assert_allclose(value, expected[:, -1], atol=1e-3)
 
 
 def test_knn_of_a_training_row_is_zero_up_to_rounding():
@@ -313,6 +325,7 @@ def with_change(key, index, value):
     [
         ("mahalanobis", without("labels"), "key 'labels'"),
         ("knn", without("features"), "key 'features'"),
+        ("nearest", without("inputs"), "key 'inputs'"),
         ("knn", with_change("features", 7, np.nan), "1 of 300 rows, .* row 7"),
         ("class_gaussian", with_change("features", 7, np.inf), "must be finite"),
         ("mahalanobis", with_change("labels", slice(2, None, 3), 0), r"class \[2\]"),
@@ -331,6 +344,8 @@ def test_fewer_rows_than_neighbours_raise():
         KNN(k=10).fit(known_rows(0, num_rows=9))
     with pytest.raises(ValueError, match="k=0"):
         KNN(k=0)
+    with pytest.raises(ValueError, match="at least k=2 rows. Received: 1"):
+        Nearest(k=2).fit(known_rows(0, num_rows=1))
 
 
 @pytest.mark.parametrize("spec", ["knn", *CLASS_SCORES, "energy+max_logit"])
