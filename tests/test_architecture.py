@@ -27,7 +27,7 @@ LAYERS = [
     {"generators", "entropy"},
     {"models"},
     {"ood", "callbacks"},
-    {"serving"},
+    {"serving", "estimators"},
 ]
 BESIDE = set()
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
@@ -35,7 +35,7 @@ LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 CONFINED = {
     "tensorflow_datasets": {"data"},
     "pandas": {"data"},
-    "sklearn": {"data"},
+    "sklearn": {"data", "estimators"},
     "matplotlib": {"plots"},
     "absl": set(),
     "keras_tuner": set(),

@@ -16,8 +16,8 @@ def output_function(model, requires: Iterable[str]):
     Args:
         model: an `EnergyModel`.
         requires: of `"logits"`, `"features"`, `"inputs"` (preprocessed and flat)
-            and `"gradient_norm"`; logits are always there. The gradient is with respect to preprocessed
-            inputs, and costs a backward pass.
+            and `"gradient_norm"`; logits are always there. The gradient is with
+            respect to preprocessed inputs, and costs a backward pass.
 
     Returns:
         Callable from raw inputs `(batch, ...)` to a dict of tensors.

@@ -1,0 +1,9 @@
+"""Energy models of tables as scikit-learn estimators.
+
+They need scikit-learn: `pip install "keras_ebm[data]"`.
+"""
+
+from keras_ebm.estimators.classifier import EnergyClassifier
+from keras_ebm.estimators.outlier_detector import EnergyOutlierDetector
+
+__all__ = ["EnergyClassifier", "EnergyOutlierDetector"]

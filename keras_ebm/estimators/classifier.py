@@ -1,0 +1,211 @@
+"""A classifier that also knows how likely its inputs are."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from keras_ebm.arguments import check_choice, check_size
+from keras_ebm.estimators import training
+from keras_ebm.estimators.sklearn_base import (
+    BaseEstimator,
+    ClassifierMixin,
+    check_classification_targets,
+    check_is_fitted,
+    check_random_state,
+    validate_data,
+)
+from keras_ebm.objectives import SemiSupervised
+
+#: What each method asks of the rows without labels, beside the cross-entropy.
+METHODS = {
+    "supervised": (),
+    "gradient_penalty": ("penalty",),
+    "entropy": ("entropy",),
+    "pseudo_label": ("pseudo_label",),
+    "vat": ("vat",),
+    "vera": ("generator", "penalty"),
+    "vera+vat": ("generator", "penalty", "vat"),
+}
+
+
+class EnergyClassifier(ClassifierMixin, BaseEstimator):
+    """A joint energy model of a table, trained against a generator (VERA).
+
+    Rows of numbers, of which few need labels: **a label of -1 means "unlabelled"**,
+    as everywhere in scikit-learn's semi-supervised estimators, so that -1 cannot be
+    a class where there are two others or more. Missing cells are NaN; a feature
+    that had some in `fit` may have some later, and is then its mean with an
+    indicator beside it.
+
+    Args:
+        method: of `METHODS`; `"vera"` trains `p(x)` besides `p(y|x)`, and only with
+            a `"vera"` method is `score_samples` a log-density. The others are there
+            to be compared with.
+        feature_transform: `"quantile"` (normal scores) or `"standardise"`.
+        hidden: widths of the energy network's layers.
+        dropout: float in [0, 1).
+        energy_weight: float > 0, beside a cross-entropy of weight 1.
+        gradient_penalty: float >= 0, over `energy_weight`.
+        entropy_weight: float >= 0, of the generator's entropy.
+        latent_dim: int, latents of the generator; None: the number of features,
+            16 at most.
+        generator_hidden: widths of its layers.
+        steps: int, steps of training, each of `batch_size` rows.
+        batch_size: int; half of them are labelled where some rows are not.
+        learning_rate: float, of Adam.
+        ramp_steps: int, steps over which all but the cross-entropy rises from 0.
+        random_state: int, RandomState or None.
+        verbose: as Keras's `fit`.
+        run_eagerly: bool, without a graph: quick to start, slow to run.
+
+    Attributes:
+        classes_: `(K,)`, the classes, -1 not among them.
+        model_: the `EnergyModel`; `keras_ebm.ood.Detector` and
+            `keras_ebm.serving` take it.
+        n_features_in_: int.
+
+    Example:
+
+    >>> from sklearn.datasets import load_iris
+    >>> x, y = load_iris(return_X_y=True)
+    >>> few = np.where(np.arange(150) % 10 == 0, y, -1)
+    >>> classifier = EnergyClassifier(random_state=0).fit(x, few)
+    >>> classifier.predict_proba(x).shape
+    (150, 3)
+
+    References:
+        - Grathwohl et al. (2021), https://arxiv.org/abs/2010.04230, section 5.3.
+    """
+
+    def __init__(
+        self,
+        method="vera",
+        *,
+        feature_transform="quantile",
+        hidden=(256, 256, 256),
+        dropout=0.3,
+        energy_weight=0.1,
+        gradient_penalty=0.1,
+        entropy_weight=1.0,
+        latent_dim=None,
+        generator_hidden=(128, 128),
+        steps=600,
+        batch_size=128,
+        learning_rate=1e-3,
+        ramp_steps=100,
+        random_state=None,
+        verbose=0,
+        run_eagerly=False,
+    ):
+        self.method = method
+        self.feature_transform = feature_transform
+        self.hidden = hidden
+        self.dropout = dropout
+        self.energy_weight = energy_weight
+        self.gradient_penalty = gradient_penalty
+        self.entropy_weight = entropy_weight
+        self.latent_dim = latent_dim
+        self.generator_hidden = generator_hidden
+        self.steps = steps
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.ramp_steps = ramp_steps
+        self.random_state = random_state
+        self.verbose = verbose
+        self.run_eagerly = run_eagerly
+
+    def fit(self, X, y):
+        """Trains on rows `(n, features)` and labels `(n,)`, -1 for none.
+
+        Raises:
+            ValueError: if a parameter breaks its rule, rows are infinite, or fewer
+                than two classes have labels.
+        """
+        check_choice("method", self.method, METHODS)
+        check_size("steps", self.steps)
+        check_size("batch_size", self.batch_size)
+        X, y = validate_data(
+            self, X, y, dtype=np.float32, ensure_all_finite="allow-nan"
+        )
+        check_classification_targets(y)
+        self.classes_, codes = self._codes(y)
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        with training.seeded(seed):
+            encoder = training.build_encoder(X, self.feature_transform)
+            network = training.build_network(encoder, len(self.classes_), self)
+            self.model_ = training.build_model(
+                encoder,
+                network,
+                self,
+                with_generator="generator" in METHODS[self.method],
+                seed=seed,
+                **self._losses(encoder.num_features),
+            )
+            training.train(self.model_, X, codes, self, seed)
+        return self
+
+    @staticmethod
+    def _codes(y):
+        """The classes, and each row's place among them or -1."""
+        classes = np.unique(y)
+        if classes.dtype.kind in "iuf" and len(classes) > 2 and -1 in classes:
+            classes = classes[classes != -1]
+        if len(classes) < 2:
+            raise ValueError(
+                "`y` must have labels of two classes or more. Received: one class, "
+                f"{classes[0]!r}; for a density of rows take EnergyOutlierDetector."
+            )
+        codes = np.searchsorted(classes, y).clip(0, len(classes) - 1)
+        return classes, np.where(classes[codes] == y, codes, -1)
+
+    def _losses(self, num_features):
+        terms = METHODS[self.method]
+        penalised = "penalty" in terms
+        arguments = {
+            "energy_weight": self.energy_weight if penalised else 0.0,
+            "gradient_penalty": self.gradient_penalty if penalised else 0.0,
+            "conditional_entropy_weight": 0.1 if "entropy" in terms else 0.0,
+            "ramp_steps": self.ramp_steps,
+        }
+        if "vat" in terms or "pseudo_label" in terms:
+            arguments["semi_supervised"] = SemiSupervised(
+                pseudo_label_weight=1.0 if "pseudo_label" in terms else 0.0,
+                virtual_adversarial_weight=0.3 if "vat" in terms else 0.0,
+                radius=0.1 * float(np.sqrt(num_features)),
+            )
+        return arguments
+
+    def _logits(self, X):
+        check_is_fitted(self)
+        X = validate_data(
+            self, X, dtype=np.float32, ensure_all_finite="allow-nan", reset=False
+        )
+        return training.logits_of(self.model_, X)
+
+    def predict(self, X):
+        """The likeliest class of each row, `(n,)`."""
+        logits = self._logits(X)
+        return self.classes_[np.argmax(logits, axis=1)]
+
+    def predict_proba(self, X):
+        """`p(y|x)` of each row, `(n, K)`."""
+        logits = self._logits(X).astype(np.float64)
+        unscaled = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return unscaled / unscaled.sum(axis=1, keepdims=True)
+
+    def decision_function(self, X):
+        """Logits `(n, K)`, or with two classes their difference `(n,)`."""
+        logits = self._logits(X)
+        return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
+
+    def score_samples(self, X):
+        """`log p(x)` up to a constant, `(n,)` nats: higher is more like training."""
+        logits = self._logits(X)
+        largest = logits.max(axis=1)
+        return largest + np.log(np.exp(logits - largest[:, None]).sum(axis=1))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.non_deterministic = False
+        return tags

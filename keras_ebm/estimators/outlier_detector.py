@@ -1,0 +1,187 @@
+"""A density of normal rows with a threshold at a stated false-alarm rate."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from keras_ebm.arguments import check_choice, check_share, check_size
+from keras_ebm.estimators import training
+from keras_ebm.estimators.sklearn_base import (
+    BaseEstimator,
+    OutlierMixin,
+    check_is_fitted,
+    check_random_state,
+    validate_data,
+)
+from keras_ebm.negatives import Jitter
+from keras_ebm.ood import Detector
+
+SCORES = ("energy", "nearest", "energy+nearest")
+
+
+class EnergyOutlierDetector(OutlierMixin, BaseEstimator):
+    """Learns an energy of normal rows, and refuses others at a stated rate.
+
+    The network learns to tell rows from the same rows under noise of many widths,
+    and so how far from the data a row is. Some rows are kept from it: for the
+    threshold (split conformal prediction), and to put two scores on one scale.
+    For rows exchangeable with those of `fit` the expected share refused is at most
+    `target_fpr`.
+
+    Args:
+        target_fpr: float in (0, 1), share of normal rows that may be refused.
+        calibration_share: float in (0, 1), share of rows that set the threshold;
+            `1 / target_fpr - 1` rows at least.
+        score: `"energy"`, `"nearest"` (distance to the nearest training row, which
+            needs no network) or `"energy+nearest"`, their sum in standard
+            deviations.
+        feature_transform: `"quantile"` (normal scores) or `"standardise"`.
+        hidden: widths of the energy network's layers.
+        dropout: float in [0, 1).
+        noise: `(low, high)`, widths of the noise in units of features.
+        steps: int, steps of training, each of `batch_size` rows.
+        batch_size: int.
+        learning_rate: float, of Adam.
+        random_state: int, RandomState or None.
+        verbose: as Keras's `fit`.
+        run_eagerly: bool, without a graph: quick to start, slow to run.
+
+    Attributes:
+        detector_: the `keras_ebm.ood.Detector`; `keras_ebm.serving` takes it.
+        offset_: float, the threshold on `score_samples`.
+        n_features_in_: int.
+
+    Example:
+
+    >>> from sklearn.datasets import load_iris
+    >>> x = load_iris().data
+    >>> detector = EnergyOutlierDetector(target_fpr=0.1, random_state=0).fit(x)
+    >>> detector.predict([[50.0, 1.0, 1.0, 1.0]])
+    array([-1])
+    """
+
+    def __init__(
+        self,
+        target_fpr=0.05,
+        *,
+        calibration_share=0.2,
+        score="energy+nearest",
+        feature_transform="quantile",
+        hidden=(256, 256, 256),
+        dropout=0.0,
+        noise=(0.05, 3.0),
+        steps=1500,
+        batch_size=128,
+        learning_rate=1e-3,
+        random_state=None,
+        verbose=0,
+        run_eagerly=False,
+    ):
+        self.target_fpr = target_fpr
+        self.calibration_share = calibration_share
+        self.score = score
+        self.feature_transform = feature_transform
+        self.hidden = hidden
+        self.dropout = dropout
+        self.noise = noise
+        self.steps = steps
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.random_state = random_state
+        self.verbose = verbose
+        self.run_eagerly = run_eagerly
+
+    def fit(self, X, y=None):
+        """Trains on normal rows `(n, features)`; `y` is not looked at.
+
+        Raises:
+            ValueError: if a parameter breaks its rule, or the rate needs more
+                calibration rows.
+        """
+        self._check()
+        X = validate_data(
+            self,
+            X,
+            dtype=np.float32,
+            ensure_all_finite="allow-nan",
+            ensure_min_samples=2,
+        )
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        train, scale, calibration = self._split(X, seed)
+        with training.seeded(seed):
+            encoder = training.build_encoder(train, self.feature_transform)
+            model = training.build_model(
+                encoder,
+                training.build_network(encoder, 1, self),
+                self,
+                with_generator=False,
+                seed=seed,
+                objective="logistic",
+                negatives=Jitter(self.noise),
+            )
+            if self.score != "nearest":
+                labels = np.full(len(train), -1)
+                training.train(model, train, labels, self, seed)
+        self.detector_ = Detector.fit(
+            model,
+            calibration,
+            score=self.score,
+            target_fpr=self.target_fpr,
+            train=(train, None),
+            validation=(scale, None),
+        )
+        self.offset_ = -float(
+            np.asarray(self.detector_.conformal.threshold(self.target_fpr))
+        )
+        return self
+
+    def _check(self):
+        check_share("target_fpr", self.target_fpr)
+        check_share("calibration_share", self.calibration_share)
+        check_choice("score", self.score, SCORES)
+        check_size("steps", self.steps)
+        check_size("batch_size", self.batch_size)
+
+    def _split(self, X, seed):
+        """Rows to train on, to put scores on one scale, and to calibrate with."""
+        rows = X[np.random.default_rng(seed).permutation(len(X))]
+        count = round(self.calibration_share * len(X))
+        needed = int(np.ceil(1.0 / self.target_fpr - 1.0))
+        if count < needed:
+            raise ValueError(
+                f"`target_fpr` {self.target_fpr} needs {needed} calibration rows. "
+                f"Received: n_samples = {len(X)}, of which calibration_share="
+                f"{self.calibration_share} leaves {count}; raise one of the three."
+            )
+        calibration, rows = rows[:count], rows[count:]
+        count = max(2, len(rows) // 10) if "+" in self.score else 0
+        if len(rows) <= count:
+            raise ValueError(
+                "`calibration_share` must leave rows to train on. Received: "
+                f"n_samples = {len(X)}, calibration_share={self.calibration_share}."
+            )
+        return rows[count:], rows[:count], calibration
+
+    def score_samples(self, X):
+        """Minus the score, `(n,)`: higher is more like the rows of `fit`."""
+        check_is_fitted(self)
+        X = validate_data(
+            self, X, dtype=np.float32, ensure_all_finite="allow-nan", reset=False
+        )
+        training.check_missing(self.detector_.model.preprocessor, X)
+        padded = training.padded(X)
+        decision = self.detector_.predict(padded, training.PREDICTION_BATCH)
+        return -decision["ood_score"][: len(X)].astype(np.float64)
+
+    def decision_function(self, X):
+        """`score_samples` over the threshold, `(n,)`: below 0 is an outlier."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X):
+        """1 for rows that pass as normal, -1 for outliers, `(n,)`."""
+        return np.where(self.decision_function(X) >= 0, 1, -1)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags

@@ -1,0 +1,36 @@
+"""What is taken from scikit-learn, or stands in for it where it is not installed."""
+
+try:
+    from sklearn.base import BaseEstimator, ClassifierMixin, OutlierMixin
+    from sklearn.utils import check_random_state
+    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.validation import check_is_fitted, validate_data
+except ImportError:
+
+    class BaseEstimator:
+        """Says what to install as soon as an estimator is made."""
+
+        def __new__(cls, *args, **kwargs):
+            raise ImportError(
+                f"{cls.__name__} needs scikit-learn, which is not installed. "
+                'Run `pip install "keras_ebm[data]"`.'
+            )
+
+    class ClassifierMixin:
+        """Nothing, without scikit-learn."""
+
+    class OutlierMixin:
+        """Nothing, without scikit-learn."""
+
+    check_random_state = check_classification_targets = None
+    check_is_fitted = validate_data = None
+
+__all__ = [
+    "BaseEstimator",
+    "ClassifierMixin",
+    "OutlierMixin",
+    "check_classification_targets",
+    "check_is_fitted",
+    "check_random_state",
+    "validate_data",
+]

@@ -1,0 +1,149 @@
+"""How estimators build and train their models, and read energies off them."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_ebm.data.batches import training_batches
+from keras_ebm.entropy import LogVolume
+from keras_ebm.generators import GaussianGenerator
+from keras_ebm.layers import TableEncoder
+from keras_ebm.models import VERA, EnergyModel
+from keras_ebm.networks import mlp_decoder, mlp_energy
+
+#: Latents of a generator at most; fewer where there are fewer features.
+MAX_LATENTS = 16
+#: Rows of a batch at prediction. The last batch is filled up to it, as the same row
+#: in a batch of another size differs in the last bits.
+PREDICTION_BATCH = 256
+
+
+@contextlib.contextmanager
+def seeded(seed: int):
+    """Seeds Keras's initial weights, and leaves Python's and numpy's draws alone."""
+    python, numpy = random.getstate(), np.random.get_state()
+    keras.utils.set_random_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+def build_encoder(x: np.ndarray, transform: str) -> TableEncoder:
+    """A `TableEncoder` adapted to numeric rows `(n, features)`."""
+    encoder = TableEncoder(transform=transform)
+    encoder.adapt(x)
+    return encoder
+
+
+def build_network(encoder: TableEncoder, num_outputs: int, estimator) -> keras.Model:
+    """The energy network of an estimator, by its `hidden` and `dropout`."""
+    return mlp_energy(
+        (encoder.num_features,),
+        num_outputs,
+        hidden=tuple(estimator.hidden),
+        dropout=estimator.dropout,
+    )
+
+
+def build_model(encoder, network, estimator, *, with_generator, seed, **arguments):
+    """An uncompiled `VERA`, or an `EnergyModel` without a generator."""
+    arguments |= {"preprocessor": encoder, "seed": seed}
+    if not with_generator:
+        return EnergyModel(network, **arguments)
+    size = encoder.num_features
+    latent_dim = estimator.latent_dim or min(MAX_LATENTS, size)
+    decoder = mlp_decoder(latent_dim, (size,), hidden=tuple(estimator.generator_hidden))
+    return VERA(
+        network,
+        GaussianGenerator(decoder),
+        entropy=LogVolume(),
+        entropy_weight=estimator.entropy_weight,
+        **arguments,
+    )
+
+
+def train(model, x: np.ndarray, y: np.ndarray, estimator, seed: int) -> None:
+    """Trains a model for the steps of an estimator.
+
+    The weights end as averages, of momentum .99, or of a tenth of the steps where
+    that is less.
+    """
+    momentum = min(0.99, 1.0 - 1.0 / max(2.0, estimator.steps / 10.0))
+    optimizers = [
+        keras.optimizers.Adam(
+            estimator.learning_rate,
+            0.5,
+            0.99,
+            epsilon=1e-8,
+            weight_decay=1e-4,
+            use_ema=True,
+            ema_momentum=momentum,
+        )
+    ]
+    if isinstance(model, VERA):
+        optimizers.append(
+            keras.optimizers.Adam(estimator.learning_rate, 0.5, 0.99, epsilon=1e-8)
+        )
+    model.compile(*optimizers, run_eagerly=estimator.run_eagerly)
+    batch_size = min(estimator.batch_size, len(x) // 2 * 2 or 1)
+    batches, _ = training_batches(x, y, batch_size=batch_size, seed=seed)
+    model.fit(
+        batches,
+        steps_per_epoch=estimator.steps,
+        shuffle=False,
+        verbose=estimator.verbose,
+    )
+    check_finite(model)
+
+
+def check_finite(model) -> None:
+    """Raises RuntimeError if training has left weights that are not finite."""
+    if not all(np.isfinite(weight).all() for weight in model.network.get_weights()):
+        raise RuntimeError(
+            "Training diverged: the network has weights that are not finite. Lower "
+            "`learning_rate` or `energy_weight`."
+        )
+
+
+def logits_of(model, x: np.ndarray) -> np.ndarray:
+    """Logits `(n, K)` of raw rows, each the same whatever rows stand beside it.
+
+    Raises:
+        ValueError: see `check_missing`.
+    """
+    check_missing(model.preprocessor, x)
+    run = tf.function(
+        lambda rows: model.logits(rows),
+        input_signature=[tf.TensorSpec((PREDICTION_BATCH, x.shape[1]), tf.float32)],
+        autograph=False,
+    )
+    rows = padded(x)
+    parts = np.split(rows, len(rows) // PREDICTION_BATCH)
+    return np.concatenate([run(tf.constant(part)) for part in parts])[: len(x)]
+
+
+def padded(x: np.ndarray) -> np.ndarray:
+    """Rows `x` and zeros below them, up to whole batches of `PREDICTION_BATCH`."""
+    count = math.ceil(len(x) / PREDICTION_BATCH) * PREDICTION_BATCH
+    rows = np.zeros((count, x.shape[1]), np.float32)
+    rows[: len(x)] = x
+    return rows
+
+
+def check_missing(encoder: TableEncoder, x: np.ndarray) -> None:
+    """Raises ValueError if a cell is missing where none was in training."""
+    surprising = np.isnan(x).any(axis=0) & ~np.array(encoder.missing, bool)
+    if surprising.any():
+        raise ValueError(
+            "`X` may have missing cells (NaN) only in features that had some in "
+            f"`fit`. Received: NaN in feature {int(np.argmax(surprising))} (counted "
+            "from 0); impute it, or fit on rows that lack it too."
+        )

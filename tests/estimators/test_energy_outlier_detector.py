@@ -1,0 +1,91 @@
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_breast_cancer
+from sklearn.metrics import roc_auc_score
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from keras_ebm.estimators import EnergyOutlierDetector
+from keras_ebm.ood import conformal_band
+
+QUICK = {
+    "hidden": (8,),
+    "steps": 5,
+    "batch_size": 8,
+    "random_state": 0,
+    "run_eagerly": True,
+}
+#: A rate that the few rows of scikit-learn's checks can keep.
+LOOSE = {"target_fpr": 0.4, "calibration_share": 0.3}
+
+
+@parametrize_with_checks([EnergyOutlierDetector(**LOOSE, **QUICK)])
+def test_it_keeps_to_the_conventions_of_scikit_learn(estimator, check):
+    check(estimator)
+
+
+@pytest.fixture(scope="module")
+def cancer():
+    """Benign samples to fit on and to test with, and malignant ones."""
+    x, y = load_breast_cancer(return_X_y=True)
+    benign = x[y == 1][np.random.default_rng(0).permutation(np.sum(y == 1))]
+    return benign[:200], benign[200:], x[y == 0]
+
+
+@pytest.fixture(scope="module")
+def fitted(cancer):
+    settings = {"steps": 300, "hidden": (64, 64), "random_state": 0}
+    return EnergyOutlierDetector(0.1, **settings).fit(cancer[0])
+
+
+def test_malignant_samples_are_outliers_of_benign_ones(cancer, fitted):
+    _, benign, malignant = cancer
+    scores = [fitted.score_samples(x) for x in (benign, malignant)]
+    truth = np.repeat([0, 1], [len(benign), len(malignant)])
+    # The nearest benign row alone gives about .95; two standard errors are .03.
+    assert roc_auc_score(truth, -np.concatenate(scores)) > 0.92
+
+
+def test_the_share_refused_is_within_the_conformal_band(cancer, fitted):
+    _, benign, _ = cancer
+    refused = np.mean(fitted.predict(benign) == -1)
+    low, high = conformal_band(0.1, 40, len(benign), 0.99)
+    assert low <= refused <= high
+
+
+def test_far_rows_are_refused_and_the_sign_is_that_of_the_decision(fitted, cancer):
+    far = cancer[0] * 10.0
+    assert np.all(fitted.predict(far) == -1)
+    decision = fitted.decision_function(cancer[1])
+    np.testing.assert_array_equal(fitted.predict(cancer[1]) == 1, decision >= 0)
+    accepted = fitted.detector_.predict(cancer[1].astype(np.float32))["accept"]
+    np.testing.assert_array_equal(accepted, decision >= 0)
+
+
+def test_a_pickled_detector_scores_the_same(fitted, cancer):
+    again = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(
+        again.score_samples(cancer[1]), fitted.score_samples(cancer[1])
+    )
+
+
+def test_the_nearest_row_needs_no_training(cancer):
+    detector = EnergyOutlierDetector(0.1, score="nearest", random_state=0)
+    detector.fit(cancer[0])
+    assert np.mean(detector.predict(cancer[2]) == -1) > 0.5
+
+
+def test_a_rate_that_the_rows_cannot_keep_is_refused(cancer):
+    with pytest.raises(ValueError, match="needs 99 calibration rows.*leaves 40"):
+        EnergyOutlierDetector(0.01).fit(cancer[0])
+
+
+def test_missing_cells_are_learnt_where_there_are_some(cancer):
+    x = cancer[0].copy()
+    x[::3, 2] = np.nan
+    detector = EnergyOutlierDetector(0.2, **QUICK).fit(x)
+    assert np.isfinite(detector.score_samples(x)).all()
+    x[0, 5] = np.nan
+    with pytest.raises(ValueError, match="NaN in feature 5"):
+        detector.predict(x)
