@@ -12,8 +12,9 @@ Of CIFAR-sized images (uint8, 32x32x3), in memory, as all of `trainers` have the
   it is the pipeline's own computation. Noise may take it below 0.
 
 `headroom` is `input / step`; below 1 the input limits the step whatever the number of
-threads. Everything that is compared alternates in one process; figures are medians
-and quartiles over blocks. Random pixels stand in for CIFAR-10, which `--data_dir`
+threads. Inputs alternate among each other, steps too, and so do the two sorts of
+`fit`, but inputs and steps were timed one after the other; figures are medians and
+quartiles over blocks. Random pixels stand in for CIFAR-10, which `--data_dir`
 gives: the pipeline does the same work on any pixels.
 
 Found on one thread of a processor that other work shared: the input limits no step.
