@@ -16,19 +16,36 @@ def crop_and_flip(images, seed, *, padding: int = 4, flip: bool = True):
 
     Returns:
         Images like those given.
+
+    Raises:
+        ValueError: if the images are known not to be larger than `padding`.
     """
+    _check_padding(padding, images.shape[1:3])
     count, height, width = (tf.shape(images)[i] for i in range(3))
-    around = [[0, 0], [padding, padding], [padding, padding], [0, 0]]
-    padded = tf.pad(images, around, "REFLECT")
     offsets = tf.random.stateless_uniform(
         [2, count, 1], seed, 0, 2 * padding + 1, tf.int32, alg="philox"
     )
-    rows = offsets[0] + tf.range(height)
-    columns = offsets[1] + tf.range(width)
-    moved = tf.gather(padded, rows, axis=1, batch_dims=1)
-    moved = tf.gather(moved, columns, axis=2, batch_dims=1)
-    if not flip:
-        return moved
-    seed = tf.random.experimental.stateless_fold_in(seed, 1, alg="philox")
-    mirrored = tf.random.stateless_uniform([count, 1, 1, 1], seed, alg="philox") < 0.5
-    return tf.where(mirrored, moved[:, :, ::-1], moved)
+    # Reflection and mirroring are in the indices: moving the pixels thrice, by a
+    # padded copy and a mirrored one, takes several times as long.
+    rows = offsets[0] - padding + tf.range(height)
+    columns = tf.range(width)[None]
+    if flip:
+        seed = tf.random.experimental.stateless_fold_in(seed, 1, alg="philox")
+        mirrored = tf.random.stateless_uniform([count, 1, 1, 1], seed, alg="philox")
+        columns = tf.where(mirrored[:, 0, 0] < 0.5, width - 1 - columns, columns)
+    columns += offsets[1] - padding
+    moved = tf.gather(images, _reflect(rows, height), axis=1, batch_dims=1)
+    return tf.gather(moved, _reflect(columns, width), axis=2, batch_dims=1)
+
+
+def _reflect(positions, size):
+    """Positions less than `size` outside of `0..size-1`, reflected into it."""
+    return size - 1 - tf.abs(size - 1 - tf.abs(positions))
+
+
+def _check_padding(padding, sizes):
+    if any(size is not None and padding >= size for size in sizes):
+        raise ValueError(
+            "`padding` must be below the images' height and width. Received: "
+            f"padding={padding} for images of {sizes[0]}x{sizes[1]} pixels."
+        )

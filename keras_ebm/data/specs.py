@@ -8,6 +8,7 @@ import os
 import numpy as np
 
 from keras_ebm.data import toy
+from keras_ebm.data.builders import SOURCES
 from keras_ebm.data.dataset import Dataset, validate
 from keras_ebm.data.images import read_image_folder
 from keras_ebm.data.npz import read_npz
@@ -16,6 +17,7 @@ from keras_ebm.data.schema import TableSchema
 from keras_ebm.data.stacked import read_stacked
 from keras_ebm.data.tables import read_csv
 from keras_ebm.data.tfds_images import read_tfds
+from keras_ebm.data.tfds_tables import read_tfds_table
 
 FORMS = (
     "digits",
@@ -44,7 +46,9 @@ def load(
     |---|---|
     | `digits` | scikit-learn's 1,797 handwritten digits, 8x8 grey |
     | `toy:NAME` | points in the plane, see `toy.DENSITIES` |
-    | `tfds:NAME` | an image set of TensorFlow Datasets, see `read_tfds` |
+    | `tfds:NAME` | an image set of TensorFlow Datasets, see `read_tfds`, or |
+    | | `hepmass`, `human`, `crop`: tables from files that you download, see |
+    | | `read_tfds_table` |
     | `images:DIR` | a folder of images or of class folders, `read_image_folder` |
     | `csv:PATH` | a table with a header line, see `read_csv` |
     | `npz:PATH` | arrays "x" and perhaps "y", see `read_npz` |
@@ -52,11 +56,12 @@ def load(
 
     Args:
         spec: str, as in the table.
-        data_dir: where sets of TensorFlow Datasets are stored.
+        data_dir: where sets of TensorFlow Datasets are stored, and where
+            `downloads/manual` holds the files that are downloaded by hand.
         target: str, the column of a `csv:` file that holds the classes.
             Defaults to the last one; `""` if there is none.
         schema: `TableSchema` of the table that a model was trained on, which
-            a `csv:` file must then fit.
+            a `csv:` file, or a table of TensorFlow Datasets, must then fit.
         class_names: tuple of str, the classes of a model trained elsewhere,
             in its order. Labels are renumbered to it by name; those of a
             `npz:` file, which has no names, are taken as they are.
@@ -104,6 +109,8 @@ def read(
     if source == "toy":
         x = toy.draw(name, num_rows, seed)
         return Dataset(x, np.full(len(x), -1, np.int64), "vector", (), name=spec)
+    if source == "tfds" and name in SOURCES:
+        return read_tfds_table(name, data_dir, schema)
     if source == "tfds" and name:
         return read_tfds(name, data_dir)
     if source == "csv" and name:

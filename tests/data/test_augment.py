@@ -37,6 +37,23 @@ def test_half_of_the_images_are_mirrored():
     assert abs(mirrored.mean() - 0.5) < 5 * 0.5 / np.sqrt(1000)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_a_crop_is_mirrored_whole_or_left_as_it_is(dtype):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (200, 6, 9, 3)).astype(dtype)
+    cropped = crop_and_flip(images, KEY, padding=3, flip=False).numpy()
+    flipped = crop_and_flip(images, KEY, padding=3).numpy()
+    mirrored = np.all(flipped == cropped[:, :, ::-1], axis=(1, 2, 3))
+    assert np.all(mirrored | np.all(flipped == cropped, axis=(1, 2, 3)))
+    assert 0 < mirrored.sum() < 200 and flipped.dtype == dtype
+
+
+def test_the_border_must_be_narrower_than_the_image():
+    crop_and_flip(np.zeros((1, 4, 5, 1)), KEY, padding=3)
+    with pytest.raises(ValueError, match="padding=4 for images of 4x5 pixels"):
+        crop_and_flip(np.zeros((1, 4, 5, 1)), KEY, padding=4)
+
+
 def test_a_resumed_run_sees_the_same_augmented_batches():
     x = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
     settings = {"batch_size": 4, "seed": 3, "augment": "crop_flip"}
