@@ -9,11 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_ebm import plots
 from keras_ebm.arguments import check_positive, check_size
 from keras_ebm.callbacks import (
+    KeepBest,
     KeepCheckpoints,
     Progress,
     SamplePictures,
@@ -25,15 +27,18 @@ from keras_ebm.data.batches import (
     steps_per_epoch,
     training_batches,
 )
-from trainers import backup, common, dry_run
+from trainers import backup, common
 from trainers.common import setting
-from trainers.data import DataSettings, RunData, load, record
+from trainers.data import RunData, record
 from trainers.measures import measure
 from trainers.optimizers import OptimizerSettings, compile_model
 from trainers.pictures import PICTURE_FILE, draw_density, has_picture
 
 HISTORY_FILE = "history.csv"
 CHECKPOINTS = "checkpoints"
+BEST = "best"
+#: Labelled validation rows below which their accuracy chooses nothing.
+ENOUGH_LABELS = 20
 STRATEGIES = ("none", "mirrored", "multiworker")
 
 
@@ -70,6 +75,11 @@ class FitSettings:
     )
     epoch_steps: int = setting(
         0, "Steps between validations, backups and lines of history; 0: one pass."
+    )
+    keep_best: bool = setting(
+        False,
+        "End with the weights of the best validation accuracy, looked at every "
+        "--epoch_steps; not where fewer than 20 validation rows have labels.",
     )
     tensorboard: bool = setting(True, "Write TensorBoard logs with pictures.")
     picture: bool = setting(
@@ -113,6 +123,51 @@ class Job:
         name = f"keras_ebm-worker-{os.getpid()}"
         return Path(tempfile.gettempdir()) / name
 
+    def perform(self) -> tuple[keras.Model, dict]:
+        """Trains, saves and measures what `prepare` built.
+
+        Returns:
+            `(model, metrics)`: the trained model and the flat measures on the
+            test split that `metrics.json` holds.
+
+        Raises:
+            RuntimeError: if training diverged.
+            KeyboardInterrupt: after saving the model, if training was interrupted.
+        """
+        model, workdir = self.model, self.workdir
+        workdir.mkdir(parents=True, exist_ok=True)
+        if self.first_part == 0:
+            backup.clear(backup.backup_folder(workdir))
+        record(self.run, workdir)
+        backup.keep_history(workdir / HISTORY_FILE, self.first_part)
+        names = ("data_energy", "negative_energy")
+        watch = StopOnDivergence(dict.fromkeys(names, self.fit.energy_limit))
+        try:
+            model.fit(
+                self.batches,
+                initial_epoch=self.first_part,
+                epochs=self.parts,
+                steps_per_epoch=self.steps,
+                validation_data=self.validation,
+                callbacks=_callbacks(self, watch),
+                shuffle=False,
+                # One bar for the run stands in for Keras's bar an epoch.
+                verbose=0 if self.fit.verbose == 1 else self.fit.verbose,
+            )
+        except KeyboardInterrupt:
+            model.save(workdir / common.MODEL_FILE)
+            raise
+        if watch.reason:
+            raise RuntimeError(watch.reason)
+        model.save(workdir / common.MODEL_FILE)
+        metrics = measure(model, self.run)
+        common.write_json(workdir / "metrics.json", metrics)
+        if has_picture(self.run, self.fit):
+            draw_density(model, self.run, workdir / PICTURE_FILE)
+        backup.clear(backup.backup_folder(workdir))
+        shutil.rmtree(workdir / BEST, ignore_errors=True)
+        return model, metrics
+
 
 def prepare(
     run: RunData,
@@ -121,12 +176,12 @@ def prepare(
     build: Callable,
     strategy=None,
 ) -> Job:
-    """Builds what `perform` needs; writes nothing.
+    """Builds a job; writes nothing.
 
     Args:
         run: `RunData`, the split data.
         model_settings: settings of the model and its optimizers.
-        fit: `FitSettings`; `workdir` is created by `perform` if absent.
+        fit: `FitSettings`; `workdir` is created by `Job.perform` if absent.
         build: callable `(dataset, train_x, model_settings, seed)` to an uncompiled
             model.
         strategy: `tf.distribute` strategy or None.
@@ -139,6 +194,7 @@ def prepare(
     if has_picture(run, fit):
         plots.pyplot()  # Before any work, as it may not be installed.
     check_positive("energy_limit", fit.energy_limit)
+    _check_best(run, fit)
     backups = backup.to_resume(run, fit)
     steps = steps_per_epoch(train_y, fit.batch_size)
     parts, part_steps = _parts(fit, steps)
@@ -215,49 +271,19 @@ def _nearest_divisor(total: int, wanted: int) -> int:
     return min(divisors, key=lambda n: abs(n - wanted))
 
 
-def perform(job: Job) -> tuple[keras.Model, dict]:
-    """Trains, saves and measures what `prepare` built.
-
-    Returns:
-        `(model, metrics)`: the trained model and the flat measures on the
-        test split that `metrics.json` holds.
-
-    Raises:
-        RuntimeError: if training diverged.
-        KeyboardInterrupt: after saving the model, if training was interrupted.
-    """
-    model, workdir = job.model, job.workdir
-    workdir.mkdir(parents=True, exist_ok=True)
-    if job.first_part == 0:
-        backup.clear(backup.backup_folder(workdir))
-    record(job.run, workdir)
-    backup.keep_history(workdir / HISTORY_FILE, job.first_part)
-    names = ("data_energy", "negative_energy")
-    watch = StopOnDivergence(dict.fromkeys(names, job.fit.energy_limit))
-    try:
-        model.fit(
-            job.batches,
-            initial_epoch=job.first_part,
-            epochs=job.parts,
-            steps_per_epoch=job.steps,
-            validation_data=job.validation,
-            callbacks=_callbacks(job, watch),
-            shuffle=False,
-            # One bar for the run stands in for Keras's bar an epoch.
-            verbose=0 if job.fit.verbose == 1 else job.fit.verbose,
+def _check_best(run, fit):
+    if not fit.keep_best:
+        return
+    if run.dataset.num_classes < 2:
+        raise ValueError(
+            "`keep_best` needs classes, whose accuracy tells what is best. Received: "
+            f"{run.dataset.name}, which has none; use keep_best=false."
         )
-    except KeyboardInterrupt:
-        model.save(workdir / common.MODEL_FILE)
-        raise
-    if watch.reason:
-        raise RuntimeError(watch.reason)
-    model.save(workdir / common.MODEL_FILE)
-    metrics = measure(model, job.run)
-    common.write_json(workdir / "metrics.json", metrics)
-    if has_picture(job.run, job.fit):
-        draw_density(model, job.run, workdir / PICTURE_FILE)
-    backup.clear(backup.backup_folder(workdir))
-    return model, metrics
+    if not enough_labels(run):
+        sys.stderr.write(
+            f"keep_best: fewer than {ENOUGH_LABELS} validation rows have labels, so "
+            "the last weights are kept\n"
+        )
 
 
 def _check_buffer(model, fit, workers):
@@ -289,6 +315,16 @@ def _validation(run, batch_size, strategy):
     return batches.with_options(options)
 
 
+def enough_labels(run) -> bool:
+    """Whether the accuracy on validation rows can choose among models."""
+    return np.sum(run.rows("validation")[1] >= 0) >= ENOUGH_LABELS
+
+
+def _keep_best(job):
+    folder = job.workdir / BEST
+    return KeepBest(folder, "val_accuracy", "max", initial_epoch=job.first_part)
+
+
 def _callbacks(job, watch):
     workdir, fit = job.workdir, job.fit
     callbacks = [watch]
@@ -296,6 +332,7 @@ def _callbacks(job, watch):
         callbacks.append(keras.callbacks.SwapEMAWeights())
     callbacks += [
         keras.callbacks.CSVLogger(workdir / HISTORY_FILE, append=job.first_part > 0),
+        *([_keep_best(job)] if fit.keep_best and enough_labels(job.run) else []),
         backup.EpochBackup(backup.backup_folder(workdir)),
     ]
     if fit.checkpoint_every:
@@ -316,44 +353,19 @@ def _callbacks(job, watch):
     return callbacks
 
 
-def run_flags(name, presets, methods, model_class, fit_class, build) -> None:
-    """What a program does with its flags: a dry run, or a training.
-
-    Args:
-        name: of the program, for its errors.
-        presets: dict of the flags that each `--preset` sets.
-        methods: likewise of each `--method`, which overrides the preset.
-        model_class: settings class of the model.
-        fit_class: `FitSettings` of the program.
-        build: see `prepare`.
-    """
-    common.apply_preset(presets, methods)
-    common.require("dataset")
-    fit, settings = common.from_flags(fit_class), common.from_flags(model_class)
-    data_settings = common.from_flags(DataSettings)
-    if fit.dry_run:
-        dry_run.report(data_settings, settings, fit, build)
-        return
-    common.require_folder("workdir")
-    with common.usage_errors():
-        strategy = common.make_strategy(fit.strategy)
-        job = prepare(load(data_settings), settings, fit, build, strategy)
-    run_job(name, job)
-
-
 def run_job(name: str, job: Job) -> None:
     """Performs a job for a program: prints its measures, or exits with an error."""
     if not job.is_chief:
         # It takes part in every step and save, of which the chief's are kept.
         try:
-            perform(job)
+            job.perform()
         finally:
             shutil.rmtree(job.workdir, ignore_errors=True)
         return
     # From here on a ValueError is a fault of the program, and shows as one.
     common.start_run(job.workdir)
     try:
-        _, metrics = perform(job)
+        _, metrics = job.perform()
     except KeyboardInterrupt:
         sys.stderr.write(f"\ninterrupted: {job.workdir / common.MODEL_FILE} is saved")
         if backup.all_backups(backup.backup_folder(job.workdir)):

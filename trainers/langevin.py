@@ -11,7 +11,7 @@ import dataclasses
 
 import keras
 
-from trainers import common, fitting
+from trainers import candidates, common, fitting, running
 from trainers.chains import ChainSettings, build_langevin
 from trainers.data import DataSettings, RunData
 from trainers.presets import LANGEVIN_PRESETS
@@ -29,21 +29,21 @@ class FitSettings(fitting.FitSettings):
 
 def prepare(
     run: RunData, model_settings: ChainSettings, fit: FitSettings, strategy=None
-) -> fitting.Job:
-    """Builds what `train` needs; see `fitting.prepare`."""
-    return fitting.prepare(run, model_settings, fit, build_langevin, strategy)
+) -> fitting.Job | candidates.Candidates:
+    """Builds what `train` needs; see `candidates.prepare`."""
+    return candidates.prepare(run, model_settings, fit, build_langevin, strategy)
 
 
 def train(
     run: RunData, model_settings: ChainSettings, fit: FitSettings, strategy=None
 ) -> tuple[keras.Model, dict]:
     """Trains, saves and measures one model; see `trainers.vera.train`."""
-    return fitting.perform(prepare(run, model_settings, fit, strategy))
+    return prepare(run, model_settings, fit, strategy).perform()
 
 
 def main(argv: list[str]) -> None:
     del argv
-    fitting.run_flags(
+    running.run_flags(
         "langevin",
         LANGEVIN_PRESETS,
         CHAIN_METHODS,

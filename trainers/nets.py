@@ -101,7 +101,7 @@ def build_preprocessor(dataset, train_x: np.ndarray, settings: NetworkSettings):
         return None, dataset.input_shape, None
     encoder = TableEncoder(
         dataset.schema,
-        transform=settings.transform,
+        transform="standardise" if settings.transform == "auto" else settings.transform,
         drop_constant=settings.drop_constant and dataset.kind == "table",
     )
     encoder.adapt(train_x)

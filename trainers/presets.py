@@ -342,6 +342,7 @@ _TABULAR = {
     "batch_size": 128,
     "steps": 600,
     "epoch_steps": 100,
+    "keep_best": True,
     "learning_rate": 1e-3,
     "beta_1": 0.5,
     "beta_2": 0.99,

@@ -21,7 +21,7 @@ import sys
 
 import keras
 
-from trainers import common, fitting, langevin, likelihood
+from trainers import candidates, common, fitting, langevin, likelihood, running
 from trainers.build import ModelSettings, build_model
 from trainers.data import DataSettings, RunData
 from trainers.presets import VERA_PRESETS
@@ -39,9 +39,9 @@ class FitSettings(fitting.FitSettings):
 
 def prepare(
     run: RunData, model_settings: ModelSettings, fit: FitSettings, strategy=None
-) -> fitting.Job:
-    """Builds what `train` needs; see `fitting.prepare`."""
-    return fitting.prepare(run, model_settings, fit, build_model, strategy)
+) -> fitting.Job | candidates.Candidates:
+    """Builds what `train` needs; see `candidates.prepare`."""
+    return candidates.prepare(run, model_settings, fit, build_model, strategy)
 
 
 def train(
@@ -56,19 +56,19 @@ def train(
         strategy: `tf.distribute` strategy or None.
 
     Returns:
-        See `fitting.perform`.
+        See `fitting.Job.perform`.
 
     Raises:
         ValueError: before training, if the settings do not fit the data.
         RuntimeError: if training diverged.
         KeyboardInterrupt: after saving the model, if training was interrupted.
     """
-    return fitting.perform(prepare(run, model_settings, fit, strategy))
+    return prepare(run, model_settings, fit, strategy).perform()
 
 
 def main(argv: list[str]) -> None:
     del argv
-    fitting.run_flags(
+    running.run_flags(
         "vera", VERA_PRESETS, VERA_METHODS, ModelSettings, FitSettings, build_model
     )
 

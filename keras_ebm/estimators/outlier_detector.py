@@ -32,7 +32,7 @@ class EnergyOutlierDetector(OutlierMixin, BaseEstimator):
         target_fpr: float in (0, 1), share of normal rows that may be refused.
         calibration_share: float in (0, 1), share of rows that set the threshold;
             `1 / target_fpr - 1` rows at least.
-        score: `"energy"`, `"nearest"` (distance to the nearest training row, which
+        ood_score: `"energy"`, `"nearest"` (distance to the nearest training row, which
             needs no network) or `"energy+nearest"`, their sum in standard
             deviations.
         feature_transform: `"quantile"` (normal scores) or `"standardise"`.
@@ -65,7 +65,7 @@ class EnergyOutlierDetector(OutlierMixin, BaseEstimator):
         target_fpr=0.05,
         *,
         calibration_share=0.2,
-        score="energy+nearest",
+        ood_score="energy+nearest",
         feature_transform="quantile",
         hidden=(256, 256, 256),
         dropout=0.0,
@@ -79,7 +79,7 @@ class EnergyOutlierDetector(OutlierMixin, BaseEstimator):
     ):
         self.target_fpr = target_fpr
         self.calibration_share = calibration_share
-        self.score = score
+        self.ood_score = ood_score
         self.feature_transform = feature_transform
         self.hidden = hidden
         self.dropout = dropout
@@ -119,13 +119,13 @@ class EnergyOutlierDetector(OutlierMixin, BaseEstimator):
                 objective="logistic",
                 negatives=Jitter(self.noise),
             )
-            if self.score != "nearest":
+            if self.ood_score != "nearest":
                 labels = np.full(len(train), -1)
                 training.train(model, train, labels, self, seed)
         self.detector_ = Detector.fit(
             model,
             calibration,
-            score=self.score,
+            score=self.ood_score,
             target_fpr=self.target_fpr,
             train=(train, None),
             validation=(scale, None),
@@ -138,7 +138,7 @@ class EnergyOutlierDetector(OutlierMixin, BaseEstimator):
     def _check(self):
         check_share("target_fpr", self.target_fpr)
         check_share("calibration_share", self.calibration_share)
-        check_choice("score", self.score, SCORES)
+        check_choice("ood_score", self.ood_score, SCORES)
         check_size("steps", self.steps)
         check_size("batch_size", self.batch_size)
 
@@ -154,7 +154,7 @@ class EnergyOutlierDetector(OutlierMixin, BaseEstimator):
                 f"{self.calibration_share} leaves {count}; raise one of the three."
             )
         calibration, rows = rows[:count], rows[count:]
-        count = max(2, len(rows) // 10) if "+" in self.score else 0
+        count = max(2, len(rows) // 10) if "+" in self.ood_score else 0
         if len(rows) <= count:
             raise ValueError(
                 "`calibration_share` must leave rows to train on. Received: "

@@ -33,6 +33,10 @@ class Detector:
         self._outputs = output_function(model, score.requires)
         self._compiled = None
 
+    def __reduce__(self):
+        # What it compiles cannot be pickled, and is made of these.
+        return Detector, (self.model, self.score, self.conformal, self.target_fpr)
+
     @classmethod
     def fit(
         cls,

@@ -71,7 +71,7 @@ def test_a_pickled_detector_scores_the_same(fitted, cancer):
 
 
 def test_the_nearest_row_needs_no_training(cancer):
-    detector = EnergyOutlierDetector(0.1, score="nearest", random_state=0)
+    detector = EnergyOutlierDetector(0.1, ood_score="nearest", random_state=0)
     detector.fit(cancer[0])
     assert np.mean(detector.predict(cancer[2]) == -1) > 0.5
 

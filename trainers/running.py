@@ -1,0 +1,42 @@
+"""What `trainers.vera` and `trainers.langevin` do with their flags."""
+
+import sys
+
+from trainers import candidates, common, dry_run, fitting
+from trainers.common import FLAGS
+from trainers.data import DataSettings, load
+
+
+def run_flags(name, presets, methods, model_class, fit_class, build) -> None:
+    """What a program does with its flags: a dry run, or a training.
+
+    Args:
+        name: of the program, for its errors.
+        presets: dict of the flags that each `--preset` sets.
+        methods: likewise of each `--method`, which overrides the preset.
+        model_class: settings class of the model.
+        fit_class: `FitSettings` of the program.
+        build: see `fitting.prepare`.
+    """
+    choose_preset(presets)
+    common.apply_preset(presets, methods)
+    common.require("dataset")
+    fit, settings = common.from_flags(fit_class), common.from_flags(model_class)
+    data_settings = common.from_flags(DataSettings)
+    if fit.dry_run:
+        dry_run.report(data_settings, settings, fit, build)
+        return
+    common.require_folder("workdir")
+    with common.usage_errors():
+        strategy = common.make_strategy(fit.strategy)
+        run = load(data_settings)
+        job = candidates.prepare(run, settings, fit, build, strategy)
+    fitting.run_job(name, job)
+
+
+def choose_preset(presets) -> None:
+    """Takes `tabular` for a table of which few rows have labels, and says so."""
+    few = FLAGS.labels_per_class and FLAGS.dataset.startswith("csv:")
+    if few and not FLAGS.preset and "tabular" in presets:
+        FLAGS.preset = "tabular"
+        sys.stderr.write("preset=tabular, as it is a table with few labels\n")
