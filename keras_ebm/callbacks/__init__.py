@@ -1,6 +1,7 @@
 """Keras callbacks."""
 
 from keras_ebm.callbacks.for_optimizer import ForOptimizer
+from keras_ebm.callbacks.keep_best import KeepBest
 from keras_ebm.callbacks.keep_checkpoints import KeepCheckpoints
 from keras_ebm.callbacks.progress import Progress
 from keras_ebm.callbacks.sample_pictures import SamplePictures
@@ -8,6 +9,7 @@ from keras_ebm.callbacks.stop_on_divergence import StopOnDivergence
 
 __all__ = [
     "ForOptimizer",
+    "KeepBest",
     "KeepCheckpoints",
     "Progress",
     "SamplePictures",

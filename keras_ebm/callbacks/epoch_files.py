@@ -1,0 +1,54 @@
+"""Weights of a run's epochs in files that are never half written."""
+
+import os
+from pathlib import Path
+
+import h5py
+
+PATTERN = "epoch-*.weights.h5"
+
+
+def save_epoch(model, folder, epochs: int, **notes) -> Path:
+    """Saves weights and optimizer states as `epoch-NNNNNN.weights.h5`.
+
+    The file gets that name when it is complete, so a process that is killed
+    while it saves leaves the files that were there before.
+
+    Args:
+        model: Keras model.
+        folder: where the file goes; created if absent.
+        epochs: int, how many epochs the weights have behind them.
+        **notes: numbers and strings that are kept in the same file; see
+            `read_notes`.
+
+    Returns:
+        The path of the file.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = folder / "unfinished.weights.h5"
+    model.save_weights(unfinished, overwrite=True)
+    with h5py.File(unfinished, "a") as file:
+        file.attrs.update(notes)
+    with open(unfinished, "rb") as file:
+        # Or a machine that goes down could leave the name and not the bytes.
+        os.fsync(file.fileno())
+    return unfinished.rename(folder / f"epoch-{epochs:06d}.weights.h5")
+
+
+def epoch_files(folder) -> list[tuple[Path, int]]:
+    """The files and how many epochs each has behind it, the newest first."""
+    paths = sorted(Path(folder).glob(PATTERN), reverse=True)
+    return [
+        (path, int(path.name.split(".")[0].removeprefix("epoch-"))) for path in paths
+    ]
+
+
+def read_notes(path) -> dict:
+    """What `save_epoch` was given as `notes`.
+
+    Raises:
+        OSError: if the file is cut off.
+    """
+    with h5py.File(path, "r") as file:
+        return dict(file.attrs)
