@@ -1,13 +1,8 @@
 """Two real processes that train together."""
 
-import json
-import os
-import socket
-import subprocess
-import sys
-
 import numpy as np
 import pytest
+from processes import together
 
 from keras_ebm.data.batches import rows_of_worker, training_batches
 from trainers import common
@@ -24,39 +19,6 @@ FLAGS = (
     "--notensorboard",
     "--verbose=0",
 )
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
-def start_worker(program, index, ports, *flags):
-    cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
-    task = {"type": "worker", "index": index}
-    config = json.dumps({"cluster": cluster, "task": task})
-    return subprocess.Popen(
-        [sys.executable, "-m", program, *flags, "--strategy=multiworker"],
-        cwd=ROOT,
-        env={**os.environ, "TF_CONFIG": config},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def together(program, *flags):
-    """Exit codes and outputs of two workers."""
-    ports = free_ports(2)
-    workers = [start_worker(program, i, ports, *flags) for i in range(2)]
-    outputs = [worker.communicate(timeout=280) for worker in workers]
-    return [worker.returncode for worker in workers], outputs
 
 
 def test_two_workers_take_the_steps_of_one_and_save_once(run, tmp_path):
