@@ -1,10 +1,8 @@
 """Trains a model on the data of a run: what `trainers.vera` and `.langevin` share."""
 
 import dataclasses
-import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,10 +103,7 @@ class Job:
     @property
     def workdir(self) -> Path:
         """The run's folder; a worker that is not the first writes to one aside."""
-        if self.is_chief:
-            return Path(self.fit.workdir)
-        name = f"keras_ebm-worker-{os.getpid()}"
-        return Path(tempfile.gettempdir()) / name
+        return common.own_folder(self.fit.workdir, self.is_chief)
 
 
 def prepare(
@@ -145,7 +140,7 @@ def prepare(
         compile_model(model, model_settings, *_span(fit, steps))
         first_part = backup.restore(model, backups)
     index, count = common.worker_of(strategy)
-    _check_buffer(model, fit, count)
+    check_buffer(model, fit.batch_size, count, "buffer=none")
     batches, _ = training_batches(
         train_x,
         train_y,
@@ -158,7 +153,7 @@ def prepare(
     )
     if count > 1:
         batches = rows_of_worker(batches, fit.batch_size, index, count)
-    validation = _validation(run, fit.batch_size, strategy)
+    validation = validation_batches(run.rows("validation"), fit.batch_size, strategy)
     return Job(
         run,
         model_settings,
@@ -254,32 +249,49 @@ def perform(job: Job) -> tuple[keras.Model, dict]:
     return model, metrics
 
 
-def _check_buffer(model, fit, workers):
+def check_buffer(model, batch_size: int, workers: int, remedy: str) -> None:
+    """Checks that chains can be kept as a run of several workers needs them.
+
+    Args:
+        model: `EnergyModel`.
+        batch_size: int, rows a step.
+        workers: int, processes that train together.
+        remedy: the setting that does without a buffer, for the error.
+
+    Raises:
+        ValueError: if there is a buffer on several workers, or it is smaller than
+            a batch.
+    """
     buffer = getattr(getattr(model, "negatives", None), "buffer", None)
     if buffer is not None and workers > 1:
         raise ValueError(
             "`buffer` cannot be saved whole from several workers. Received: "
             "strategy=multiworker with a replay buffer; use strategy=mirrored, or "
-            "buffer=none."
+            f"{remedy}."
         )
-    if buffer is not None and fit.batch_size > buffer.capacity:
+    if buffer is not None and batch_size > buffer.capacity:
         raise ValueError(
             "`buffer_size` must be at least `batch_size`. Received: buffer_size="
-            f"{buffer.capacity} for batch_size={fit.batch_size}."
+            f"{buffer.capacity} for batch_size={batch_size}."
         )
 
 
-def _validation(run, batch_size, strategy):
-    """Validation batches; replicas get equal shares, so a few rows may be left out."""
-    x, y = run.rows("validation")
+def validation_batches(rows, batch_size: int, strategy) -> tf.data.Dataset:
+    """Validation batches; replicas get equal shares, so a few rows may be left out.
+
+    Args:
+        rows: tuple of arrays `(n, ...)`, the parts of a batch.
+        batch_size: int.
+        strategy: `tf.distribute` strategy or None.
+    """
     replicas = 1 if strategy is None else strategy.num_replicas_in_sync
-    rows = len(x) // replicas * replicas
-    x, y = tf.constant(x[:rows]), tf.constant(y[:rows])
+    shared = len(rows[0]) // replicas * replicas
+    rows = tuple(tf.constant(part[:shared]) for part in rows)
     options = tf.data.Options()
     # Each of several workers evaluates all rows, which leaves the means as they are.
     policy = tf.data.experimental.AutoShardPolicy.OFF
     options.experimental_distribute.auto_shard_policy = policy
-    batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
+    batches = tf.data.Dataset.from_tensor_slices(rows).batch(batch_size)
     return batches.with_options(options)
 
 
@@ -334,19 +346,25 @@ def run_flags(name, presets, model_class, fit_class, build) -> None:
     run_job(name, job)
 
 
-def run_job(name: str, job: Job) -> None:
-    """Performs a job for a program: prints its measures, or exits with an error."""
+def run_job(name: str, job, work: Callable = perform) -> None:
+    """Performs a job for a program: prints its measures, or exits with an error.
+
+    Args:
+        name: of the program, for its errors.
+        job: `Job`, or another program's with its `workdir` and `is_chief`.
+        work: callable of the job that returns `(model, metrics)`.
+    """
     if not job.is_chief:
         # It takes part in every step and save, of which the chief's are kept.
         try:
-            perform(job)
+            work(job)
         finally:
             shutil.rmtree(job.workdir, ignore_errors=True)
         return
     # From here on a ValueError is a fault of the program, and shows as one.
     common.start_run(job.workdir)
     try:
-        _, metrics = perform(job)
+        _, metrics = work(job)
     except KeyboardInterrupt:
         sys.stderr.write(f"\ninterrupted: {job.workdir / common.MODEL_FILE} is saved")
         if backup.all_backups(backup.backup_folder(job.workdir)):
