@@ -60,3 +60,45 @@ def kill_after(process, count):
             break
     process.kill()
     process.communicate(timeout=60)
+
+
+def kill_together(program, count, *flags):
+    """Kills two workers after the first printed `count` epochs."""
+    ports = free_ports(2)
+    workers = [start_worker(program, i, ports, *flags) for i in range(2)]
+    kill_after(workers[0], count)
+    workers[1].kill()
+    workers[1].communicate(timeout=60)
+
+
+# Runs a program in which the N-th call of a function kills the process.
+DIE = """
+import functools, importlib, os, runpy, signal, sys
+program, place, calls = sys.argv.pop(1), sys.argv.pop(1), int(sys.argv.pop(1))
+module, _, path = place.partition(":")
+*owners, name = path.split(".")
+owner = functools.reduce(getattr, owners, importlib.import_module(module))
+function = getattr(owner, name)
+
+def die(*args, **kwargs):
+    global calls
+    calls -= 1
+    if not calls:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return function(*args, **kwargs)
+
+setattr(owner, name, die)
+runpy.run_module(program, run_name="__main__", alter_sys=True)
+"""
+
+
+def kill_at(place, calls, program, *flags):
+    """Kills a program as it enters a function, `MODULE:NAME`, for the n-th time."""
+    done = subprocess.run(
+        [sys.executable, "-c", DIE, program, place, str(calls), *flags],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
