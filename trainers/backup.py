@@ -7,10 +7,9 @@ from pathlib import Path
 
 import keras
 
+from keras_ebm.callbacks.epoch_files import epoch_files, save_epoch
 from trainers import common
 from trainers.data import same_data
-
-_PATTERN = "epoch-*.weights.h5"
 
 
 class EpochBackup(keras.callbacks.Callback):
@@ -21,6 +20,10 @@ class EpochBackup(keras.callbacks.Callback):
     from the epoch before. (Keras's `BackupAndRestore` overwrites the weights
     in place and keeps the epoch in a second file.) The backup before the
     latest stays, in case the latest cannot be read.
+
+    An epoch after which training stops is not backed up: it may have stopped
+    in the middle, and a run that goes on from the epoch before stops there
+    again.
 
     Args:
         folder: where the backup goes; `all_backups` finds it there.
@@ -33,20 +36,17 @@ class EpochBackup(keras.callbacks.Callback):
         self.folder = Path(folder)
 
     def on_epoch_end(self, epoch, logs=None):
-        self.folder.mkdir(parents=True, exist_ok=True)
-        unfinished = self.folder / "unfinished.weights.h5"
-        self.model.save_weights(unfinished, overwrite=True)
-        unfinished.rename(self.folder / f"epoch-{epoch + 1:06d}.weights.h5")
-        for path in sorted(self.folder.glob(_PATTERN))[: -self.KEEP]:
+        # Keras gives a model this attribute when it is compiled.
+        if getattr(self.model, "stop_training", False):
+            return
+        save_epoch(self.model, self.folder, epoch + 1)
+        for path, _ in all_backups(self.folder)[self.KEEP :]:
             path.unlink()
 
 
 def all_backups(folder) -> list[tuple[Path, int]]:
     """The backups and how many epochs each has behind it, the newest first."""
-    paths = sorted(Path(folder).glob(_PATTERN), reverse=True)
-    return [
-        (path, int(path.name.split(".")[0].removeprefix("epoch-"))) for path in paths
-    ]
+    return epoch_files(folder)
 
 
 def clear(folder) -> None:
@@ -108,4 +108,6 @@ def keep_history(path: Path, epochs: int) -> None:
     """Leaves the header and the first `epochs` rows of a history, for appending."""
     if path.is_file():
         lines = path.read_text("utf-8").splitlines(keepends=True)
-        path.write_text("".join(lines[: epochs + 1] if epochs else []), "utf-8")
+        unfinished = path.with_suffix(".unfinished")
+        unfinished.write_text("".join(lines[: epochs + 1] if epochs else []), "utf-8")
+        unfinished.rename(path)

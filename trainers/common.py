@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -244,6 +245,13 @@ def worker_of(strategy) -> tuple[int, int]:
     if resolver is None or not resolver.cluster_spec():
         return 0, 1
     return resolver.task_id, resolver.cluster_spec().num_tasks("worker")
+
+
+def own_folder(workdir, is_chief: bool) -> Path:
+    """Where a worker writes: the run's folder, or one aside if it is not the first."""
+    if is_chief:
+        return Path(workdir)
+    return Path(tempfile.gettempdir()) / f"keras_ebm-worker-{os.getpid()}"
 
 
 def scope_of(strategy):

@@ -1,10 +1,8 @@
 """Trains a model on the data of a run: what `trainers.vera` and `.langevin` share."""
 
 import dataclasses
-import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -118,10 +116,7 @@ class Job:
     @property
     def workdir(self) -> Path:
         """The run's folder; a worker that is not the first writes to one aside."""
-        if self.is_chief:
-            return Path(self.fit.workdir)
-        name = f"keras_ebm-worker-{os.getpid()}"
-        return Path(tempfile.gettempdir()) / name
+        return common.own_folder(self.fit.workdir, self.is_chief)
 
     def perform(self) -> tuple[keras.Model, dict]:
         """Trains, saves and measures what `prepare` built.
@@ -204,7 +199,7 @@ def prepare(
         compile_model(model, model_settings, *_span(fit, steps))
         first_part = backup.restore(model, backups)
     index, count = common.worker_of(strategy)
-    _check_buffer(model, fit, count)
+    check_buffer(model, fit.batch_size, count, "buffer=none")
     batches, _ = training_batches(
         train_x,
         train_y,
@@ -220,7 +215,7 @@ def prepare(
         common.check_batch(rows, strategy, "half of `batch_size`")
     if count > 1:
         batches = rows_of_worker(batches, rows, index, count)
-    validation = _validation(run, fit.batch_size, strategy)
+    validation = validation_batches(run.rows("validation"), fit.batch_size, strategy)
     return Job(
         run,
         model_settings,
@@ -286,32 +281,49 @@ def _check_best(run, fit):
         )
 
 
-def _check_buffer(model, fit, workers):
+def check_buffer(model, batch_size: int, workers: int, remedy: str) -> None:
+    """Checks that chains can be kept as a run of several workers needs them.
+
+    Args:
+        model: `EnergyModel`.
+        batch_size: int, rows a step.
+        workers: int, processes that train together.
+        remedy: the setting that does without a buffer, for the error.
+
+    Raises:
+        ValueError: if there is a buffer on several workers, or it is smaller than
+            a batch.
+    """
     buffer = getattr(getattr(model, "negatives", None), "buffer", None)
     if buffer is not None and workers > 1:
         raise ValueError(
             "`buffer` cannot be saved whole from several workers. Received: "
             "strategy=multiworker with a replay buffer; use strategy=mirrored, or "
-            "buffer=none."
+            f"{remedy}."
         )
-    if buffer is not None and fit.batch_size > buffer.capacity:
+    if buffer is not None and batch_size > buffer.capacity:
         raise ValueError(
             "`buffer_size` must be at least `batch_size`. Received: buffer_size="
-            f"{buffer.capacity} for batch_size={fit.batch_size}."
+            f"{buffer.capacity} for batch_size={batch_size}."
         )
 
 
-def _validation(run, batch_size, strategy):
-    """Validation batches; replicas get equal shares, so a few rows may be left out."""
-    x, y = run.rows("validation")
+def validation_batches(rows, batch_size: int, strategy) -> tf.data.Dataset:
+    """Validation batches; replicas get equal shares, so a few rows may be left out.
+
+    Args:
+        rows: tuple of arrays `(n, ...)`, the parts of a batch.
+        batch_size: int.
+        strategy: `tf.distribute` strategy or None.
+    """
     replicas = 1 if strategy is None else strategy.num_replicas_in_sync
-    rows = len(x) // replicas * replicas
-    x, y = tf.constant(x[:rows]), tf.constant(y[:rows])
+    shared = len(rows[0]) // replicas * replicas
+    rows = tuple(tf.constant(part[:shared]) for part in rows)
     options = tf.data.Options()
     # Each of several workers evaluates all rows, which leaves the means as they are.
     policy = tf.data.experimental.AutoShardPolicy.OFF
     options.experimental_distribute.auto_shard_policy = policy
-    batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
+    batches = tf.data.Dataset.from_tensor_slices(rows).batch(batch_size)
     return batches.with_options(options)
 
 
@@ -353,8 +365,13 @@ def _callbacks(job, watch):
     return callbacks
 
 
-def run_job(name: str, job: Job) -> None:
-    """Performs a job for a program: prints its measures, or exits with an error."""
+def run_job(name: str, job) -> None:
+    """Performs a job for a program: prints its measures, or exits with an error.
+
+    Args:
+        name: of the program, for its errors.
+        job: `Job`, or another with its `workdir`, `is_chief` and `perform`.
+    """
     if not job.is_chief:
         # It takes part in every step and save, of which the chief's are kept.
         try:

@@ -14,7 +14,6 @@ MNIST, 54,000, 6,000 and 10,000.
 """
 
 import dataclasses
-import sys
 import time
 from pathlib import Path
 
@@ -23,30 +22,27 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ebm import plots
-from keras_ebm.callbacks import StopOnDivergence
-from keras_ebm.data.batches import training_batches
-from trainers import common, dry_run
+from keras_ebm.callbacks import KeepBest, StopOnDivergence
+from keras_ebm.data.batches import rows_of_worker
+from trainers import backup, common, dry_run, fitting
 from trainers.common import setting
 from trainers.data import DataSettings, RunData, load, record
-from trainers.density import (
-    DensitySettings,
-    build_density,
-    dequantise,
-    log_likelihood,
-)
+from trainers.density import DensitySettings, build_density, log_likelihood
+from trainers.density_rows import Rows, batches_of, dequantised_once, split_rows
 from trainers.measures import density_measures
 from trainers.optimizers import compile_model
 from trainers.pictures import PICTURE_FILE, draw_density, has_picture
 from trainers.presets import LIKELIHOOD_PRESETS
 
-STRATEGIES = ("none", "mirrored")
+BEST = "best"
+VALIDATION_BATCH = 1000
 
 
 @dataclasses.dataclass(frozen=True)
 class StepSettings:
     """How long to train, and what to write."""
 
-    CHOICES = {"preset": ("", *LIKELIHOOD_PRESETS), "strategy": STRATEGIES}
+    CHOICES = {"preset": ("", *LIKELIHOOD_PRESETS), "strategy": fitting.STRATEGIES}
 
     preset: str = setting(
         "", "A recipe for all other flags; those that are passed override it."
@@ -54,10 +50,19 @@ class StepSettings:
     workdir: str = setting("", "Folder of the run; created if absent.")
     steps: int = setting(3000, "Steps of training.")
     batch_size: int = setting(100, "Rows a step.")
-    strategy: str = setting("none", "mirrored: one replica on each GPU.")
+    strategy: str = setting(
+        "none",
+        "mirrored: one replica on each GPU; multiworker: on those of every machine "
+        "in TF_CONFIG.",
+    )
+    resume: bool = setting(False, "Continue the interrupted run in --workdir.")
+    auto_resume: bool = setting(
+        False, "Continue it if there is one, else begin: for jobs that get restarted."
+    )
     validate_every: int = setting(
         100,
-        "Steps between validations; the best weights are kept, of nice and mixture.",
+        "Steps between validations, backups and lines of history; the best weights "
+        "are kept, of nice and mixture.",
     )
     picture: bool = setting(
         True, "Draw density.png: energies, data and samples of a 2-D run."
@@ -70,45 +75,73 @@ class StepSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class Rows:
-    """Raw training rows; validation and test rows dequantised once."""
+class Job:
+    """Everything that has to be right before training starts.
 
-    train: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray
+    `first_part` validations lie behind it, of a run that is continued; `best` is
+    None where no validation can tell one energy from another.
+    """
+
+    run: RunData
+    fit: StepSettings
+    model: keras.Model
+    rows: Rows
+    batches: tf.data.Dataset
+    validation: tf.data.Dataset
+    best: KeepBest | None
+    first_part: int = 0
+    is_chief: bool = True
+
+    @property
+    def workdir(self) -> Path:
+        """The run's folder; a worker that is not the first writes to one aside."""
+        return common.own_folder(self.fit.workdir, self.is_chief)
+
+    def perform(self):
+        """Trains, saves and measures what `prepare` built.
+
+        Returns:
+            `(model, metrics)`: the model with its best weights by validation (a
+            network that is not normalised: its last), and the measures that
+            `metrics.json` holds, in nats a row; `seconds` of training are among
+            them where the run was not interrupted.
+
+        Raises:
+            RuntimeError: if training diverged, and no weights from before are kept.
+            KeyboardInterrupt: after saving the model, if training was interrupted.
+        """
+        model, workdir = self.model, self.workdir
+        backups = backup.backup_folder(workdir)
+        workdir.mkdir(parents=True, exist_ok=True)
+        if not self.first_part:
+            backup.clear(backups)
+            record(self.run, workdir, can_calibrate=False)
+        watch = StopOnDivergence()
+        try:
+            seconds = _fit(self, watch)
+        except KeyboardInterrupt:
+            if self.best is not None:
+                self.best.restore(model)
+            model.save(workdir / common.MODEL_FILE)
+            raise
+        if watch.reason and not (self.best and self.best.epoch):
+            raise RuntimeError(watch.reason)
+        model.save(workdir / common.MODEL_FILE)
+        metrics = {} if self.first_part else {"seconds": seconds}
+        metrics |= _measures(self, watch)
+        common.write_json(workdir / "metrics.json", metrics)
+        if has_picture(self.run, self.fit):
+            draw_density(model, self.run, workdir / PICTURE_FILE)
+        # The backups first: without them there is nothing to need the best for.
+        backup.clear(backups)
+        backup.clear(workdir / BEST)
+        return model, metrics
 
 
-def split_rows(run: RunData) -> Rows:
-    """The rows of a run as a density is trained on them; see the module."""
-    train = np.concatenate([run.rows("train")[0], run.rows("validation")[0]])
-    parts = [run.rows("calibration")[0], run.rows("test")[0]]
-    if run.dataset.kind == "image":
-        rng = np.random.default_rng(run.settings.seed)
-        parts = [_dequantised(x, rng) for x in parts]
-    return Rows(train, *parts)
-
-
-def _dequantised(x, rng) -> np.ndarray:
-    return np.asarray(dequantise(x, rng.random(x.shape, dtype=np.float32)))
-
-
-def batches_of(rows: Rows, kind: str, batch_size: int, seed: int):
-    """Endless training batches; images get fresh noise at every step."""
-    labels = np.full(len(rows.train), -1, np.int64)
-    batches, _ = training_batches(rows.train, labels, batch_size=batch_size, seed=seed)
-    if kind != "image":
-        return batches.map(lambda x, _: x)
-
-    def add_noise(step, row):
-        key = tf.stack([tf.constant(seed, tf.int64), step])
-        uniform = tf.random.stateless_uniform(tf.shape(row[0]), key, alg="philox")
-        return dequantise(row[0], uniform)
-
-    return batches.enumerate().map(add_noise)
-
-
-def prepare(run: RunData, settings: DensitySettings, fit: StepSettings, strategy=None):
-    """`(model, rows)`, compiled, before anything is trained or written.
+def prepare(
+    run: RunData, settings: DensitySettings, fit: StepSettings, strategy=None
+) -> Job:
+    """Builds a job; writes nothing.
 
     Args:
         run: `RunData`.
@@ -117,8 +150,34 @@ def prepare(run: RunData, settings: DensitySettings, fit: StepSettings, strategy
         strategy: `tf.distribute` strategy or None.
 
     Raises:
-        ValueError: if the settings do not fit the data or each other.
+        ValueError: if the settings do not fit the data or each other, or there is
+            nothing to resume.
     """
+    _check(run, fit)
+    common.check_batch(fit.batch_size, strategy)
+    backups = backup.to_resume(run, fit)
+    rows = split_rows(run)
+    with common.scope_of(strategy):
+        model = _compiled(run, rows, settings, fit)
+        first_part = backup.restore(model, backups)
+    _check_steps(model, fit, first_part)
+    index, count = common.worker_of(strategy)
+    without = "correction=none" if settings.method == "vera" else "another method"
+    fitting.check_buffer(model, fit.batch_size, count, without)
+    return Job(
+        run,
+        fit,
+        model,
+        rows,
+        _training(run, rows, fit, first_part * fit.validate_every, index, count),
+        _validation(rows, strategy),
+        _best(model, fit, first_part, index == 0),
+        first_part,
+        index == 0,
+    )
+
+
+def _check(run, fit):
     if run.dataset.kind == "table":
         raise ValueError(
             "`dataset` must be of images or of points. Received: the table "
@@ -131,79 +190,100 @@ def prepare(run: RunData, settings: DensitySettings, fit: StepSettings, strategy
             "`validate_every` must be between 1 and `steps`. Received: "
             f"validate_every={fit.validate_every}, steps={fit.steps}."
         )
-    rows = split_rows(run)
+
+
+def _compiled(run, rows, settings, fit):
+    kind, seed = run.dataset.kind, run.settings.seed
     sample = rows.train
-    if run.dataset.kind == "image":
-        sample = _dequantised(sample, np.random.default_rng(run.settings.seed + 1))
-    common.check_batch(fit.batch_size, strategy)
-    epochs = fit.steps // fit.validate_every
-    with common.scope_of(strategy):
-        model = build_density(run.dataset.kind, sample, settings, run.settings.seed)
-        compile_model(model, settings, epochs, fit.validate_every)
-    return model, rows
+    if kind == "image":
+        sample = dequantised_once(sample, np.random.default_rng(seed + 1))
+    model = build_density(kind, sample, settings, seed)
+    compile_model(model, settings, fit.steps // fit.validate_every, fit.validate_every)
+    return model
+
+
+def _check_steps(model, fit, first_part):
+    """Parts of another length would be resumed at another step than they ended."""
+    taken = int(model.optimizer.iterations.numpy())
+    if taken != first_part * fit.validate_every:
+        raise ValueError(
+            "`validate_every` must be that of the interrupted run. Received: "
+            f"validate_every={fit.validate_every} for {taken} steps in {first_part} "
+            f"parts; use {taken // first_part}."
+        )
+
+
+def _training(run, rows, fit, first_step, index, count):
+    seed = run.settings.seed
+    batches = batches_of(rows, run.dataset.kind, fit.batch_size, seed, first_step)
+    if count > 1:
+        batches = rows_of_worker(batches, fit.batch_size, index, count)
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def _validation(rows, strategy):
+    replicas = 1 if strategy is None else strategy.num_replicas_in_sync
+    batch_size = VALIDATION_BATCH // replicas * replicas
+    return fitting.validation_batches((rows.validation,), batch_size, strategy)
+
+
+def _best(model, fit, first_part, is_chief):
+    if not model.is_normalised:
+        return None
+    folder = common.own_folder(fit.workdir, is_chief) / BEST
+    # The weights of the other workers are dropped: they may begin without a best.
+    return KeepBest(
+        folder, "val_data_energy", "min", initial_epoch=first_part if is_chief else 0
+    )
 
 
 def build(dataset, train_x, settings: DensitySettings, seed: int):
     """An uncompiled model for raw rows, as `dry_run` wants it."""
     if dataset.kind == "image":
-        train_x = _dequantised(train_x, np.random.default_rng(seed))
+        train_x = dequantised_once(train_x, np.random.default_rng(seed))
     return build_density(dataset.kind, train_x, settings, seed)
 
 
 def train(run: RunData, settings: DensitySettings, fit: StepSettings, strategy=None):
-    """Trains, saves and measures one density; see `prepare` and `perform`."""
-    return perform(run, fit, *prepare(run, settings, fit, strategy))
+    """Trains, saves and measures one density; see `prepare` and `Job`."""
+    return prepare(run, settings, fit, strategy).perform()
 
 
-def perform(run: RunData, fit: StepSettings, model, rows: Rows):
-    """Trains, saves and measures what `prepare` built.
-
-    Returns:
-        `(model, metrics)`: the model with its best weights by validation (a
-        network that is not normalised: its last), and the measures that
-        `metrics.json` holds.
-    """
-    workdir = Path(fit.workdir)
-    workdir.mkdir(parents=True, exist_ok=True)
-    record(run, workdir, can_calibrate=False)
-    kind, seed = run.dataset.kind, run.settings.seed
-    watch = StopOnDivergence()
-    best = keras.callbacks.EarlyStopping(
-        "val_data_energy", patience=fit.steps, mode="min", restore_best_weights=True
-    )
-    callbacks = [*([best] if model.is_normalised else []), watch]
-    callbacks += [keras.callbacks.CSVLogger(workdir / "history.csv")]
-    replicas = model.distribute_strategy.num_replicas_in_sync
-    shared = len(rows.validation) // replicas * replicas  # Equal shares of replicas.
-    validation = tf.data.Dataset.from_tensor_slices(rows.validation[:shared])
-    validation = validation.batch(1000)
+def _fit(job, watch) -> float:
+    """Trains; returns the seconds that it took."""
+    fit, history = job.fit, job.workdir / fitting.HISTORY_FILE
+    backup.keep_history(history, job.first_part)
     start = time.perf_counter()
-    model.fit(
-        batches_of(rows, kind, fit.batch_size, seed).prefetch(tf.data.AUTOTUNE),
+    job.model.fit(
+        job.batches,
+        initial_epoch=job.first_part,
         epochs=fit.steps // fit.validate_every,
         steps_per_epoch=fit.validate_every,
-        validation_data=validation,
-        callbacks=callbacks,
+        validation_data=job.validation,
+        callbacks=[
+            watch,
+            *([job.best] if job.best is not None else []),
+            keras.callbacks.CSVLogger(history, append=job.first_part > 0),
+            backup.EpochBackup(backup.backup_folder(job.workdir)),
+        ],
         shuffle=False,
         verbose=fit.verbose,
     )
-    seconds = time.perf_counter() - start
-    metrics = {"seconds": seconds, "num_test": len(rows.test)}
+    return time.perf_counter() - start
+
+
+def _measures(job, watch) -> dict:
+    model, rows = job.model, job.rows
+    metrics = {"num_test": len(rows.test)}
+    if job.best is not None and job.best.epoch is not None:
+        metrics["best_step"] = job.best.epoch * job.fit.validate_every
     if model.is_normalised:
-        metrics["best_step"] = (best.best_epoch + 1) * fit.validate_every
         for name in ("validation", "test"):
             value = log_likelihood(model, getattr(rows, name))
             metrics[f"{name}_log_likelihood"] = value
-    elif watch.reason:
-        raise RuntimeError(watch.reason)
     if watch.reason:
         metrics["diverged"] = watch.reason
-    model.save(workdir / common.MODEL_FILE)
-    metrics |= density_measures(model, run)
-    common.write_json(workdir / "metrics.json", metrics)
-    if has_picture(run, fit):
-        draw_density(model, run, workdir / PICTURE_FILE)
-    return model, metrics
+    return metrics | density_measures(model, job.run)
 
 
 def main(argv: list[str]) -> None:
@@ -211,22 +291,16 @@ def main(argv: list[str]) -> None:
     common.apply_preset(LIKELIHOOD_PRESETS)
     common.require("dataset")
     fit = common.from_flags(StepSettings)
+    settings = common.from_flags(DensitySettings)
+    data_settings = common.from_flags(DataSettings)
     if fit.dry_run:
-        settings = common.from_flags(DensitySettings)
-        dry_run.report(common.from_flags(DataSettings), settings, fit, build)
+        dry_run.report(data_settings, settings, fit, build)
         return
-    workdir = common.require_folder("workdir")
+    common.require_folder("workdir")
     with common.usage_errors():
         strategy = common.make_strategy(fit.strategy)
-        run = load(common.from_flags(DataSettings))
-        model, rows = prepare(run, common.from_flags(DensitySettings), fit, strategy)
-    common.start_run(workdir)
-    try:
-        _, metrics = perform(run, fit, model, rows)
-    except RuntimeError as error:
-        sys.stderr.write(f"likelihood: error: {error}\n")
-        sys.exit(1)
-    common.print_metrics(metrics)
+        job = prepare(load(data_settings), settings, fit, strategy)
+    fitting.run_job("likelihood", job)
 
 
 def program() -> None:

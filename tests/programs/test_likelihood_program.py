@@ -6,6 +6,7 @@ import pytest
 from trainers import likelihood
 from trainers.data import DataSettings, load
 from trainers.density import METHODS, DensitySettings, log_likelihood
+from trainers.density_rows import split_rows
 from trainers.presets import VERA_2D, with_preset
 
 SMALL = {"hidden": ("16", "16"), "generator_hidden": ("16",), "latent_dim": 4}
@@ -31,7 +32,7 @@ def test_every_method_trains_a_density_of_images(method, tmp_path):
 
 def test_the_split_is_of_nine_tenths_for_training_and_one_for_validation():
     run = small_run("digits")
-    rows = likelihood.split_rows(run)
+    rows = split_rows(run)
     assert len(rows.train) == len(run.splits.train) + len(run.splits.validation)
     assert len(rows.validation) == len(run.splits.calibration)
     assert rows.train.dtype == np.uint8 and rows.test.dtype == np.float32
@@ -40,8 +41,8 @@ def test_the_split_is_of_nine_tenths_for_training_and_one_for_validation():
 def test_maximum_likelihood_betters_the_normal_that_nice_starts_as(tmp_path):
     run = small_run("digits")
     settings = DensitySettings(learning_rate=1e-3, hidden=("64", "64"))
-    rows = likelihood.prepare(run, settings, steps(tmp_path))[1]
-    start = likelihood.prepare(run, settings, steps(tmp_path))[0]
+    rows = likelihood.prepare(run, settings, steps(tmp_path)).rows
+    start = likelihood.prepare(run, settings, steps(tmp_path)).model
     fit = steps(tmp_path, steps=300, validate_every=50)
     model, metrics = likelihood.train(run, settings, fit)
     # Nats of 64 pixels; 300 steps gained about 25 where this was written.
@@ -56,7 +57,8 @@ def test_the_likelihood_is_that_of_the_space_before_standardising():
     run = small_run("toy:8gaussians", toy_rows=500)
     settings = DensitySettings(network="mixture")
     fit = steps("unused")
-    model, rows = likelihood.prepare(run, settings, fit)
+    job = likelihood.prepare(run, settings, fit)
+    model, rows = job.model, job.rows
     before = log_likelihood(model, rows.test)
     layer = model.preprocessor.get_layer("standardise")
     scale = np.sqrt(np.asarray(layer.variance)).ravel()

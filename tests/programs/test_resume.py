@@ -1,7 +1,6 @@
-import signal
-
 import numpy as np
 import pytest
+from processes import interrupt, kill_after
 
 from trainers import backup, common
 
@@ -21,16 +20,6 @@ PROGRAMS = {
     # A buffer that is filling up while the run is stopped.
     "trainers.langevin": ("--num_steps=4", "--buffer_size=5000", "--storage=uint8"),
 }
-
-
-def interrupt(process, beginning):
-    """Sends Ctrl-C once the program prints a line that begins so."""
-    for line in process.stdout:
-        if line.startswith(beginning):
-            process.send_signal(signal.SIGINT)
-            break
-    _, err = process.communicate(timeout=120)
-    return process.returncode, err
 
 
 @pytest.fixture(scope="module", params=PROGRAMS)
@@ -133,6 +122,15 @@ def test_a_backup_that_was_not_finished_is_passed_over(tmp_path, held_out):
     model.load_weights(path)
 
 
+def test_an_epoch_that_training_stopped_in_is_not_backed_up(train, tmp_path):
+    # Stopped after one of 34 steps: going on from there would skip the others.
+    fit = {"epochs": 3, "energy_limit": 1e-6}
+    with pytest.raises(RuntimeError, match="after step 1 of epoch 1"):
+        train(tmp_path, "digits", fit=fit)
+    assert (tmp_path / "history.csv").read_text().count("\n") == 2
+    assert backup.all_backups(tmp_path / "backup") == []
+
+
 def test_a_new_run_does_not_go_on_from_an_old_one(train, tmp_path):
     first, _ = train(tmp_path, "digits", train_size=64)
     saver = backup.EpochBackup(tmp_path / "backup")
@@ -142,16 +140,6 @@ def test_a_new_run_does_not_go_on_from_an_old_one(train, tmp_path):
     for one, other in zip(first.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     assert not (tmp_path / "backup").exists()
-
-
-def kill_after(process, count):
-    """Kills a program, with no chance to clean up, after it printed `count` epochs."""
-    for line in process.stdout:
-        count -= line.startswith("Epoch ")
-        if not count:
-            break
-    process.kill()
-    process.communicate(timeout=60)
 
 
 def test_a_run_that_is_killed_again_and_again_ends_in_the_same_weights(

@@ -1,13 +1,8 @@
 """Two real processes that train together."""
 
-import json
-import os
-import socket
-import subprocess
-import sys
-
 import numpy as np
 import pytest
+from processes import kill_together, together
 
 from keras_ebm.data.batches import rows_of_worker, training_batches
 from trainers import common
@@ -24,39 +19,6 @@ FLAGS = (
     "--notensorboard",
     "--verbose=0",
 )
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
-def start_worker(program, index, ports, *flags):
-    cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
-    task = {"type": "worker", "index": index}
-    config = json.dumps({"cluster": cluster, "task": task})
-    return subprocess.Popen(
-        [sys.executable, "-m", program, *flags, "--strategy=multiworker"],
-        cwd=ROOT,
-        env={**os.environ, "TF_CONFIG": config},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def together(program, *flags):
-    """Exit codes and outputs of two workers."""
-    ports = free_ports(2)
-    workers = [start_worker(program, i, ports, *flags) for i in range(2)]
-    outputs = [worker.communicate(timeout=280) for worker in workers]
-    return [worker.returncode for worker in workers], outputs
 
 
 def test_two_workers_take_the_steps_of_one_and_save_once(run, tmp_path):
@@ -78,6 +40,57 @@ def test_two_workers_take_the_steps_of_one_and_save_once(run, tmp_path):
     for name in ("loss", "data_energy", "negative_energy", "posterior_loss"):
         one, other = (float(logs[name]) for logs in last)
         assert abs(one - other) < 1e-3 * max(1.0, abs(one)), name
+
+
+DENSITY_FLAGS = (
+    *("--dataset=digits", "--train_size=320", "--hidden=32,32", "--num_couplings=2"),
+    *("--learning_rate=0.01", "--steps=24", "--validate_every=4", "--batch_size=64"),
+    "--auto_resume",
+)
+
+
+def test_two_workers_train_a_density_as_one_and_continue_when_killed(run, tmp_path):
+    program = "trainers.likelihood"
+    alone, both, killed = (tmp_path / name for name in ("alone", "both", "killed"))
+    assert run(program, *DENSITY_FLAGS, f"--workdir={alone}")[0] == 0
+    codes, outputs = together(program, *DENSITY_FLAGS, f"--workdir={both}")
+    assert codes == [0, 0], outputs
+    assert "test_log_likelihood" in outputs[0][0]
+    assert {p.name for p in both.iterdir()} == {p.name for p in alone.iterdir()}
+    rows = [
+        np.genfromtxt(folder / "history.csv", delimiter=",", names=True)
+        for folder in (alone, both)
+    ]
+    assert rows[0].dtype == rows[1].dtype
+    for name in rows[0].dtype.names:
+        np.testing.assert_allclose(rows[1][name], rows[0][name], rtol=1e-3)
+
+    kill_together(program, 4, *DENSITY_FLAGS, f"--workdir={killed}")
+    assert not (killed / "model.keras").exists()
+    codes, outputs = together(program, *DENSITY_FLAGS, f"--workdir={killed}")
+    assert codes == [0, 0], outputs
+    assert "Epoch 3/6" not in outputs[0][0]
+    models = [common.load_model(f / "model.keras") for f in (alone, both, killed)]
+    weights = [model.network.get_weights() for model in models]
+    for one, two, continued in zip(*weights, strict=True):
+        np.testing.assert_allclose(two, one, atol=1e-3)
+        np.testing.assert_array_equal(continued, two)
+    history = (both / "history.csv").read_text()
+    assert (killed / "history.csv").read_text() == history
+
+
+def test_chains_of_a_density_on_several_workers_are_refused(tmp_path):
+    flags = ("--dataset=digits", "--buffer_size=128", f"--workdir={tmp_path / 'run'}")
+    for method, remedy in (
+        ("persistent_chains", "another method"),
+        ("vera", "correction=none"),
+    ):
+        codes, outputs = together("trainers.likelihood", *flags, f"--method={method}")
+        assert codes == [2, 2]
+        for _, err in outputs:
+            assert "`buffer` cannot be saved whole from several workers" in err
+            assert f"or {remedy}." in err and err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
 
 
 def test_each_worker_gets_its_rows_of_each_batch():
