@@ -357,6 +357,8 @@ TABULAR = {
     "latent_dim": 0,
     "generator_hidden": ("128", "128"),
     "entropy": "log_volume",
+    "volume_method": "iterative",
+    "volume_iterations": 5,
     "entropy_weight": 1.0,
     "correction": "none",
     "generator_learning_rate": 1e-3,

@@ -18,6 +18,7 @@ class SamplingSettings:
 
     CHOICES = {
         "entropy": ("importance", "log_volume", "hmc", "mutual_information", "none"),
+        "volume_method": ("auto", "dense", "iterative"),
         "correction": ("auto", "none", "weights", "resample", "latent", "chains"),
     }
 
@@ -39,8 +40,13 @@ class SamplingSettings:
     entropy_weight: float = setting(1.0, "Weight of the generator's entropy.")
     importance_samples: int = setting(20, "Proposals of the importance sampler.")
     widening: float = setting(1.0, "Widens the importance sampler's proposals.")
+    volume_method: str = setting(
+        "auto",
+        "log_volume's: dense, a pass for each latent, iterative, or auto: dense up "
+        "to 16 latents.",
+    )
     volume_iterations: int = setting(
-        2, "Conjugate-gradient steps of log_volume, for latents above 16."
+        2, "Conjugate-gradient steps of log_volume where it is iterative."
     )
     fold_weight: float = setting(
         0.0, "Weight of log_volume's fold term; latent and data of one size."
@@ -94,7 +100,8 @@ def build_entropy(settings: SamplingSettings):
             settings.importance_samples, widening=settings.widening
         ),
         "log_volume": lambda: LogVolume(
-            num_iterations=settings.volume_iterations,
+            settings.volume_method,
+            settings.volume_iterations,
             fold_weight=settings.fold_weight,
         ),
         "hmc": lambda: HamiltonianMonteCarlo(

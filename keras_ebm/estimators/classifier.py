@@ -141,7 +141,8 @@ class EnergyClassifier(ClassifierMixin, BaseEstimator):
                 seed=seed,
                 **self._losses(encoder.num_features),
             )
-            training.train(self.model_, X, codes, self, seed)
+            optimizer = training.averaging_adam(self)
+            training.train(self.model_, optimizer, X, codes, self, seed)
         return self
 
     @staticmethod

@@ -121,7 +121,8 @@ class EnergyOutlierDetector(OutlierMixin, BaseEstimator):
             )
             if self.ood_score != "nearest":
                 labels = np.full(len(train), -1)
-                training.train(model, train, labels, self, seed)
+                optimizer = training.decaying_adam(self)
+                training.train(model, optimizer, train, labels, self, seed)
         self.detector_ = Detector.fit(
             model,
             calibration,

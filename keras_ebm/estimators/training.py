@@ -64,30 +64,43 @@ def build_model(encoder, network, estimator, *, with_generator, seed, **argument
     return VERA(
         network,
         GaussianGenerator(decoder),
-        entropy=LogVolume(),
+        entropy=LogVolume("iterative", num_iterations=5),
         entropy_weight=estimator.entropy_weight,
         **arguments,
     )
 
 
-def train(model, x: np.ndarray, y: np.ndarray, estimator, seed: int) -> None:
-    """Trains a model for the steps of an estimator.
+def averaging_adam(estimator) -> keras.optimizers.Optimizer:
+    """Adam at a constant rate, whose weights end as their averages.
 
-    The weights end as averages, of momentum .99, or of a tenth of the steps where
-    that is less.
+    The averages' momentum is .99, or that of a tenth of the steps where it is less.
     """
     momentum = min(0.99, 1.0 - 1.0 / max(2.0, estimator.steps / 10.0))
-    optimizers = [
-        keras.optimizers.Adam(
-            estimator.learning_rate,
-            0.5,
-            0.99,
-            epsilon=1e-8,
-            weight_decay=1e-4,
-            use_ema=True,
-            ema_momentum=momentum,
-        )
-    ]
+    return keras.optimizers.Adam(
+        estimator.learning_rate,
+        0.5,
+        0.99,
+        epsilon=1e-8,
+        weight_decay=1e-4,
+        use_ema=True,
+        ema_momentum=momentum,
+    )
+
+
+def decaying_adam(estimator) -> keras.optimizers.Optimizer:
+    """Adam whose rate falls to 0 over the steps, along a cosine."""
+    schedules = keras.optimizers.schedules
+    rate = schedules.CosineDecay(estimator.learning_rate, estimator.steps)
+    return keras.optimizers.Adam(rate, 0.9, 0.99, weight_decay=1e-4)
+
+
+def train(model, optimizer, x: np.ndarray, y: np.ndarray, estimator, seed: int) -> None:
+    """Trains a model for the steps of an estimator.
+
+    Raises:
+        RuntimeError: if the weights do not stay finite.
+    """
+    optimizers = [optimizer]
     if isinstance(model, VERA):
         optimizers.append(
             keras.optimizers.Adam(estimator.learning_rate, 0.5, 0.99, epsilon=1e-8)

@@ -31,22 +31,19 @@ def raw_spec(model) -> tf.TensorSpec:
 def column_names(schema: TableSchema) -> dict[str, str]:
     """Maps each column to a name that a signature can have.
 
-    Anything but letters, digits and `_` becomes `_`.
-
-    Raises:
-        ValueError: if two columns get the same name, or one is `target_fpr`.
+    Anything but letters, digits and `_` becomes `_`, and a name that another column
+    or the rate has already gets a number: `"a("` and `"a["` become `a_` and `a__2`.
     """
     names = {}
+    taken = {RATE}
     for column in schema.columns:
         name = re.sub(r"\W", "_", column.name, flags=re.ASCII)
         name = name if re.match(r"[A-Za-z]", name) else f"c{name}"
-        if name in names.values() or name == RATE:
-            raise ValueError(
-                "Columns must keep different names as inputs of a signature, none "
-                f"of them {RATE!r}. Received: {column.name!r}, which becomes "
-                f"{name!r}; rename it and train again."
-            )
-        names[column.name] = name
+        free, number = name, 2
+        while free in taken:
+            free, number = f"{name}_{number}", number + 1
+        names[column.name] = free
+        taken.add(free)
     return names
 
 

@@ -1,0 +1,162 @@
+r"""Anomalies in eight tables, training on half of the normal rows.
+
+Normal rows in file order, permuted by `default_rng(seed)`; the first half, of at most
+20,000 kept, trains; the rest and all anomalies test. The positive class is the anomaly;
+AUPR is average precision. `keras_ebm.estimators.EnergyOutlierDetector` has one setting
+for all sets, its default but for `calibration_share`, and keeps rows back for its
+threshold and its scale; the distance to the nearest row in standardised columns, which
+stands beside it, has all of them. Settings were chosen on other tables, where some
+classes were normal and rows of the others anomalies. One file a run: what is there
+already is not repeated. From the top of the checkout, for `NAME.npz` with `X` and `y`
+in a folder:
+
+    python -m benchmarks.anomaly --data_dir=DIR --output=benchmarks/results/anomaly
+
+and `--table` prints the tables.
+"""
+
+import dataclasses
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import StandardScaler
+
+from benchmarks.machine import machine
+from keras_ebm.estimators import EnergyOutlierDetector
+from keras_ebm.ood import conformal_band, network_outputs
+from trainers import common
+
+SETS = (
+    "2_annthyroid",
+    "6_cardio",
+    "23_mammography",
+    "27_PageBlocks",
+    "30_satellite",
+    "32_shuttle",
+    "38_thyroid",
+    "40_vowels",
+)
+MOST_ROWS = 20_000
+RATE, CALIBRATION = 0.05, 0.1
+SCORES = {
+    "energy+nearest": "energy + nearest row (default)",
+    "energy": "energy alone",
+    "nearest": "nearest row, of normal scores",
+    "raw": "nearest row, standardised, all rows",
+}
+
+
+def load(path, seed: int):
+    """`(train, test, truth)` by the protocol of the module; truth 1: an anomaly."""
+    with np.load(path) as arrays:
+        x, y = arrays["X"].astype(np.float32), arrays["y"]
+    normal = x[y == 0]
+    normal = normal[np.random.default_rng(seed).permutation(len(normal))][:MOST_ROWS]
+    train, rest = np.split(normal, [len(normal) // 2])
+    anomalies = x[y == 1]
+    truth = np.repeat([0, 1], [len(rest), len(anomalies)])
+    return train, np.concatenate([rest, anomalies]), truth
+
+
+def run_one(name: str, seed: int, settings) -> dict:
+    """Measures of every score on one set, and the refused share of normal rows."""
+    train, test, truth = load(Path(settings.data_dir) / f"{name}.npz", seed)
+    start = time.monotonic()
+    keras.backend.clear_session()
+    detector = EnergyOutlierDetector(
+        RATE, calibration_share=CALIBRATION, random_state=seed
+    ).fit(train)
+    seconds = time.monotonic() - start
+    scores = {"energy+nearest": -detector.score_samples(test)}
+    scores |= parts(detector, test)
+    scaler = StandardScaler().fit(train)
+    neighbours = NearestNeighbors(n_neighbors=1).fit(scaler.transform(train))
+    scores["raw"] = neighbours.kneighbors(scaler.transform(test))[0][:, 0]
+    refused = float(np.mean(detector.predict(test[truth == 0]) == -1))
+    low, high = conformal_band(RATE, round(CALIBRATION * len(train)), sum(truth == 0))
+    return {
+        "auroc": {key: float(roc_auc_score(truth, v)) for key, v in scores.items()},
+        "aupr": {
+            key: float(average_precision_score(truth, v)) for key, v in scores.items()
+        },
+        "false_alarms": {
+            "share": refused,
+            "band": [low, high],
+            "inside": bool(low <= refused <= high),
+        },
+        "rows": {"train": len(train), "test": len(test), "anomalies": int(sum(truth))},
+        "seconds": seconds,
+    }
+
+
+def parts(detector, x) -> dict:
+    """The two scores that the detector adds up, each alone."""
+    whole = detector.detector_.score
+    outputs = network_outputs(detector.detector_.model, x, requires=whole.requires)
+    return {part.name: part.predict(outputs) for part in (whole.first, whole.second)}
+
+
+def table(folder: Path, seeds: int, measure: str) -> str:
+    """Markdown of means ± standard deviations in %, over seeds."""
+    lines = [
+        "| score | " + " | ".join(name.split("_")[1] for name in SETS) + " | mean |",
+        "|---|" + "---|" * (len(SETS) + 1),
+    ]
+    for score, title in SCORES.items():
+        values = np.array(
+            [
+                [
+                    100 * common.read_json(file_of(folder, name, seed))[measure][score]
+                    for seed in range(seeds)
+                ]
+                for name in SETS
+            ]
+        )
+        cells = [f"{row.mean():.1f} ± {row.std():.1f}" for row in values]
+        over = values.mean(axis=0)
+        cells.append(f"**{over.mean():.1f}** ± {over.std():.1f}")
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def file_of(folder: Path, name: str, seed: int) -> Path:
+    """Where one run's results are saved."""
+    return folder / f"{name}-{seed}.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class AnomalySettings:
+    """Flags of the benchmark."""
+
+    data_dir: str = common.setting("", "Folder of NAME.npz.")
+    output: str = common.setting("", "Folder to write to and to continue.")
+    seeds: int = common.setting(5, "Seeds of each run.")
+    table: bool = common.setting(False, "Only print the tables of --output.")
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    settings = common.from_flags(AnomalySettings)
+    folder = Path(common.require("output"))
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in range(0 if settings.table else settings.seeds):
+        for name in SETS:
+            path = file_of(folder, name, seed)
+            if not path.is_file():
+                results = run_one(name, seed, settings)
+                common.write_json(path, {"machine": machine(), **results})
+                print(path.name, results["auroc"], flush=True)
+    for measure in ("auroc", "aupr"):
+        print(f"\n{measure}\n\n{table(folder, settings.seeds, measure)}")
+    runs = [common.read_json(path) for path in sorted(folder.glob("*.json"))]
+    inside = sum(run["false_alarms"]["inside"] for run in runs)
+    print(f"\nfalse alarms inside the 95 % band: {inside} of {len(runs)}")
+
+
+if __name__ == "__main__":
+    common.define_flags(AnomalySettings)
+    common.run_program(main)

@@ -1,0 +1,94 @@
+"""The benchmarks of tables, shortened: they run, and their figures hang together."""
+
+import gzip
+
+import numpy as np
+import pytest
+
+from benchmarks import anomaly, tabular
+from trainers.common import write_json
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    """A folder with `easy.csv.gz`: 400 rows of three classes far apart."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 400)
+    x = rng.normal(4.0 * y[:, None], 1.0, (400, 3))
+    lines = ["a,b,c,class"]
+    lines += [f"{a:.4f},{b:.4f},{c:.4f},{k}" for (a, b, c), k in zip(x, y, strict=True)]
+    folder = tmp_path_factory.mktemp("tables")
+    with gzip.open(folder / "easy.csv.gz", "wt") as file:
+        file.write("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture
+def short(monkeypatch):
+    monkeypatch.setattr(tabular, "STEPS", 40)
+    monkeypatch.setattr(tabular, "EVERY", 20)
+    monkeypatch.setattr(tabular, "ROUNDS", 2)
+    monkeypatch.setitem(tabular.presets.TABULAR, "hidden", ("16",))
+    monkeypatch.setitem(tabular.presets.TABULAR, "generator_hidden", ("8",))
+
+
+def test_the_split_is_the_plain_protocol(tables):
+    rows = tabular.load(tables / "easy.csv.gz", seed=3)
+    order = np.random.default_rng(3).permutation(400)
+    np.testing.assert_array_equal(rows.train, order[:280])
+    np.testing.assert_array_equal(rows.validation, order[280:320])
+    np.testing.assert_array_equal(rows.test, order[320:])
+    labels = rows.few_labels()
+    assert np.bincount(labels[labels >= 0]).tolist() == [10] * 3
+    _, truth = rows.of("train")
+    for code in range(3):
+        first = np.flatnonzero(truth == code)[:10]
+        np.testing.assert_array_equal(np.flatnonzero(labels == code), first)
+
+
+@pytest.mark.parametrize("method", ["vera", "self_training"])
+def test_a_method_is_measured_as_chosen_and_as_fixed(tables, short, method):
+    settings = tabular.TabularSettings(data_dir=str(tables))
+    results = tabular.run_one(method, "easy", 0, settings)
+    rounds = 2 if method == "self_training" else 1
+    steps = [results[transform] for transform in tabular.TRANSFORMS]
+    assert [len(each) for each in steps] == [2 * rounds] * 2
+    best = max(step["validation"] for each in steps for step in each)
+    chosen = [s["test"] for each in steps for s in each if s["validation"] == best]
+    assert results["accuracy"]["chosen"] == chosen[0]
+    assert results["accuracy"]["fixed"] == steps[0][-1]["test"]
+    assert results["accuracy"]["chosen"] > 0.9  # Classes are 7 deviations apart.
+    if method == "vera":
+        low, high = results["false_alarms"]["band"]
+        share = results["false_alarms"]["share"]
+        assert results["false_alarms"]["inside"] == (low <= share <= high)
+
+
+def test_the_table_shows_means_over_seeds_and_sets(tmp_path, monkeypatch):
+    monkeypatch.setattr(tabular, "SETS", ("one", "two"))
+    for place, name in enumerate(tabular.SETS):
+        for seed in range(2):
+            accuracy = {"chosen": 0.5 + 0.1 * place + 0.02 * seed, "fixed": 0.0}
+            path = tabular.file_of(tmp_path, "vera", name, seed)
+            write_json(path, {"accuracy": accuracy})
+    text = tabular.table(tmp_path, 2, "accuracy", "chosen")
+    assert "| VERA-JEM | 51.0 ± 1.0 | 61.0 ± 1.0 | **56.0** ± 1.0 |" in text
+
+
+def test_anomalies_are_measured_by_every_score(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(size=(600, 4)), rng.normal(6.0, 1.0, (40, 4))])
+    y = np.repeat([0, 1], [600, 40])
+    np.savez(tmp_path / "0_far.npz", X=x, y=y)
+    monkeypatch.setattr(anomaly, "SETS", ("0_far",))
+    train, test, truth = anomaly.load(tmp_path / "0_far.npz", seed=1)
+    order = np.random.default_rng(1).permutation(600)
+    np.testing.assert_array_equal(train, x[:600][order[:300]].astype(np.float32))
+    assert len(test) == 340 and truth.sum() == 40
+    settings = anomaly.AnomalySettings(data_dir=str(tmp_path))
+    results = anomaly.run_one("0_far", 0, settings)
+    assert results["auroc"].keys() == anomaly.SCORES.keys()
+    # Twelve standard deviations away in all: every score finds them.
+    assert min(results["auroc"].values()) > 0.99
+    write_json(anomaly.file_of(tmp_path, "0_far", 0), results)
+    assert "| far | mean |" in anomaly.table(tmp_path, 1, "aupr")

@@ -1,0 +1,180 @@
+import json
+
+import numpy as np
+import pytest
+
+import trainers.data
+from keras_ebm.layers.table_encoder import TRANSFORMS
+from trainers import candidates, common, langevin, presets, vera
+from trainers.build import ModelSettings
+from trainers.chains import ChainSettings
+from trainers.semi_supervised import CHAIN_METHODS, VERA_METHODS
+
+SMALL = {
+    "hidden": ("16",),
+    "learning_rate": 0.01,
+    "ramp_steps": 2,
+}
+#: Eight steps in two parts.
+SHORT = {
+    "steps": 8,
+    "epoch_steps": 4,
+    "batch_size": 16,
+    "keep_best": True,
+    "tensorboard": False,
+    "verbose": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def csv(tmp_path_factory):
+    """600 rows of two classes: numbers, gaps, booleans, words and a constant."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 600)
+    lines = ["size,weight,member,colour,unit,class"]
+    for label in y:
+        size = np.exp(rng.normal(label, 0.5))
+        weight = "" if rng.random() < 0.2 else f"{rng.normal(3 * label, 1.0):.4f}"
+        member = rng.choice(["yes", "No"], p=[0.8, 0.2] if label else [0.2, 0.8])
+        colour = rng.choice(["red", "blue", "green"])
+        lines.append(f"{size:.5f},{weight},{member},{colour},7,{'ab'[label]}")
+    path = tmp_path_factory.mktemp("table") / "rows.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def rows(csv):
+    settings = trainers.data.DataSettings(dataset=f"csv:{csv}", labels_per_class=10)
+    return trainers.data.load(settings)
+
+
+def flags(values):
+    """A recipe as flags of a program."""
+    texts = {k: ",".join(v) if isinstance(v, tuple) else v for k, v in values.items()}
+    return [f"--{key}={value}" for key, value in texts.items()]
+
+
+def test_a_csv_and_ten_labels_are_all_it_takes(run, csv, tmp_path):
+    code, out, err = run(
+        "trainers.vera",
+        f"--dataset=csv:{csv}",
+        "--labels_per_class=10",
+        f"--workdir={tmp_path}",
+        *flags({**SMALL, "steps": 200, "epoch_steps": 50, "verbose": 0}),
+        "--generator_hidden=16",
+    )
+    assert code == 0, err
+    assert "preset=tabular" in err
+    assert "dropped, as nearly all rows hold one value: unit" in err
+    selection = common.read_json(tmp_path / "selection.json")
+    accuracies = selection["validation_accuracy"]
+    assert accuracies.keys() == set(TRANSFORMS)
+    assert accuracies[selection["transform"]] == max(accuracies.values())
+    model = common.load_model(tmp_path / "model.keras")
+    assert model.preprocessor.transform == selection["transform"]
+    metrics = common.read_json(tmp_path / "metrics.json")
+    assert f"accuracy   {metrics['accuracy']:.4f}" in out
+    # Three informative columns leave about one row in twenty in doubt.
+    assert metrics["accuracy"] > 0.8
+    recalled = trainers.data.recall(tmp_path / "model.keras")
+    kinds = [column.kind for column in recalled.dataset.schema.columns]
+    assert kinds == ["numeric", "numeric", "boolean", "categorical", "numeric"]
+
+
+@pytest.mark.parametrize("method", [*VERA_METHODS, *CHAIN_METHODS])
+def test_every_method_trains_on_few_labels(rows, method, tmp_path):
+    chains = method in CHAIN_METHODS
+    module, kind, preset = (
+        (langevin, ChainSettings, presets.TABULAR_CHAINS)
+        if chains
+        else (vera, ModelSettings, presets.TABULAR)
+    )
+    chosen = (CHAIN_METHODS if chains else VERA_METHODS)[method]
+    values = {**preset, **chosen, **SMALL, "transform": "quantile"}
+    values |= {"num_steps": 2, "buffer_size": 64, "generator_hidden": ("8",)}
+    settings = presets.with_preset(values, kind)
+    fit = module.FitSettings(workdir=str(tmp_path), **SHORT)
+    model, metrics = module.train(rows, settings, fit)
+    assert np.isfinite(metrics["nll"])
+    history = (tmp_path / "history.csv").read_text().splitlines()
+    assert len(history) == 3
+    terms = {
+        "vat": "virtual_adversarial",
+        "pseudo_label": "pseudo_labelled",
+        "vera": "generator_loss",
+        "gradient_penalty": "gradient_penalty",
+    }
+    for part, log in terms.items():
+        if part in method.split("+"):
+            assert log in history[0].split(",")
+    assert model.conditional_entropy_weight == (
+        values["conditional_entropy_weight"] if "entropy" in method else 0
+    )
+
+
+def test_an_interrupted_choice_goes_on_with_what_is_left(rows, tmp_path):
+    settings = presets.with_preset(
+        {**presets.TABULAR, **SMALL, "generator_hidden": ("8",)}, ModelSettings
+    )
+    whole = vera.FitSettings(workdir=str(tmp_path / "whole"), **SHORT)
+    vera.train(rows, settings, whole)
+    # As a kill leaves it: one transform done, the other not begun.
+    broken = vera.FitSettings(workdir=str(tmp_path / "broken"), **SHORT)
+    first = candidates.prepare(rows, settings, broken, vera.build_model)
+    first.jobs["standardise"].perform()
+    again = vera.FitSettings(workdir=broken.workdir, auto_resume=True, **SHORT)
+    vera.train(rows, settings, again)
+    results = [
+        json.loads((tmp_path / name / "selection.json").read_text())
+        for name in ("whole", "broken")
+    ]
+    assert results[0] == results[1]
+
+
+def test_the_best_weights_by_validation_are_kept(rows, tmp_path):
+    settings = presets.with_preset(
+        {**presets.TABULAR, **SMALL, "transform": "quantile", "learning_rate": 0.3},
+        ModelSettings,
+    )
+    fit = vera.FitSettings(
+        workdir=str(tmp_path), **{**SHORT, "steps": 24, "keep_best": True}
+    )
+    model, _ = vera.train(rows, settings, fit)
+    header, *lines = (tmp_path / "history.csv").read_text().splitlines()
+    column = header.split(",").index("val_accuracy")
+    values = [float(line.split(",")[column]) for line in lines]
+    assert len(set(values)) > 1  # Else nothing was chosen.
+    found = candidates.validation_accuracy(model, rows)
+    np.testing.assert_allclose(found, max(values), atol=1e-6)
+    assert not (tmp_path / "best").exists()
+
+
+def test_too_few_labelled_rows_choose_nothing(csv, tmp_path, capsys):
+    lines = csv.read_text().splitlines()
+    # Labels on a tenth of the rows: some four among those that validate.
+    text = [
+        line if index % 10 == 0 else line.rpartition(",")[0] + ","
+        for index, line in enumerate(lines[1:])
+    ]
+    path = tmp_path / "few.csv"
+    path.write_text("\n".join([lines[0], *text]) + "\n")
+    rows = trainers.data.load(trainers.data.DataSettings(dataset=f"csv:{path}"))
+    settings = presets.with_preset(
+        {**presets.TABULAR, **SMALL, "generator_hidden": ("8",)}, ModelSettings
+    )
+    fit = vera.FitSettings(workdir=str(tmp_path / "run"), **SHORT)
+    job = vera.prepare(rows, settings, fit)
+    assert job.model.preprocessor.transform == "quantile"
+    err = capsys.readouterr().err
+    assert "transform: fewer than 20 validation rows" in err
+    assert "keep_best: fewer than 20 validation rows" in err
+
+
+def test_a_density_has_no_best_by_accuracy(tmp_path):
+    rows = trainers.data.load(
+        trainers.data.DataSettings(dataset="toy:rings", toy_rows=200)
+    )
+    fit = vera.FitSettings(workdir=str(tmp_path), keep_best=True, picture=False)
+    with pytest.raises(ValueError, match="`keep_best` needs classes"):
+        vera.prepare(rows, ModelSettings(), fit)
