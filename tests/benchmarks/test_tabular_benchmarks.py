@@ -5,7 +5,7 @@ import gzip
 import numpy as np
 import pytest
 
-from benchmarks import anomaly, tabular
+from benchmarks import anomaly, missing, tabular
 from trainers.common import write_json
 
 
@@ -92,3 +92,12 @@ def test_anomalies_are_measured_by_every_score(tmp_path, monkeypatch):
     assert min(results["auroc"].values()) > 0.99
     write_json(anomaly.file_of(tmp_path, "0_far", 0), results)
     assert "| far | mean |" in anomaly.table(tmp_path, 1, "aupr")
+
+
+def test_gaps_are_learnt_and_filled(tables):
+    rows = tabular.load(tables / "easy.csv.gz", seed=0)
+    gaps = missing.with_gaps(rows.dataset.x, 0.3, 0)
+    assert abs(np.isnan(gaps).mean() - 0.3) < 5 * np.sqrt(0.21 / gaps.size)
+    found = missing.accuracies(rows, 0.1, 0, steps=60)
+    assert tuple(found) == missing.WAYS
+    assert found["complete"] > 0.9 and min(found.values()) > 0.7
