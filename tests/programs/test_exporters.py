@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import trainers.data
-from export.common import ExportSettings, fit_detector
+from export.common import ExportSettings, fit_detector, fit_explainer
 from keras_ebm import ood
 from keras_ebm.serving import export_classifier, export_ood_scorer
 from trainers import common
@@ -296,6 +296,46 @@ def test_a_row_with_a_nan_is_never_accepted(table_export):
         answers = ask(found[name], **request, **more)
         assert np.isnan(answers["p_value"][0]) and not answers["accept"][0]
         assert np.isfinite(answers["p_value"][1]) and answers["accept"][1]
+
+
+@pytest.mark.parametrize("name", ["classifier", "ood_scorer"])
+def test_the_programs_explain_a_table(table, run, tmp_path, name):
+    workdir, spec = table
+    flags = [f"--model={workdir / 'model.keras'}", f"--calibration={spec}"]
+    flags += ["--target_fpr=0.1", "--explain", f"--output={tmp_path / 'm'}"]
+    code, out, err = run(f"export.{name}", *flags)
+    assert (code, err) == (0, ""), err
+    loaded, found = signatures(tmp_path / "m" / "1")
+    assert set(found) == {"serving_default", "at_rate", "explain", "acceptable"}
+    request = {
+        "age": np.array([50, 90, 90], np.float32),
+        "income__k_": np.array([2, np.nan, 9], np.float32),
+        "city": np.array([b"Wien", b"Oslo", b"NA"]),
+    }
+    before = ask(found["serving_default"], **request)
+    assert before["accept"].tolist() == [True, False, False]
+    why = ask(found["explain"], **request)
+    np.testing.assert_allclose(why["energy"], before["energy"], rtol=1e-4)
+    # The net is smooth, so that the quadrature leaves rounding alone.
+    np.testing.assert_allclose(
+        why["contributions"].sum(axis=1),
+        why["energy"] - why["baseline_energy"],
+        atol=1e-3,
+    )
+    change = ask(found["acceptable"], **request)
+    assert change["found"].all() and change["distance"][0] == 0.0
+    changed = {column: change[column] for column in request}
+    assert ask(found["serving_default"], **changed)["accept"].all()
+    ages = trainers.data.recall(workdir / "model.keras").rows("train")[0][:, 0]
+    assert ages.min() <= change["age"].min() and change["age"].max() <= ages.max()
+    np.testing.assert_array_equal(change["city"], request["city"])
+    assert np.isnan(change["income__k_"][1])
+
+
+def test_images_are_not_explained(digits_model, detector):
+    settings = ExportSettings(digits_model, "digits", target_fpr=0.05)
+    with pytest.raises(ValueError, match="a model of table rows.*Rescaling"):
+        fit_explainer(settings, detector)
 
 
 def test_rows_that_training_saw_are_refused_with_their_number(
