@@ -69,6 +69,7 @@ def test_the_readmes_explanations_run():
     assert names["change"].found.numpy().all()
     # Half as much again of every column is no wine of the table.
     assert (names["change"].distance.numpy() > 0.0).all()
+    assert (names["change"].rows.numpy()[:, 0] <= 14.0).all()
 
 
 def test_every_preset_that_the_readme_names_exists():

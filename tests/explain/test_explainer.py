@@ -143,6 +143,33 @@ def test_a_cell_that_is_no_number_makes_a_row_unacceptable(explainer, cell):
     assert np.isnan(distance) if np.isnan(cell) else np.isinf(distance)
 
 
+def test_columns_that_do_not_matter_keep_every_digit():
+    explainer = explain(detector_at(linear([0.0, 1.0] + [0.0] * 7), 0.5))
+    ages = np.linspace(30.0, 50.0, 50, dtype=np.float32)
+    rows = np.tile(np.array(FAR, np.float32), (50, 1))
+    rows[:, 0] = ages
+    found = explainer.acceptable(rows)
+    np.testing.assert_array_equal(found.rows[:, 0], ages)
+    np.testing.assert_allclose(found.rows[:, 2], np.full(50, 2.5), atol=1e-3)
+    np.testing.assert_array_equal(found.changed[0], [False, False, True, False, False])
+
+
+def hill(num_features):
+    """Energy of a well at 0, a hill of 4 nats at score 2, a well of 2 nats at 3."""
+    inputs = keras.Input((num_features,))
+    z = ops.abs(inputs[:, :1])
+    far = 2.0 + 4.0 * ops.relu(z - 3.0) + 2.0 * ops.relu(3.0 - z)
+    return keras.Model(inputs, -ops.minimum(2.0 * z, far))
+
+
+def test_a_typical_row_leads_out_of_a_well_that_is_too_high():
+    explainer = explain(detector_at(hill(9), 1.0), bounds={"age": (0.0, 100.0)})
+    # From score 3.5 the descent ends at 3; the level 1 is at score 0.5.
+    row, _, found, distance, _ = change(explainer, [75.0, 0.0, 2.0, 7.0, 0.0])
+    assert found and distance == pytest.approx(3.0, abs=1e-3)
+    assert row[0] == pytest.approx(45.0, abs=1e-2)
+
+
 def two_clusters(num_features):
     """Logits of unit Gaussians at -3 and 3 of the first feature."""
     inputs = keras.Input((num_features,))
