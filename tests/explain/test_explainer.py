@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 from explain_support import (
     NAN,
+    SCHEMA,
     TRAIN,
     detector_at,
     half_square,
@@ -144,7 +145,10 @@ def test_a_cell_that_is_no_number_makes_a_row_unacceptable(explainer, cell):
 
 
 def test_columns_that_do_not_matter_keep_every_digit():
-    explainer = explain(detector_at(linear([0.0, 1.0] + [0.0] * 7), 0.5))
+    # A mean and a spread of ages with which decoding rounds.
+    encoder = TableEncoder(SCHEMA, drop_constant=True)
+    encoder.adapt(TRAIN * [1.37, 1.0, 1.0, 1.0, 1.0])
+    explainer = explain(detector_at(linear([0.0, 1.0] + [0.0] * 7), 0.5, encoder))
     ages = np.linspace(30.0, 50.0, 50, dtype=np.float32)
     rows = np.tile(np.array(FAR, np.float32), (50, 1))
     rows[:, 0] = ages
