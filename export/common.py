@@ -7,6 +7,7 @@ from absl import app, flags
 
 from keras_ebm import ood
 from keras_ebm.data import load_splits, seen_rows
+from keras_ebm.explain import Explainer
 from trainers import common, data
 from trainers.common import setting
 
@@ -32,6 +33,12 @@ class ExportSettings:
         "before looking at foreign data.",
     )
     per_class: bool = setting(False, "Calibrate within each predicted class.")
+    explain: bool = setting(
+        False,
+        "Also export the signatures explain (contributions of a table's columns to "
+        "the energy) and acceptable (the smallest change that passes); with "
+        "--score=energy.",
+    )
     output: str = setting("", "Folder DIR/NAME; versions are DIR/NAME/1, 2, ...")
 
 
@@ -70,6 +77,19 @@ def fit_detector(settings: ExportSettings):
     return detector, rows
 
 
+def fit_explainer(settings: ExportSettings, detector: ood.Detector) -> Explainer:
+    """Explanations of a detector's decisions, from the training rows of the run.
+
+    Raises:
+        ValueError: if the model is none of a table, or the score not the energy.
+    """
+    spec, data_dir = settings.calibration, settings.data_dir
+    # The recorded file may have moved to where the calibration rows are read from.
+    own = data.is_training_data(settings.model, spec, data_dir)
+    run = data.recall(settings.model, spec if own else "", data_dir)
+    return Explainer.fit(detector, run.rows("train")[0])
+
+
 def calibration_rows(settings: ExportSettings) -> np.ndarray:
     """Raw rows to calibrate on; see `ExportSettings.calibration`.
 
@@ -94,7 +114,7 @@ def calibration_rows(settings: ExportSettings) -> np.ndarray:
 
 
 def main_of(export, settings_class=ExportSettings):
-    """Returns the `main` of an exporter around `export(detector, output, x)`."""
+    """Returns the `main` of an exporter around `export(detector, output, x, ...)`."""
 
     def main(argv):
         del argv
@@ -103,8 +123,11 @@ def main_of(export, settings_class=ExportSettings):
         settings = common.from_flags(settings_class)
         with common.usage_errors():
             detector, rows = fit_detector(settings)
+            explainer = fit_explainer(settings, detector) if settings.explain else None
             try:
-                path = export(detector, settings.output, rows[:256])
+                path = export(
+                    detector, settings.output, rows[:256], explainer=explainer
+                )
             except RuntimeError as error:
                 raise app.UsageError(str(error)) from error
         print(

@@ -27,6 +27,7 @@ LAYERS = [
     {"generators", "entropy"},
     {"models"},
     {"ood", "callbacks"},
+    {"explain"},
     {"serving", "estimators"},
 ]
 BESIDE = set()

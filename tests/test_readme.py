@@ -61,6 +61,17 @@ def test_the_readmes_chains_are_a_model():
     assert type(names["model"]).__name__ == "LangevinModel"
 
 
+def test_the_readmes_explanations_run():
+    blocks = re.findall(r"```python\n(.*?)```", README, re.S)
+    names = {}
+    exec(next(block for block in blocks if "Explainer.fit(" in block), names)
+    assert names["nats"].shape == (3, 13)
+    assert names["change"].found.numpy().all()
+    # Half as much again of every column is no wine of the table.
+    assert (names["change"].distance.numpy() > 0.0).all()
+    assert (names["change"].rows.numpy()[:, 0] <= 14.0).all()
+
+
 def test_every_preset_that_the_readme_names_exists():
     named = re.search(r"`--preset=` takes(.*?)Every value", README, re.S).group(1)
     names = set(re.findall(r"\w+", named))

@@ -13,8 +13,9 @@ import tensorflow as tf
 
 from keras_ebm.data.images import decode_images
 from keras_ebm.data.schema import TableSchema
+from keras_ebm.explain import Explainer
 from keras_ebm.ood import Detector
-from keras_ebm.serving import inputs
+from keras_ebm.serving import explanations, inputs
 from keras_ebm.serving.verify import verify
 
 SCORER_OUTPUTS = ("energy", "ood_score", "p_value", "accept")
@@ -22,7 +23,9 @@ CLASSIFIER_OUTPUTS = ("class_id", "label", "probabilities", *SCORER_OUTPUTS)
 CARD = Path("assets.extra") / "keras_ebm.json"
 
 
-def export_classifier(detector: Detector, output, x: np.ndarray) -> Path:
+def export_classifier(
+    detector: Detector, output, x: np.ndarray, *, explainer: Explainer | None = None
+) -> Path:
     """Exports class, probabilities, energy, p-value and accept flag.
 
     Args:
@@ -30,12 +33,15 @@ def export_classifier(detector: Detector, output, x: np.ndarray) -> Path:
         output: folder `DIR/NAME`; the SavedModel goes to `DIR/NAME/1`, the
             next call's to `2`, as TF Serving expects.
         x: raw rows that the export is verified on, at least one.
+        explainer: optional `keras_ebm.explain.Explainer` of this detector. Then
+            there are the signatures `explain` and `acceptable` too.
 
     Returns:
         Path of the version that was written.
 
     Raises:
-        ValueError: if the model has no classes, or `output` is no such folder.
+        ValueError: if the model has no classes, `output` is no such folder, or the
+            explainer is of another detector.
         RuntimeError: if the export does not agree with the model; nothing is
             left behind then.
     """
@@ -44,15 +50,19 @@ def export_classifier(detector: Detector, output, x: np.ndarray) -> Path:
             "`detector` must hold a model with classes. Received: a density with "
             "one logit; use `export_ood_scorer`."
         )
-    return _export(detector, output, x, CLASSIFIER_OUTPUTS)
+    return _export(detector, output, x, CLASSIFIER_OUTPUTS, explainer)
 
 
-def export_ood_scorer(detector: Detector, output, x: np.ndarray) -> Path:
+def export_ood_scorer(
+    detector: Detector, output, x: np.ndarray, *, explainer: Explainer | None = None
+) -> Path:
     """Exports energy, score, p-value and accept flag; see `export_classifier`."""
-    return _export(detector, output, x, SCORER_OUTPUTS)
+    return _export(detector, output, x, SCORER_OUTPUTS, explainer)
 
 
-def _export(detector, output, x, names) -> Path:
+def _export(detector, output, x, names, explainer) -> Path:
+    if explainer is not None:
+        explanations.check_explainer(explainer, detector)
     folder = Path(output)
     version = next_version(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -61,8 +71,8 @@ def _export(detector, output, x, names) -> Path:
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         saved = staging / str(version)
-        write_saved_model(detector, saved, names)
-        verify(saved, detector, x)
+        write_saved_model(detector, saved, names, explainer)
+        verify(saved, detector, x, explainer)
         folder.mkdir(exist_ok=True)
         os.rename(saved, folder / str(version))
     finally:
@@ -94,18 +104,25 @@ def next_version(folder: Path) -> int:
     return max((int(entry.name) for entry in entries), default=0) + 1
 
 
-def write_saved_model(detector: Detector, path: Path, names) -> None:
-    """Writes one SavedModel with every signature of `signatures`."""
+def write_saved_model(detector: Detector, path: Path, names, explainer=None) -> None:
+    """Writes one SavedModel with every signature of `signatures`.
+
+    With an explainer, also those of `explanation_signatures`.
+    """
     archive = keras.export.ExportArchive()
     archive.track(detector.model.network)
-    for name, (function, specs) in signatures(detector, names).items():
+    endpoints = signatures(detector, names)
+    card = model_card(detector, names)
+    if explainer is not None:
+        endpoints |= explanations.explanation_signatures(explainer)
+        card["explain"] = explanations.explanation_card(explainer)
+    for name, (function, specs) in endpoints.items():
         archive.add_endpoint(name, function, input_signature=specs)
     # Both Keras and TensorFlow announce what they write on standard output.
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         archive.write_out(str(path), verbose=False)
-    card = path / CARD
-    card.parent.mkdir(exist_ok=True)
-    card.write_text(json.dumps(model_card(detector, names), indent=2) + "\n", "utf-8")
+    (path / CARD).parent.mkdir(exist_ok=True)
+    (path / CARD).write_text(json.dumps(card, indent=2) + "\n", "utf-8")
 
 
 def signatures(detector: Detector, names) -> dict:

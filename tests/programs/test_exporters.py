@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import trainers.data
-from export.common import ExportSettings, fit_detector
+from export.common import ExportSettings, fit_detector, fit_explainer
 from keras_ebm import ood
 from keras_ebm.serving import export_classifier, export_ood_scorer
 from trainers import common
@@ -296,6 +296,53 @@ def test_a_row_with_a_nan_is_never_accepted(table_export):
         answers = ask(found[name], **request, **more)
         assert np.isnan(answers["p_value"][0]) and not answers["accept"][0]
         assert np.isfinite(answers["p_value"][1]) and answers["accept"][1]
+
+
+def test_a_program_explains_a_table(table, run, tmp_path):
+    workdir, spec = table
+    flags = [f"--model={workdir / 'model.keras'}", f"--calibration={spec}"]
+    flags += ["--target_fpr=0.1", "--explain", f"--output={tmp_path / 'm'}"]
+    code, out, err = run("export.classifier", *flags)
+    assert (code, err) == (0, ""), err
+    loaded, found = signatures(tmp_path / "m" / "1")
+    assert set(found) == {"serving_default", "at_rate", "explain", "acceptable"}
+    run_data = trainers.data.recall(workdir / "model.keras")
+    rows, _ = run_data.rows("calibration")
+    cities = {0: b"Graz", 1: b"Linz", 2: b"Wien"}
+    request = {
+        "age": rows[:, 0],
+        "income__k_": rows[:, 1],
+        "city": np.array([cities.get(code, b"NA") for code in rows[:, 2]]),
+    }
+    before = ask(found["serving_default"], **request)
+    # Of the rows that set the threshold it refuses those above it.
+    refused = ~before["accept"]
+    assert 0 < refused.sum() <= 0.1 * len(rows)
+    why = ask(found["explain"], **request)
+    np.testing.assert_allclose(why["energy"], before["energy"], rtol=1e-4)
+    # The net is smooth, so that the quadrature leaves rounding alone.
+    np.testing.assert_allclose(
+        why["contributions"].sum(axis=1),
+        why["energy"] - why["baseline_energy"],
+        atol=1e-3,
+    )
+    change = ask(found["acceptable"], **request)
+    assert change["found"].all()
+    np.testing.assert_array_equal(change["distance"] > 0.0, refused)
+    changed = {column: change[column] for column in request}
+    assert ask(found["serving_default"], **changed)["accept"].all()
+    ages = run_data.rows("train")[0][:, 0]
+    moved = change["age"][refused]
+    assert ages.min() <= moved.min() and moved.max() <= ages.max()
+    np.testing.assert_array_equal(change["city"], request["city"])
+    gaps = np.isnan(request["income__k_"])
+    assert gaps.any() and np.isnan(change["income__k_"][gaps]).all()
+
+
+def test_images_are_not_explained(digits_model, detector):
+    settings = ExportSettings(digits_model, "digits", target_fpr=0.05)
+    with pytest.raises(ValueError, match="a model of table rows.*Rescaling"):
+        fit_explainer(settings, detector)
 
 
 def test_rows_that_training_saw_are_refused_with_their_number(

@@ -91,8 +91,8 @@ def test_a_failed_export_leaves_nothing_behind(
         export_classifier(detector, output, x)
     real = export.write_saved_model
 
-    def write(detector, path, names):
-        real(detector, path, names)
+    def write(detector, path, *rest):
+        real(detector, path, *rest)
         happens(detector, path)
 
     monkeypatch.setattr(export, "write_saved_model", write)
@@ -105,8 +105,8 @@ def test_a_failed_export_leaves_nothing_behind(
 def test_a_writer_that_fails_leaves_nothing_behind(detector, x, tmp_path, monkeypatch):
     real = export.write_saved_model
 
-    def write(detector, path, names):
-        real(detector, path, names)
+    def write(detector, path, *rest):
+        real(detector, path, *rest)
         raise OSError("No space left on device")
 
     monkeypatch.setattr(export, "write_saved_model", write)

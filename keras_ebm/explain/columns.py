@@ -1,0 +1,87 @@
+"""Names of a table's columns, what may be said of them, and their ranges."""
+
+import math
+
+import numpy as np
+
+from keras_ebm.layers import TableEncoder
+
+Bounds = dict[str, tuple[float, float]]
+
+
+def column_names(encoder: TableEncoder) -> list[str]:
+    """Names of all columns in order; their numbers without a schema."""
+    if encoder.schema is None:
+        return [str(position) for position in range(len(encoder.mean))]
+    return [column["name"] for column in encoder.schema["columns"]]
+
+
+def movable_names(encoder: TableEncoder) -> list[str]:
+    """Names of the numeric columns that there are features of, in their order."""
+    names = column_names(encoder)
+    return [names[column] for column in _numeric(encoder)]
+
+
+def ranges(encoder: TableEncoder, rows: np.ndarray) -> Bounds:
+    """The range of each numeric column's cells; without those of none."""
+    names, found = column_names(encoder), {}
+    for column in _numeric(encoder):
+        cells = rows[np.isfinite(rows[:, column]), column]
+        if len(cells):
+            found[names[column]] = (float(cells.min()), float(cells.max()))
+    return found
+
+
+def check_bounds(encoder: TableEncoder, bounds) -> Bounds:
+    """Returns bounds in float, or raises ValueError if one breaks its rule."""
+    known, checked = movable_names(encoder), {}
+    for name, pair in bounds.items():
+        if name not in known:
+            raise ValueError(
+                "`bounds` must be of numeric columns that the model has a feature "
+                f"of: {', '.join(known)}. Received: bounds of {name!r}."
+            )
+        try:
+            low, high = (float(end) for end in pair)
+        except (TypeError, ValueError):
+            low, high = math.nan, math.nan
+        if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+            raise ValueError(
+                "`bounds` must be two finite numbers for each column, the lower "
+                f"first. Received: {pair!r} for {name!r}."
+            )
+        checked[name] = (low, high)
+    return checked
+
+
+def check_fixed(encoder: TableEncoder, fixed, bounds) -> set[str]:
+    """Returns the names as a set, or raises ValueError if one breaks its rule."""
+    fixed = [fixed] if isinstance(fixed, str) else list(fixed)
+    names = column_names(encoder)
+    for name in fixed:
+        if name not in names:
+            raise ValueError(
+                f"`fixed` must name columns: {', '.join(names)}. Received: {name!r}."
+            )
+        if name in bounds:
+            raise ValueError(
+                "`fixed` must not name a column that `bounds` gives room to. "
+                f"Received: {name!r} in both."
+            )
+    return set(fixed)
+
+
+def check_rows(encoder: TableEncoder, name: str, rows) -> np.ndarray:
+    """Returns float32 rows, or raises ValueError if they are of another shape."""
+    rows = np.asarray(rows, np.float32)
+    count = len(encoder.mean)
+    if rows.ndim != 2 or rows.shape[1] != count:
+        raise ValueError(
+            f"`{name}` must be raw rows of shape (n, {count}). Received: shape "
+            f"{rows.shape}."
+        )
+    return rows
+
+
+def _numeric(encoder: TableEncoder) -> np.ndarray:
+    return encoder.feature_columns[: encoder.num_numeric]
