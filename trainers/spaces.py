@@ -27,8 +27,8 @@ class Parameter:
         methods: parts of a `--method` such as `vera+vat`, one of which it takes to
             have an effect; (): it always has.
         where: dict of another flag to its values under which this one has an effect.
-        limit: what bounds the values from above, `"rows"` (of training) or
-            `"features"` (inputs of the energy network), or "".
+        limit: what bounds the values from above, `"batch_size"` (training rows, and
+            chains in a buffer) or `"features"` (inputs of the network), or "".
     """
 
     name: str
@@ -89,7 +89,7 @@ TABLES = (
     _choice("hidden_width", 64, 128, 256, 512, **_MLP),
     _linear("hidden_depth", 1, 4, **_MLP),
     _linear("dropout", 0.0, 0.6, **_DROPOUT),
-    _choice("batch_size", 32, 64, 128, 256, limit="rows"),
+    _choice("batch_size", 32, 64, 128, 256, limit="batch_size"),
     _log("learning_rate", 1e-4, 1e-2),
     _log("weight_decay", 1e-6, 1e-2),
     _log("energy_weight", 1e-3, 1.0, **_ENERGY),
@@ -109,7 +109,7 @@ IMAGES = (
     _linear("dropout", 0.0, 0.5, **_DROPOUT),
     _choice("augment", "none", "crop"),
     _log("data_stddev", 3e-3, 0.1),
-    _choice("batch_size", 32, 64, 128, limit="rows"),
+    _choice("batch_size", 32, 64, 128, limit="batch_size"),
     _log("learning_rate", 1e-4, 5e-3),
     _choice("objective", "logistic", "contrastive", **_VERA),
     _log("energy_weight", 1e-3, 1.0, **_ENERGY),
@@ -129,7 +129,7 @@ DENSITY = (
     _choice("hidden_width", 64, 128, 256, **_MLP),
     _linear("hidden_depth", 2, 4, **_MLP),
     _log("base_stddev", 1.0, 8.0, **_MLP),
-    _choice("batch_size", 100, 200, 400, limit="rows"),
+    _choice("batch_size", 100, 200, 400, limit="batch_size"),
     _log("learning_rate", 3e-4, 1e-2),
     _choice("generator_width", 64, 128, 256, **_DECODER),
     _linear("generator_depth", 2, 4, **_DECODER),

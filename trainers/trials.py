@@ -17,7 +17,6 @@ import tensorflow as tf
 
 from keras_ebm import metrics
 from trainers import backup, common, fitting, spaces
-from trainers.candidates import validation_accuracy
 from trainers.data import RunData
 from trainers.measures import CELLS_A_UNIT, EXTENTS
 
@@ -89,19 +88,32 @@ class Task:
         fit = dataclasses.replace(fit, auto_resume=True)
         return fitting.prepare(self.run, model_settings, fit, self.build)
 
-    def score(self, model) -> float:
-        """The objective of a trained model, see `objective`.
+    def validate(self, model) -> dict:
+        """The objective of a trained model, and `val_nll` (nats) of a classifier.
 
         Raises:
-            Diverged: if it is not finite.
+            Diverged: if one of them is not finite.
         """
         if self.run.dataset.num_classes > 1:
-            x, _ = self.run.rows("validation")
-            if not np.isfinite(np.asarray(model.logits(x))).all():
-                # Or the first class would be taken for the answer.
-                raise fitting.Diverged("logits of validation rows are not finite")
-            return validation_accuracy(model, self.run)
-        return validation_nll(model, self.run)
+            return classifier_measures(model, self.run)
+        return {"val_nll": validation_nll(model, self.run)}
+
+
+def classifier_measures(model, run) -> dict:
+    """`val_accuracy` and `val_nll` (nats) on the labelled validation rows.
+
+    Raises:
+        Diverged: if a logit is not finite, for which an accuracy would still be found.
+    """
+    x, y = run.rows("validation")
+    known = y >= 0
+    logits, y = np.asarray(model.logits(x[known])), y[known]
+    if not np.isfinite(logits).all():
+        raise fitting.Diverged("logits of validation rows are not finite")
+    return {
+        "val_accuracy": float(np.mean(logits.argmax(axis=-1) == y)),
+        "val_nll": metrics.negative_log_likelihood(logits, y, from_logits=True),
+    }
 
 
 def validation_nll(model, run) -> float:
@@ -159,15 +171,15 @@ class TrialModel(kt.HyperModel):
         without the averages that belong to them; `KeepBest` does that.
 
         Returns:
-            Dict: the objective under its name, and `steps` that the model has taken.
+            Dict: what `Task.validate` gives, and `steps` that the model has taken.
 
         Raises:
             Diverged: if training or the objective left the numbers.
         """
         parts = hp.values.get("tuner/epochs", self.job.parts)
         job = dataclasses.replace(self.job, parts=parts)
-        value = self.task.score(job.train())
-        return {self.task.objective.name: value, "steps": parts * job.steps}
+        values = self.task.validate(job.train())
+        return {**values, "steps": parts * job.steps}
 
 
 class Tuner(kt.Tuner):
@@ -184,8 +196,7 @@ class Tuner(kt.Tuner):
     def __init__(self, task: Task):
         self.task = task
         self._idle = False
-        # A new model each trial is what a search is; TensorFlow warns of it.
-        tf.get_logger().addFilter(_is_no_retracing)
+        _keep_quiet()
         super().__init__(
             oracle_of(task),
             TrialModel(task),
@@ -231,15 +242,15 @@ class Tuner(kt.Tuner):
         """What a trial came to, see `read_result`."""
         return read_result(self.folder_of(trial_id))
 
-    def keep(self, trial) -> None:
+    def keep(self, trial_id: str) -> None:
         """Makes the search's folder the run folder of a trial; drops all backups."""
         for name in self.oracle.trials:
             remove_backups(self.folder_of(name))
         workdir = Path(self.task.fit.workdir)
         own = shutil.ignore_patterns(RESULT_FILE, VALUES_FILE)
-        folder = self.folder_of(trial.trial_id)
+        folder = self.folder_of(trial_id)
         shutil.copytree(folder, workdir, ignore=own, dirs_exist_ok=True)
-        values = trial.hyperparameters.values
+        values = self.oracle.get_trial(trial_id).hyperparameters.values
         write_flags(workdir / FLAGS_FILE, self.task, values, workdir)
 
     def _begin(self, folder, values):
@@ -284,6 +295,17 @@ class Tuner(kt.Tuner):
                 f"{result['steps']} steps, {result['seconds']:.0f} s",
                 flush=True,
             )
+
+
+def _keep_quiet():
+    """Leaves out what is said of every trial that is built, or that fails."""
+    # A new model each trial is what a search is; TensorFlow warns of it.
+    tf.get_logger().addFilter(_is_no_retracing)
+    with contextlib.suppress(ImportError):
+        from keras_tuner.src import config
+
+        # The stack that leads to `FailedTrialError`, whose reason is printed.
+        config.DEBUG = False
 
 
 def _is_no_retracing(record) -> bool:
@@ -373,7 +395,7 @@ def _mend(folder):
 
 
 def read_result(folder: Path) -> dict:
-    """What a trial came to: the objective, `steps` and `seconds`, or `reason`."""
+    """What a trial came to: its measures, `steps`, `seconds`, or `reason`; or {}."""
     path = folder / RESULT_FILE
     return common.read_json(path) if path.is_file() else {}
 

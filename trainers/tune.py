@@ -9,9 +9,11 @@ Run from the top of the checkout:
     python -m trainers.tune --dataset=toy:rings --method=chains --workdir=runs/rings
 
 The space is that of the data's family in `trainers/spaces.py`; a flag of the model
-that is passed keeps its value and leaves the space. What is maximised is the accuracy
-on validation rows; of points in the plane without labels it is their likelihood. The
-test rows are looked at once, when the best trial's `metrics.json` is written.
+that is passed keeps its value and leaves the space (`--method=chains --help` lists
+those of chains). What is maximised is the accuracy on validation rows, of equals the
+likelihood of their labels; of points in the plane without labels it is their
+likelihood. The test rows are looked at once, when the best trial's `metrics.json` is
+written.
 
 `--workdir` becomes the run folder of the best trial, with `trials.csv` and
 `trials.png` beside its model: the model whose validation is reported, as training
@@ -125,7 +127,7 @@ def main(argv: list[str]) -> None:
     program = program_of(FLAGS.method)
     with common.usage_errors():
         role = role_of(os.environ)
-    fixed = apply_flags(program)
+        fixed = apply_flags(program)
     common.require("dataset")
     common.require_folder("workdir")
     with common.usage_errors():
@@ -183,6 +185,9 @@ def apply_flags(program: Program) -> set:
 
     Returns:
         Names of the flags that were passed; `auto` leaves a choice to the search.
+
+    Raises:
+        ValueError: if there is no such preset.
     """
     fixed = {
         name for name in FLAGS if FLAGS[name].present and FLAGS[name].value != "auto"
@@ -191,6 +196,12 @@ def apply_flags(program: Program) -> set:
         kind = FLAGS.dataset.partition(":")[0]
         defaults = {"csv": "tabular", "toy": program.density_preset}
         FLAGS.preset = defaults.get(kind, "")
+
+    if FLAGS.preset and FLAGS.preset not in program.presets:
+        raise ValueError(
+            f"`preset` of method {FLAGS.method} must be one of "
+            f"{', '.join(program.presets)}. Received: preset={FLAGS.preset}."
+        )
 
     def known(recipes):
         """Without the flags that only the trainers have, such as their epochs."""
@@ -234,7 +245,10 @@ def find_space(run, tune: TuneSettings, settings, fixed: set) -> tuple:
         convolutional = is_convolutional(run.dataset, settings)
         flags["network"] = "convolutional" if convolutional else "mlp"
     _, shape, _ = build_preprocessor(run.dataset, train_x, settings)
-    limits = {"rows": len(train_x), "features": math.prod(shape)}
+    limits = {
+        "batch_size": min(len(train_x), settings.buffer_size),
+        "features": math.prod(shape),
+    }
     space = spaces.space_of(family, tune.method, flags, limits, fixed)
     if not space:
         known = {parameter.flag for parameter in spaces.FAMILIES[family]}
@@ -420,12 +434,12 @@ def finish(tuner) -> None:
         sys.exit(1)
     if FLAGS.picture:
         tune_report.draw(workdir / PICTURE_FILE, task, rows)
-    best = tuner.oracle.get_best_trials()[0]
+    best = tune_report.by_merit(rows, task.objective)[0]["trial"]
     tuner.keep(best)
     model = common.load_model(workdir / common.MODEL_FILE)
     metrics = measure(model, task.run)
     common.write_json(workdir / "metrics.json", metrics)
-    print(f"best: trial {best.trial_id}")
+    print(f"best: trial {best}")
     common.print_metrics(metrics)
 
 

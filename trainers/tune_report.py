@@ -10,19 +10,22 @@ def table_of(tuner) -> list[dict]:
     """A row for each trial, in their order: what was tried and what came of it.
 
     Returns:
-        List of dicts: `trial`, `status`, the objective (None where it failed),
-        `steps`, `seconds` of the process that ended it, the parameters, `after` (the
-        trial that hyperband let it go on from) and `reason` of a failure.
+        List of dicts: `trial`, `status`, the objective and `val_nll` (nats; None
+        where it failed), `steps`, `seconds` of the process that ended it, the
+        parameters, `after` (the trial that hyperband let it go on from) and `reason`
+        of a failure.
     """
+    # The likelihood tells apart what classifies as many rows rightly.
+    names = dict.fromkeys([tuner.task.objective.name, "val_nll"])
     rows = []
-    for name, trial in sorted(tuner.oracle.trials.items()):
+    for name, trial in sorted(tuner.oracle.trials.items(), key=_number):
         values = trial.hyperparameters.values
         result = tuner.result_of(name)
         rows.append(
             {
                 "trial": name,
                 "status": trial.status.lower(),
-                tuner.task.objective.name: result.get(tuner.task.objective.name),
+                **{name: result.get(name) for name in names},
                 "steps": result.get("steps"),
                 "seconds": result.get("seconds"),
                 **{p.name: values[p.name] for p in tuner.task.space},
@@ -33,6 +36,11 @@ def table_of(tuner) -> list[dict]:
     return rows
 
 
+def _number(item):
+    """Of a trial; their names are as long as `--trials` was when they began."""
+    return int(item[0])
+
+
 def write_table(path: Path, rows: list[dict]) -> None:
     """Writes the rows as csv."""
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -41,17 +49,23 @@ def write_table(path: Path, rows: list[dict]) -> None:
         writer.writerows(rows)
 
 
-def markdown(rows: list[dict], objective) -> str:
-    """The rows as a Markdown table, the best first and failures last."""
+def by_merit(rows: list[dict], objective) -> list[dict]:
+    """The rows with the best first, of equals that of the lower `val_nll`."""
     sign = -1.0 if objective.direction == "max" else 1.0
 
     def order(row):
-        value = row[objective.name]
-        return (value is None, 0.0 if value is None else sign * value)
+        if row[objective.name] is None:
+            return (True,)
+        return (False, sign * row[objective.name], row["val_nll"], int(row["trial"]))
 
+    return sorted(rows, key=order)
+
+
+def markdown(rows: list[dict], objective) -> str:
+    """The rows as a Markdown table, the best first and failures last."""
     names = [name for name in rows[0] if name != "reason"]
     lines = [names, ["---"] * len(names)]
-    lines += [[_cell(row[n]) for n in names] for row in sorted(rows, key=order)]
+    lines += [[_cell(row[n]) for n in names] for row in by_merit(rows, objective)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
