@@ -26,7 +26,8 @@ DATA = [
     "importlib_resources>=6.0",
 ]
 
-TUNE = ["keras-tuner>=1.4.8"]
+# The last two are for its Bayesian search.
+TUNE = ["keras-tuner>=1.4.8", "scikit-learn>=1.4", "scipy>=1.11"]
 
 # What benchmarks.step_baselines compares with; the library never imports it.
 BENCH = ["torch>=2.13"]

@@ -38,3 +38,45 @@ def test_chains_that_need_data_are_not_drawn():
     chains = MarkovChains(LangevinMoves(1), start="data")
     model = LangevinModel(make_network(1), chains)
     assert plots.model_figure(model, np.zeros((8, 4))) is None
+
+
+def crossing(results, **options):
+    axes = [
+        plots.ParallelAxis("rate", [1e-4, 1e-3, 1e-2], "log", (1e-4, 1e-2)),
+        plots.ParallelAxis("depth", [1, 2, 3], "linear", (1, 5)),
+        plots.ParallelAxis("kind", ["b", "a", "b"], "choice", ("a", "b")),
+    ]
+    return plots.parallel_coordinates(axes, results, "accuracy", **options)
+
+
+def test_settings_are_lines_over_axes_of_their_scales():
+    figure = crossing([0.5, None, 0.9])
+    panel = figure.axes[0]
+    names = [text.get_text() for text in panel.get_xticklabels()]
+    assert names == ["rate", "depth", "kind", "accuracy"]
+    failed, worse, better = panel.lines[:3]
+    # A log axis has 1e-3 in the middle; choices are spread out; a failure has no end.
+    np.testing.assert_allclose(failed.get_ydata(), [0.5, 0.25, 0.0])
+    np.testing.assert_allclose(worse.get_ydata(), [0.0, 0.0, 1.0, 0.0])
+    np.testing.assert_allclose(better.get_ydata(), [1.0, 0.5, 1.0, 1.0])
+    assert failed.get_linestyle() == "--" and "failed" in str(
+        [text.get_text() for text in figure.legends[0].get_texts()]
+    )
+    labels = [text.get_text() for text in panel.texts]
+    assert {"0.0001", "0.001", "0.01", "a", "b", "1", "5"} <= set(labels)
+    assert worse.get_color() != better.get_color()
+    array = plots.to_array(figure)
+    assert len(np.unique(array.reshape(-1, 4), axis=0)) > 100
+
+
+def test_the_best_line_has_the_bright_colour_whichever_end_is_good():
+    colours = [
+        crossing([0.5, 0.7, 0.9], higher_is_better=up).axes[0].lines[2].get_color()
+        for up in (True, False)
+    ]
+    assert colours[0] == colours[1]
+
+
+def test_settings_without_any_result_are_refused():
+    with pytest.raises(ValueError, match="`results` must hold a number"):
+        crossing([None, None, None])

@@ -98,6 +98,10 @@ class FitSettings:
     verbose: int = setting(1, "0: silent, 1: one progress bar, 2: a line an epoch.")
 
 
+class Diverged(RuntimeError):
+    """Training has left the numbers, or the range of its energies."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Job:
     """Everything that has to be right before training starts."""
@@ -126,8 +130,23 @@ class Job:
             test split that `metrics.json` holds.
 
         Raises:
-            RuntimeError: if training diverged.
+            Diverged: if training diverged.
             KeyboardInterrupt: after saving the model, if training was interrupted.
+        """
+        model, workdir = self.train(), self.workdir
+        metrics = measure(model, self.run)
+        common.write_json(workdir / "metrics.json", metrics)
+        if has_picture(self.run, self.fit):
+            draw_density(model, self.run, workdir / PICTURE_FILE)
+        backup.clear(backup.backup_folder(workdir))
+        shutil.rmtree(workdir / BEST, ignore_errors=True)
+        return model, metrics
+
+    def train(self) -> keras.Model:
+        """Trains and saves, sees nothing of the test split, and keeps the backups.
+
+        Raises:
+            As `perform`.
         """
         model, workdir = self.model, self.workdir
         workdir.mkdir(parents=True, exist_ok=True)
@@ -153,15 +172,9 @@ class Job:
             model.save(workdir / common.MODEL_FILE)
             raise
         if watch.reason:
-            raise RuntimeError(watch.reason)
+            raise Diverged(watch.reason)
         model.save(workdir / common.MODEL_FILE)
-        metrics = measure(model, self.run)
-        common.write_json(workdir / "metrics.json", metrics)
-        if has_picture(self.run, self.fit):
-            draw_density(model, self.run, workdir / PICTURE_FILE)
-        backup.clear(backup.backup_folder(workdir))
-        shutil.rmtree(workdir / BEST, ignore_errors=True)
-        return model, metrics
+        return model
 
 
 def prepare(

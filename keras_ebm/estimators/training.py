@@ -133,14 +133,10 @@ def logits_of(model, x: np.ndarray) -> np.ndarray:
         ValueError: see `check_missing`.
     """
     check_missing(model.preprocessor, x)
-    run = tf.function(
-        lambda rows: model.logits(rows),
-        input_signature=[tf.TensorSpec((PREDICTION_BATCH, x.shape[1]), tf.float32)],
-        autograph=False,
-    )
     rows = padded(x)
     parts = np.split(rows, len(rows) // PREDICTION_BATCH)
-    return np.concatenate([run(tf.constant(part)) for part in parts])[: len(x)]
+    # Eagerly: a graph would be traced at every call, and could not be pickled.
+    return np.concatenate([model.logits(tf.constant(part)) for part in parts])[: len(x)]
 
 
 def padded(x: np.ndarray) -> np.ndarray:

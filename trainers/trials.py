@@ -1,0 +1,430 @@
+"""Trials of a search as keras-tuner runs them: a training each, in its own folder."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import keras_tuner as kt
+import numpy as np
+import tensorflow as tf
+
+from keras_ebm import metrics
+from trainers import backup, common, fitting, spaces
+from trainers.data import RunData
+from trainers.measures import CELLS_A_UNIT, EXTENTS
+
+#: In the search's folder, that of keras-tuner's state.
+STATE = "search"
+#: In a trial's folder, that of the training, and in that what it was and came to.
+RUN = "run"
+VALUES_FILE = "values.json"
+RESULT_FILE = "result.json"
+FLAGS_FILE = "flags.txt"
+#: Hyperband keeps one trial in so many from each round to the next.
+FACTOR = 3
+#: Between the questions of a worker for which there is no trial yet; keras-tuner asks
+#: on and on, which keeps the chief's processor busy.
+IDLE_SECONDS = 1.0
+#: Of a trial's flags, those that a new run does not inherit.
+_OWN = {"resume", "auto_resume", "dry_run", "verbose"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What all trials of a search have in common.
+
+    Attributes:
+        run: `RunData`.
+        model_settings: settings of the model, where the space leaves them alone.
+        fit: `fitting.FitSettings`, likewise; its `workdir` is the search's folder.
+        build: see `fitting.prepare`.
+        space: parameters, see `spaces.space_of`.
+        tuner: `"hyperband"`, `"bayesian"` or `"random"`.
+        trials: int, in all.
+        verbose: int; 0 leaves out the line of each trial.
+    """
+
+    run: RunData
+    model_settings: object
+    fit: fitting.FitSettings
+    build: Callable
+    space: tuple
+    tuner: str
+    trials: int
+    verbose: int = 1
+
+    @property
+    def objective(self) -> kt.Objective:
+        """Accuracy on validation rows, or their mean negative log-likelihood (nats)."""
+        if self.run.dataset.num_classes > 1:
+            return kt.Objective("val_accuracy", "max")
+        return kt.Objective("val_nll", "min")
+
+    def settings(self, values: dict, workdir):
+        """`(model settings, fit settings)` of a trial's values in a run folder."""
+        flags = spaces.flags_of(values)
+
+        def changed(settings, **more):
+            names = {field.name for field in dataclasses.fields(settings)}
+            own = {k: v for k, v in flags.items() if k in names}
+            return dataclasses.replace(settings, **own, **more)
+
+        return changed(self.model_settings), changed(self.fit, workdir=str(workdir))
+
+    def prepare(self, values: dict, workdir) -> fitting.Job:
+        """Builds a trial's job, which goes on from the backups in `workdir`.
+
+        Raises:
+            ValueError: if the values do not fit the data or each other.
+        """
+        model_settings, fit = self.settings(values, workdir)
+        fit = dataclasses.replace(fit, auto_resume=True)
+        return fitting.prepare(self.run, model_settings, fit, self.build)
+
+    def validate(self, model) -> dict:
+        """The objective of a trained model, and `val_nll` (nats) of a classifier.
+
+        Raises:
+            Diverged: if one of them is not finite.
+        """
+        if self.run.dataset.num_classes > 1:
+            return classifier_measures(model, self.run)
+        return {"val_nll": validation_nll(model, self.run)}
+
+
+def classifier_measures(model, run) -> dict:
+    """`val_accuracy` and `val_nll` (nats) on the labelled validation rows.
+
+    Raises:
+        Diverged: if a logit is not finite, for which an accuracy would still be found.
+    """
+    x, y = run.rows("validation")
+    known = y >= 0
+    logits, y = np.asarray(model.logits(x[known])), y[known]
+    if not np.isfinite(logits).all():
+        raise fitting.Diverged("logits of validation rows are not finite")
+    return {
+        "val_accuracy": float(np.mean(logits.argmax(axis=-1) == y)),
+        "val_nll": metrics.negative_log_likelihood(logits, y, from_logits=True),
+    }
+
+
+def validation_nll(model, run) -> float:
+    """Mean negative log-likelihood of validation rows in the plane, in nats.
+
+    `log Z` is summed over the smallest of the boxes `EXTENTS` that holds the mass.
+
+    Args:
+        model: `EnergyModel` of a contrastive objective.
+        run: `RunData`, of points in the plane.
+
+    Raises:
+        Diverged: if the energy has no finite `Z` there.
+    """
+    x, _ = run.rows("validation")
+    for extent in EXTENTS:
+        cells = int(CELLS_A_UNIT * 2 * extent)
+        try:
+            # The gap to a log-density of 0 is the likelihood itself.
+            return metrics.nll_gap(model.energy, x, np.zeros(len(x)), extent, cells)
+        except ValueError as error:
+            reason = error
+    raise fitting.Diverged(f"no likelihood: {' '.join(str(reason).split())}")
+
+
+class TrialModel(kt.HyperModel):
+    """Builds and trains the model of a trial, in the folder `self.folder`.
+
+    Args:
+        task: `Task`.
+    """
+
+    def __init__(self, task: Task):
+        super().__init__()
+        self.task = task
+        self.folder = Path(task.fit.workdir) / STATE / "unused"
+        self.job = None
+
+    def declare_hyperparameters(self, hp):
+        spaces.declare(hp, self.task.space)
+
+    def build(self, hp):
+        """The compiled model; with the weights that the folder has a backup of.
+
+        Raises:
+            ValueError: if the values do not fit the data or each other.
+        """
+        self.job = self.task.prepare(hp.values, self.folder)
+        return self.job.model
+
+    def fit(self, hp, model, *args, **kwargs):
+        """Trains what `build` made to the end of the trial's share of the steps.
+
+        keras-tuner's callback is left out, which keeps the weights of the best epoch
+        without the averages that belong to them; `KeepBest` does that.
+
+        Returns:
+            Dict: what `Task.validate` gives, and `steps` that the model has taken.
+
+        Raises:
+            Diverged: if training or the objective left the numbers.
+        """
+        parts = hp.values.get("tuner/epochs", self.job.parts)
+        job = dataclasses.replace(self.job, parts=parts)
+        values = self.task.validate(job.train())
+        return {**values, "steps": parts * job.steps}
+
+
+class Tuner(kt.Tuner):
+    """keras-tuner's loop over trials, each of which is a run folder of its own.
+
+    A trial that was interrupted goes on from its last backup, one that is done is not
+    trained again, and one that Hyperband promotes goes on from the last weights of the
+    trial before, as if it had never stopped.
+
+    Args:
+        task: `Task`.
+    """
+
+    def __init__(self, task: Task):
+        self.task = task
+        self._idle = False
+        _keep_quiet()
+        super().__init__(
+            oracle_of(task),
+            TrialModel(task),
+            directory=task.fit.workdir,
+            project_name=STATE,
+            overwrite=False,
+        )
+
+    def pre_create_trial(self):
+        if self._idle:
+            time.sleep(IDLE_SECONDS)
+        self._idle = True
+
+    def on_trial_begin(self, trial):
+        self._idle = False
+
+    def run_trial(self, trial, *args, **kwargs):
+        """Trains a trial, or takes what it came to if it has been trained.
+
+        Raises:
+            FailedTrialError: if it diverged, its values do not fit the data, or there
+                is not enough memory.
+            FatalRuntimeError: at any other error, which keras-tuner would count as a
+                trial that failed.
+        """
+        folder = self.folder_of(trial.trial_id)
+        self._begin(folder, trial.hyperparameters.values)
+        result = read_result(folder)
+        if not result:
+            result = self._train(trial.hyperparameters, folder)
+            write_whole(folder / RESULT_FILE, result)
+        self._report(trial.trial_id, result)
+        if "reason" in result:
+            raise kt.errors.FailedTrialError(result["reason"])
+        name = self.task.objective.name
+        return {name: result[name]}
+
+    def folder_of(self, trial_id: str) -> Path:
+        """The run folder of a trial."""
+        return Path(self.get_trial_dir(trial_id)) / RUN
+
+    def result_of(self, trial_id: str) -> dict:
+        """What a trial came to, see `read_result`."""
+        return read_result(self.folder_of(trial_id))
+
+    def keep(self, trial_id: str) -> None:
+        """Makes the search's folder the run folder of a trial; drops all backups."""
+        for name in self.oracle.trials:
+            remove_backups(self.folder_of(name))
+        workdir = Path(self.task.fit.workdir)
+        own = shutil.ignore_patterns(RESULT_FILE, VALUES_FILE)
+        folder = self.folder_of(trial_id)
+        shutil.copytree(folder, workdir, ignore=own, dirs_exist_ok=True)
+        values = self.oracle.get_trial(trial_id).hyperparameters.values
+        write_flags(workdir / FLAGS_FILE, self.task, values, workdir)
+
+    def _begin(self, folder, values):
+        """Makes the run folder, unless there is one of these values."""
+        if folder.is_dir() and common.read_json(folder / VALUES_FILE) == values:
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        # It gets its name when it is complete, in case of a kill.
+        new = folder.with_name("unfinished")
+        shutil.rmtree(new, ignore_errors=True)
+        if "tuner/trial_id" in values:
+            past = self.folder_of(values["tuner/trial_id"])
+            shutil.copytree(past, new, ignore=shutil.ignore_patterns(RESULT_FILE))
+        new.mkdir(exist_ok=True)
+        common.write_json(new / VALUES_FILE, values)
+        write_flags(new / FLAGS_FILE, self.task, values, folder)
+        new.rename(folder)
+
+    def _train(self, hp, folder):
+        self.hypermodel.folder = folder
+        keras.backend.clear_session()
+        start = time.monotonic()
+        try:
+            with _values_that_fit():
+                model = self.hypermodel.build(hp)
+            result = self.hypermodel.fit(hp, model)
+        except (fitting.Diverged, tf.errors.ResourceExhaustedError) as error:
+            result = {"reason": " ".join(str(error).split())}
+        except Exception as error:
+            raise kt.errors.FatalRuntimeError(str(error)) from error
+        if self.task.tuner != "hyperband":
+            remove_backups(folder)
+        return {**result, "seconds": round(time.monotonic() - start, 2)}
+
+    def _report(self, trial_id, result):
+        if "reason" in result:
+            sys.stderr.write(f"trial {trial_id} failed: {result['reason']}\n")
+        elif self.task.verbose:
+            name = self.task.objective.name
+            print(
+                f"trial {trial_id}: {name} {result[name]:.4f} after "
+                f"{result['steps']} steps, {result['seconds']:.0f} s",
+                flush=True,
+            )
+
+
+def _keep_quiet():
+    """Leaves out what is said of every trial that is built, or that fails."""
+    # A new model each trial is what a search is; TensorFlow warns of it.
+    tf.get_logger().addFilter(_is_no_retracing)
+    with contextlib.suppress(ImportError):
+        from keras_tuner.src import config
+
+        # The stack that leads to `FailedTrialError`, whose reason is printed.
+        config.DEBUG = False
+
+
+def _is_no_retracing(record) -> bool:
+    return "tf.function retracing" not in record.getMessage()
+
+
+@contextlib.contextmanager
+def _values_that_fit():
+    """Values that do not go together count as a trial that failed, and say so."""
+    try:
+        yield
+    except ValueError as error:
+        raise fitting.Diverged(f"no model of these values: {error}") from error
+
+
+def oracle_of(task: Task) -> kt.Oracle:
+    """The keras-tuner oracle that chooses the values of trials."""
+    options = {
+        "objective": task.objective,
+        # keras-tuner takes 0 for none.
+        "seed": task.run.settings.seed + 1,
+        # A search ends with a table of what failed, not at the third in a row.
+        "max_consecutive_failed_trials": task.trials + 1,
+    }
+    if task.tuner == "random":
+        return kt.oracles.RandomSearchOracle(max_trials=task.trials, **options)
+    if task.tuner == "bayesian":
+        # By default three for each parameter are random, often all there are.
+        points = max(3, min(task.trials // 3, 3 * len(task.space)))
+        return kt.oracles.BayesianOptimizationOracle(
+            max_trials=task.trials, num_initial_points=points, **options
+        )
+    parts = task.fit.steps // task.fit.epoch_steps
+    oracle = kt.oracles.HyperbandOracle(
+        max_epochs=parts, factor=FACTOR, hyperband_iterations=None, **options
+    )
+    # It would go on for ever: as many rounds as there are trials for.
+    oracle.max_trials = task.trials
+    return oracle
+
+
+def open_tuner(task: Task, is_worker: bool) -> Tuner:
+    """A tuner that goes on with the search in the task's folder, if there is one.
+
+    Raises:
+        ValueError: if no model can be built of the settings.
+        ImportError: if keras-tuner lacks a package for this search.
+    """
+    if not is_worker:
+        _mend(Path(task.fit.workdir) / STATE)
+    tuner = Tuner(task)
+    tuner.oracle.verbose = 0
+    if not is_worker:
+        # Or a search that ends within its first trial would not be read again.
+        tuner.save()
+    return tuner
+
+
+def _mend(folder):
+    """Makes keras-tuner's files readable, wherever a kill has left them.
+
+    It writes them one after another and in place. A trial that is not in the oracle's
+    list was not begun. Where a file is cut off the search is repeated from its seed,
+    which costs little, as trials that are done are not trained again.
+    """
+    oracle = folder / "oracle.json"
+    if not oracle.is_file():
+        return
+    trials = sorted(folder.glob("trial_*/trial.json"))
+    try:
+        started = common.read_json(oracle)["start_order"]
+        for path in trials:
+            if path.parent.name.removeprefix("trial_") not in started:
+                path.unlink()
+            else:
+                common.read_json(path)
+    except (json.JSONDecodeError, KeyError):
+        sys.stderr.write(
+            f"{oracle} or a trial's file is cut off: asking from its seed\n"
+        )
+        for path in [*folder.glob("*.json"), *trials]:
+            path.unlink(missing_ok=True)
+        return
+    # keras-tuner reads the oracle's file only where it finds one of this tuner.
+    name = os.environ.get("KERASTUNER_TUNER_ID", "tuner0")
+    (folder / f"{name}.json").write_text("{}", "utf-8")
+
+
+def read_result(folder: Path) -> dict:
+    """What a trial came to: its measures, `steps`, `seconds`, or `reason`; or {}."""
+    path = folder / RESULT_FILE
+    return common.read_json(path) if path.is_file() else {}
+
+
+def write_whole(path: Path, values: dict) -> None:
+    """Writes JSON to a file that is never half written."""
+    unfinished = path.with_suffix(".unfinished")
+    common.write_json(unfinished, values)
+    unfinished.rename(path)
+
+
+def remove_backups(folder: Path) -> None:
+    """Removes from a run folder what it could go on from."""
+    backup.clear(backup.backup_folder(folder))
+    shutil.rmtree(folder / fitting.BEST, ignore_errors=True)
+
+
+def write_flags(path: Path, task: Task, values: dict, workdir) -> None:
+    """Writes a trial as a `--flagfile` of `trainers.vera` or `trainers.langevin`."""
+    lines = []
+    for settings in (task.run.settings, *task.settings(values, workdir)):
+        for field in dataclasses.fields(settings):
+            value = getattr(settings, field.name)
+            if value is not None and field.name not in _OWN:
+                lines.append(f"--{common.flag_name(field)}={_text(value)}")
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def _text(value):
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
