@@ -346,8 +346,9 @@ def enough_labels(run) -> bool:
 
 
 def _keep_best(job):
-    folder = job.workdir / BEST
-    return KeepBest(folder, "val_accuracy", "max", initial_epoch=job.first_part)
+    # A worker that is not the first has no file of the parts before.
+    first = job.first_part if job.is_chief else 0
+    return KeepBest(job.workdir / BEST, "val_accuracy", "max", initial_epoch=first)
 
 
 def _callbacks(job, watch):
