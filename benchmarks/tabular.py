@@ -221,8 +221,8 @@ def file_of(folder: Path, method: str, name: str, seed: int) -> Path:
 def table(folder: Path, seeds: int, measure: str, how: str) -> str:
     """Markdown of mean ± standard deviation in %, over seeds and, last, their means."""
     lines = [
-        "| method | " + " | ".join(SETS) + " | mean |",
-        "|---|" + "---|" * (len(SETS) + 1),
+        "| method | seeds | " + " | ".join(SETS) + " | mean |",
+        "|---|---|" + "---|" * (len(SETS) + 1),
     ]
     for method, title in METHODS.items():
         values = np.full((len(SETS), seeds), np.nan)
@@ -231,12 +231,14 @@ def table(folder: Path, seeds: int, measure: str, how: str) -> str:
                 path = file_of(folder, method, name, seed)
                 if path.is_file():
                     values[place, seed] = 100 * common.read_json(path)[measure][how]
-        if np.isnan(values).all():
+        # Seeds of which every set is done, that the mean is of equal parts.
+        values = values[:, ~np.isnan(values).any(axis=0)]
+        if not values.size:
             continue
         cells = [f"{row.mean():.1f} ± {row.std():.1f}" for row in values]
         over = values.mean(axis=0)
         cells.append(f"**{over.mean():.1f}** ± {over.std():.1f}")
-        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+        lines.append(f"| {title} | {values.shape[1]} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

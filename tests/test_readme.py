@@ -72,6 +72,16 @@ def test_the_readmes_explanations_run():
     assert (names["change"].rows.numpy()[:, 0] <= 14.0).all()
 
 
+def test_the_readmes_estimators_run():
+    blocks = re.findall(r"```python\n(.*?)```", README, re.S)
+    names = {}
+    exec(next(block for block in blocks if "EnergyClassifier(" in block), names)
+    accuracy = (names["probabilities"].argmax(axis=1) == names["y"]).mean()
+    # A linear rule with all labels is right for .97, and one row in ten has its own.
+    assert accuracy > 0.9
+    assert names["refused"].mean() > 0.5
+
+
 def test_every_preset_that_the_readme_names_exists():
     named = re.search(r"`--preset=` takes(.*?)Every value", README, re.S).group(1)
     names = set(re.findall(r"\w+", named))

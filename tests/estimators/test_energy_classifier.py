@@ -120,7 +120,7 @@ def test_global_draws_of_numpy_are_left_alone(iris):
         ({"method": "magic"}, "`method` must be one of"),
         ({"steps": 0}, "`steps` must be an integer of at least 1"),
         ({"feature_transform": "rank"}, "`transform` must be one of"),
-        ({"learning_rate": 1e6, "steps": 20}, "Training diverged"),
+        ({"method": "supervised", "learning_rate": 1e30}, "Training diverged"),
     ],
 )
 def test_bad_parameters_are_named(iris, arguments, message):
