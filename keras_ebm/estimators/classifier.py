@@ -11,8 +11,6 @@ from keras_ebm.estimators.sklearn_base import (
     ClassifierMixin,
     check_classification_targets,
     check_is_fitted,
-    check_random_state,
-    validate_data,
 )
 from keras_ebm.objectives import SemiSupervised
 
@@ -28,7 +26,7 @@ METHODS = {
 }
 
 
-class EnergyClassifier(ClassifierMixin, BaseEstimator):
+class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
     """A joint energy model of a table, trained against a generator (VERA).
 
     Rows of numbers, of which few need labels: **a label of -1 means "unlabelled"**,
@@ -124,12 +122,10 @@ class EnergyClassifier(ClassifierMixin, BaseEstimator):
         check_choice("method", self.method, METHODS)
         check_size("steps", self.steps)
         check_size("batch_size", self.batch_size)
-        X, y = validate_data(
-            self, X, y, dtype=np.float32, ensure_all_finite="allow-nan"
-        )
+        X, y = self._rows(X, y)
         check_classification_targets(y)
         self.classes_, codes = self._codes(y)
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        seed = self._draw_seed()
         with training.seeded(seed):
             encoder = training.build_encoder(X, self.feature_transform)
             network = training.build_network(encoder, len(self.classes_), self)
@@ -178,10 +174,7 @@ class EnergyClassifier(ClassifierMixin, BaseEstimator):
 
     def _logits(self, X):
         check_is_fitted(self)
-        X = validate_data(
-            self, X, dtype=np.float32, ensure_all_finite="allow-nan", reset=False
-        )
-        return training.logits_of(self.model_, X)
+        return training.logits_of(self.model_, self._rows(X, reset=False))
 
     def predict(self, X):
         """The likeliest class of each row, `(n,)`."""
@@ -204,9 +197,3 @@ class EnergyClassifier(ClassifierMixin, BaseEstimator):
         logits = self._logits(X)
         largest = logits.max(axis=1)
         return largest + np.log(np.exp(logits - largest[:, None]).sum(axis=1))
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.non_deterministic = False
-        return tags

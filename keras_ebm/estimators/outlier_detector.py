@@ -10,8 +10,6 @@ from keras_ebm.estimators.sklearn_base import (
     BaseEstimator,
     OutlierMixin,
     check_is_fitted,
-    check_random_state,
-    validate_data,
 )
 from keras_ebm.negatives import Jitter
 from keras_ebm.ood import Detector
@@ -19,7 +17,7 @@ from keras_ebm.ood import Detector
 SCORES = ("energy", "nearest", "energy+nearest")
 
 
-class EnergyOutlierDetector(OutlierMixin, BaseEstimator):
+class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
     """Learns an energy of normal rows, and refuses others at a stated rate.
 
     The network learns to tell rows from the same rows under noise of many widths,
@@ -100,14 +98,8 @@ class EnergyOutlierDetector(OutlierMixin, BaseEstimator):
                 calibration rows.
         """
         self._check()
-        X = validate_data(
-            self,
-            X,
-            dtype=np.float32,
-            ensure_all_finite="allow-nan",
-            ensure_min_samples=2,
-        )
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        X = self._rows(X, ensure_min_samples=2)
+        seed = self._draw_seed()
         train, scale, calibration = self._split(X, seed)
         with training.seeded(seed):
             encoder = training.build_encoder(train, self.feature_transform)
@@ -167,9 +159,7 @@ class EnergyOutlierDetector(OutlierMixin, BaseEstimator):
     def score_samples(self, X):
         """Minus the score, `(n,)`: higher is more like the rows of `fit`."""
         check_is_fitted(self)
-        X = validate_data(
-            self, X, dtype=np.float32, ensure_all_finite="allow-nan", reset=False
-        )
+        X = self._rows(X, reset=False)
         training.check_missing(self.detector_.model.preprocessor, X)
         padded = training.padded(X)
         decision = self.detector_.predict(padded, training.PREDICTION_BATCH)
@@ -182,8 +172,3 @@ class EnergyOutlierDetector(OutlierMixin, BaseEstimator):
     def predict(self, X):
         """1 for rows that pass as normal, -1 for outliers, `(n,)`."""
         return np.where(self.decision_function(X) >= 0, 1, -1)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        return tags

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from keras_ebm.data.batches import training_batches
 from keras_ebm.entropy import LogVolume
+from keras_ebm.estimators.sklearn_base import check_random_state, validate_data
 from keras_ebm.generators import GaussianGenerator
 from keras_ebm.layers import TableEncoder
 from keras_ebm.models import VERA, EnergyModel
@@ -22,6 +23,29 @@ MAX_LATENTS = 16
 #: Rows of a batch at prediction. The last batch is filled up to it, as the same row
 #: in a batch of another size differs in the last bits.
 PREDICTION_BATCH = 256
+
+
+class TakesGaps:
+    """What both estimators ask of rows: numbers, NaN where a cell is missing."""
+
+    def _rows(self, X, *arrays, **options):
+        """Rows (and labels) as `validate_data` checks them."""
+        return validate_data(
+            self,
+            X,
+            *arrays,
+            dtype=np.float32,
+            ensure_all_finite="allow-nan",
+            **options,
+        )
+
+    def _draw_seed(self) -> int:
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
 
 
 @contextlib.contextmanager

@@ -189,18 +189,7 @@ class LangevinModel(EnergyModel):
         noise = random.uniform(tf.shape(x), "dequantise", -0.5, 0.5)
         return x + self.dequantisation * noise
 
-    def energy_loss(
-        self,
-        x,
-        y,
-        negatives,
-        training=False,
-        weights=None,
-        class_x=None,
-        class_y=None,
-        random=None,
-        labels=None,
-    ):
+    def energy_loss(self, x, y, negatives, training=False, labels=None, **arguments):
         """See `EnergyModel.energy_loss`.
 
         Args:
@@ -208,21 +197,18 @@ class LangevinModel(EnergyModel):
             y: see there.
             negatives: see there.
             training: see there.
-            weights: see there.
-            class_x: see there.
-            class_y: see there.
-            random: see there.
             labels: `(data, negatives)`, where `conditional`: those of the data
                 without any -1, and those of the negatives.
+            **arguments: the others of that method; where `conditional`, `class_x`
+                and `class_y` alone count.
         """
         if self.conditional:
+            shown = arguments.get("class_x"), arguments.get("class_y")
             loss, logs = self._conditional_loss(
-                x, y, negatives, training, labels, (class_x, class_y)
+                x, y, negatives, training, labels, shown
             )
         else:
-            loss, logs = super().energy_loss(
-                x, y, negatives, training, weights, class_x, class_y, random
-            )
+            loss, logs = super().energy_loss(x, y, negatives, training, **arguments)
         if self.energy_l2 and negatives:
             squares = tf.reduce_mean(tf.square(logs["data_energy"]))
             squares += tf.reduce_mean(tf.square(logs["negative_energy"]))
