@@ -12,7 +12,7 @@ is there already is not repeated. Run from the top of the checkout:
     python -m benchmarks.jem --task=cifar10 --train_size=0 --seconds=600 --seeds=2 \
         --data_dir=DIR --output=benchmarks/results/jem_cifar10
 
-and print the tables with `--table`.
+draw them and print the tables with `--table`.
 """
 
 import dataclasses
@@ -25,6 +25,7 @@ import numpy as np
 
 from benchmarks.machine import machine
 from benchmarks.step_time import alternate, step_function
+from keras_ebm import plots
 from trainers import common, data, langevin, vera
 from trainers.build import ModelSettings, build_model
 from trainers.chains import ChainSettings, build_langevin
@@ -97,6 +98,7 @@ PROGRAMS = {
     "langevin": (langevin, ChainSettings, build_langevin),
 }
 TIMES_FILE = "step_times.json"
+PICTURE_FILE = "jem.png"
 
 
 def settings_of(task: Task, method: str):
@@ -188,6 +190,55 @@ def run_one(method: str, seed: int, settings, times: dict) -> dict:
     }
 
 
+def runs_of(folder: Path, method: str, seeds: int) -> list[dict]:
+    """What is saved of a method's first `seeds` runs, those that diverged too."""
+    paths = (file_of(folder, method, seed) for seed in range(seeds))
+    return [common.read_json(path) for path in paths if path.is_file()]
+
+
+def figure(folder: Path, task: Task, seeds: int):
+    """Accuracy, ECE and AUROC of the energy and of max softmax: a dot a run."""
+    drawn, axes = plots.pyplot().subplots(
+        1, 4, figsize=(14, 3.8), width_ratios=(1, 1, 2, 2), layout="constrained"
+    )
+    foreign = list(task.foreign)
+    for index, method in enumerate(METHODS):
+        runs = [r for r in runs_of(folder, method, seeds) if "diverged" not in r]
+        for axis, name in zip(axes, ("accuracy", "ece"), strict=False):
+            values = [100 * run[name] for run in runs]
+            axis.plot([index] * len(runs), values, "o", color=f"C{index}")
+        for axis, score in zip(axes[2:], ("energy", "max_softmax"), strict=True):
+            shift = 0.15 * (index - 0.5 * (len(METHODS) - 1))
+            for place, spec in enumerate(foreign):
+                values = [100 * run["auroc"][spec][score] for run in runs]
+                label = method if place == 0 and score == "energy" else None
+                axis.plot(
+                    [place + shift] * len(runs),
+                    values,
+                    "o",
+                    color=f"C{index}",
+                    label=label,
+                )
+    titles = (
+        "accuracy, %",
+        "ECE, %",
+        "AUROC of the energy, %",
+        "AUROC, max softmax, %",
+    )
+    for axis, title in zip(axes, titles, strict=True):
+        axis.set_title(title, fontsize=10)
+    for axis in axes[:2]:
+        axis.set_ylim(bottom=0)
+        axis.set_xlim(-0.5, len(METHODS) - 0.5)
+        axis.set_xticks([])
+    for axis in axes[2:]:
+        axis.axhline(50, color="grey", linewidth=0.8, linestyle=":")
+        axis.set_xticks(range(len(foreign)), foreign, fontsize=8)
+        axis.set_ylim(-3, 103)
+    drawn.legend(loc="outside lower center", ncols=len(METHODS), fontsize=9)
+    return drawn
+
+
 def table(folder: Path, task: Task, seeds: int) -> str:
     """Markdown: mean ± standard deviation over seeds; AUROC in %, energy first."""
     times = common.read_json(folder / TIMES_FILE)
@@ -198,11 +249,7 @@ def table(folder: Path, task: Task, seeds: int) -> str:
         "|---|---|---|---|---|---|" + "---|" * len(task.foreign),
     ]
     for method in METHODS:
-        runs = [
-            common.read_json(path)
-            for path in (file_of(folder, method, seed) for seed in range(seeds))
-            if path.is_file()
-        ]
+        runs = runs_of(folder, method, seeds)
         good = [run for run in runs if "diverged" not in run]
         if not good:
             continue
@@ -248,7 +295,7 @@ class JEMSettings:
     seconds: float = common.setting(60.0, "Wall-clock of each training.")
     blocks: int = common.setting(15, "Alternations of the timing.")
     only: str = common.setting("", "One method; default all.")
-    table: bool = common.setting(False, "Only print the table of --output.")
+    table: bool = common.setting(False, "Only draw and print what is in --output.")
 
 
 def main(argv: list[str]) -> None:
@@ -270,7 +317,9 @@ def main(argv: list[str]) -> None:
                 results = run_one(method, seed, settings, times)
                 common.write_json(path, {"machine": machine(), **results})
                 print(path.name, results.get("accuracy"), flush=True)
-    print(table(folder, TASKS[settings.task], settings.seeds))
+    task = TASKS[settings.task]
+    plots.save(figure(folder, task, settings.seeds), folder / PICTURE_FILE)
+    print(table(folder, task, settings.seeds))
 
 
 if __name__ == "__main__":

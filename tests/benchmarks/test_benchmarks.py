@@ -2,8 +2,9 @@
 
 import pytest
 
-from benchmarks import serving_latency, step_time
+from benchmarks import jem, serving_latency, step_time
 from benchmarks.foreign_scores import file_of, tables
+from keras_ebm import plots
 from trainers.common import write_json
 
 
@@ -29,3 +30,26 @@ def test_the_table_shows_mean_and_spread_over_the_saved_seeds(tmp_path):
     text = tables(tmp_path, seeds=3)
     assert "| energy | 85.0 ± 5.0 / 25.0 ± 0.0 |" in text
     assert "| 8 and 9 held out | plain | 2 | 50.00 ± 0.00 |" in text
+
+
+def test_the_picture_of_jem_has_a_dot_for_every_run_that_did_not_diverge(tmp_path):
+    task = jem.TASKS["cifar10"]
+    scores = {"energy": 0.9, "max_softmax": 0.4}
+    run = {"accuracy": 0.7, "ece": 0.1, "auroc": dict.fromkeys(task.foreign, scores)}
+    first, second, *_ = jem.METHODS
+    write_json(jem.file_of(tmp_path, first, 0), run)
+    write_json(jem.file_of(tmp_path, first, 1), {**run, "accuracy": 0.6})
+    write_json(jem.file_of(tmp_path, second, 0), run)
+    write_json(jem.file_of(tmp_path, second, 1), {"diverged": "Training diverged."})
+
+    drawn = jem.figure(tmp_path, task, seeds=2)
+
+    def heights(axis):
+        return sorted(y for line in axis.lines for y in line.get_ydata())
+
+    accuracy, _, energy, softmax = drawn.axes
+    assert heights(accuracy) == pytest.approx([60, 70, 70])
+    count = 3 * len(task.foreign)
+    assert heights(energy) == pytest.approx([50, 50] + [90] * count)
+    assert heights(softmax) == pytest.approx([40] * count + [50, 50])
+    plots.pyplot().close(drawn)
