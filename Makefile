@@ -12,7 +12,7 @@ demo: $(STAMP)
 	$(BIN)/python -m examples.demo --output=demo
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -33,7 +33,15 @@ TUNE = ["keras-tuner>=1.4.8", "scikit-learn>=1.4", "scipy>=1.11"]
 # What benchmarks.step_baselines compares with; the library never imports it.
 BENCH = ["torch>=2.13"]
 
-DEV = [*PLOTS, *DATA, *TUNE, "pytest>=8.0", "ruff>=0.9", "scipy>=1.11"]
+DEV = [
+    *PLOTS,
+    *DATA,
+    *TUNE,
+    "pytest>=8.0",
+    "pytest-xdist>=3.6",
+    "ruff>=0.9",
+    "scipy>=1.11",
+]
 
 setup(
     name="keras_ebm",

@@ -48,7 +48,7 @@ def interrupt(process, beginning):
         if line.startswith(beginning):
             process.send_signal(signal.SIGINT)
             break
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=280)
     return process.returncode, err
 
 
@@ -59,7 +59,7 @@ def kill_after(process, count):
         if not count:
             break
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=280)
 
 
 def kill_together(program, count, *flags):
@@ -68,7 +68,7 @@ def kill_together(program, count, *flags):
     workers = [start_worker(program, i, ports, *flags) for i in range(2)]
     kill_after(workers[0], count)
     workers[1].kill()
-    workers[1].communicate(timeout=60)
+    workers[1].communicate(timeout=280)
 
 
 # Runs a program in which the N-th call of a function kills the process.
@@ -99,6 +99,6 @@ def kill_at(place, calls, program, *flags):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=280,
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
