@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import machine
+from benchmarks.saved import read_saved
 from trainers import common, data
 from trainers.build import ModelSettings
 from trainers.evaluate import EvaluateSettings, evaluate
@@ -79,7 +80,7 @@ def run_one(task: str, method: str, seed: int, settings) -> dict:
 def saved_runs(folder: Path, task: str, method: str, seeds: int) -> list[dict]:
     """Measures of the runs that are saved, in the order of their seeds."""
     paths = [file_of(folder, task, method, seed) for seed in range(seeds)]
-    return [common.read_json(path) for path in paths if path.is_file()]
+    return read_saved(paths)
 
 
 def tables(folder: Path, seeds: int, scores=None) -> str:

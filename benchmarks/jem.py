@@ -24,6 +24,7 @@ import keras
 import numpy as np
 
 from benchmarks.machine import machine
+from benchmarks.saved import read_saved
 from benchmarks.step_time import alternate, step_function
 from keras_ebm import plots
 from trainers import common, data, langevin, vera
@@ -193,7 +194,7 @@ def run_one(method: str, seed: int, settings, times: dict) -> dict:
 def runs_of(folder: Path, method: str, seeds: int) -> list[dict]:
     """What is saved of a method's first `seeds` runs, those that diverged too."""
     paths = (file_of(folder, method, seed) for seed in range(seeds))
-    return [common.read_json(path) for path in paths if path.is_file()]
+    return read_saved(paths)
 
 
 def figure(folder: Path, task: Task, seeds: int):
@@ -209,16 +210,10 @@ def figure(folder: Path, task: Task, seeds: int):
             axis.plot([index] * len(runs), values, "o", color=f"C{index}")
         for axis, score in zip(axes[2:], ("energy", "max_softmax"), strict=True):
             shift = 0.15 * (index - 0.5 * (len(METHODS) - 1))
-            for place, spec in enumerate(foreign):
-                values = [100 * run["auroc"][spec][score] for run in runs]
-                label = method if place == 0 and score == "energy" else None
-                axis.plot(
-                    [place + shift] * len(runs),
-                    values,
-                    "o",
-                    color=f"C{index}",
-                    label=label,
-                )
+            places = np.arange(len(foreign)) + shift
+            for run in runs:
+                values = [100 * run["auroc"][spec][score] for spec in foreign]
+                axis.plot(places, values, "o", color=f"C{index}")
     titles = (
         "accuracy, %",
         "ECE, %",
@@ -235,7 +230,10 @@ def figure(folder: Path, task: Task, seeds: int):
         axis.axhline(50, color="grey", linewidth=0.8, linestyle=":")
         axis.set_xticks(range(len(foreign)), foreign, fontsize=8)
         axis.set_ylim(-3, 103)
-    drawn.legend(loc="outside lower center", ncols=len(METHODS), fontsize=9)
+    dots = axes[0].lines
+    drawn.legend(
+        dots, METHODS, loc="outside lower center", ncols=len(METHODS), fontsize=9
+    )
     return drawn
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import machine
+from benchmarks.saved import read_saved
 from keras_ebm import plots
 from trainers import common, data, likelihood
 from trainers.density import DensitySettings
@@ -116,7 +117,7 @@ def table(folder: Path, seeds: int) -> str:
     ]
     for method in METHODS:
         paths = [file_of(folder, method, seed) for seed in range(seeds)]
-        runs = [common.read_json(path) for path in paths if path.is_file()]
+        runs = read_saved(paths)
         if not runs:
             continue
         values = [run["test_log_likelihood"] for run in runs]

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import machine
+from benchmarks.saved import read_saved
 from keras_ebm import plots
 from trainers import common, data, langevin, likelihood, vera
 from trainers.build import ModelSettings
@@ -141,7 +142,7 @@ def cell(runs: list[dict]) -> str:
 
 def saved(folder: Path, method: str, density: str, seeds: int) -> list[dict]:
     paths = [file_of(folder, method, density, seed) for seed in range(seeds)]
-    return [common.read_json(path) for path in paths if path.is_file()]
+    return read_saved(paths)
 
 
 def file_of(folder: Path, method: str, density: str, seed: int) -> Path:

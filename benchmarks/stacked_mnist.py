@@ -21,6 +21,7 @@ import numpy as np
 
 from benchmarks.digit_classifier import train_classifier
 from benchmarks.machine import machine
+from benchmarks.saved import read_saved
 from keras_ebm import VERA, GaussianGenerator, data, metrics, networks, plots
 from keras_ebm.data.batches import training_batches
 from keras_ebm.entropy import ESTIMATORS
@@ -167,7 +168,7 @@ def save_run(path: Path, results: dict, shown: np.ndarray) -> None:
 def saved_runs(folder: Path, method: str, seeds) -> list[dict]:
     """Measures of the runs that are saved, in the order of their seeds."""
     paths = [file_of(folder, method, seed) for seed in seeds]
-    return [common.read_json(path) for path in paths if path.is_file()]
+    return read_saved(paths)
 
 
 def table(folder: Path, seeds) -> str:
