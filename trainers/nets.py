@@ -61,6 +61,9 @@ class NetworkSettings:
     spectral_norm: bool = setting(True, "Normalises the kernels of igebm networks.")
     attention: bool = setting(False, "Gives igebm_resnet networks self-attention.")
     dropout: float = setting(0.0, "Of mlp, wide_resnet and igebm_resnet32 networks.")
+    initial_gain: float = setting(
+        1.0, "Of mlp energies: weights start with variance initial_gain / fan-in."
+    )
     pixel_range: str = setting(
         "symmetric", "Images inside the model: symmetric in [-1, 1], unit in [0, 1]."
     )
@@ -164,6 +167,7 @@ def _build(dataset, shape, settings, kind):
         activation=settings.activation,
         dropout=settings.dropout,
         base_stddev=settings.base_stddev or None,
+        initial_gain=settings.initial_gain,
     )
 
 

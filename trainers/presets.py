@@ -334,6 +334,7 @@ VERA_NICE = {
 _TABULAR = {
     "hidden": ("256", "256", "256"),
     "dropout": 0.3,
+    "initial_gain": 1 / 3,
     "transform": "auto",
     "objective": "contrastive",
     "energy_weight": 0.1,

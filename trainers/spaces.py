@@ -89,6 +89,7 @@ TABLES = (
     _choice("hidden_width", 64, 128, 256, 512, **_MLP),
     _linear("hidden_depth", 1, 4, **_MLP),
     _linear("dropout", 0.0, 0.6, **_DROPOUT),
+    _log("initial_gain", 0.1, 1.0, **_MLP),
     _choice("batch_size", 32, 64, 128, 256, limit="batch_size"),
     _log("learning_rate", 1e-4, 1e-2),
     _log("weight_decay", 1e-6, 1e-2),

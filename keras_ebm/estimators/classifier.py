@@ -42,6 +42,8 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         feature_transform: `"quantile"` (normal scores) or `"standardise"`.
         hidden: widths of the energy network's layers.
         dropout: float in [0, 1).
+        initial_gain: float > 0; the network's weights start with variance
+            `initial_gain / fan_in`.
         energy_weight: float > 0, beside a cross-entropy of weight 1.
         gradient_penalty: float >= 0, over `energy_weight`.
         entropy_weight: float >= 0, of the generator's entropy.
@@ -82,6 +84,7 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         feature_transform="quantile",
         hidden=(256, 256, 256),
         dropout=0.3,
+        initial_gain=1 / 3,
         energy_weight=0.1,
         gradient_penalty=0.1,
         entropy_weight=1.0,
@@ -99,6 +102,7 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         self.feature_transform = feature_transform
         self.hidden = hidden
         self.dropout = dropout
+        self.initial_gain = initial_gain
         self.energy_weight = energy_weight
         self.gradient_penalty = gradient_penalty
         self.entropy_weight = entropy_weight
@@ -128,7 +132,9 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         seed = self._draw_seed()
         with training.seeded(seed):
             encoder = training.build_encoder(X, self.feature_transform)
-            network = training.build_network(encoder, len(self.classes_), self)
+            network = training.build_network(
+                encoder, len(self.classes_), self, self.initial_gain
+            )
             self.model_ = training.build_model(
                 encoder,
                 network,

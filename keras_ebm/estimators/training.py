@@ -67,13 +67,16 @@ def build_encoder(x: np.ndarray, transform: str) -> TableEncoder:
     return encoder
 
 
-def build_network(encoder: TableEncoder, num_outputs: int, estimator) -> keras.Model:
+def build_network(
+    encoder: TableEncoder, num_outputs: int, estimator, initial_gain: float = 1.0
+) -> keras.Model:
     """The energy network of an estimator, by its `hidden` and `dropout`."""
     return mlp_energy(
         (encoder.num_features,),
         num_outputs,
         hidden=tuple(estimator.hidden),
         dropout=estimator.dropout,
+        initial_gain=initial_gain,
     )
 
 

@@ -89,6 +89,16 @@ def test_dense_weights_have_the_variance_of_their_fan_in():
     assert np.abs(kernel).max() <= np.sqrt(3 / 100)
 
 
+def test_the_initial_gain_scales_every_kernel_of_an_mlp_energy():
+    network = mlp_energy((100,), 400, hidden=(400,), initial_gain=0.25)
+    for name, fan_in in (("hidden_0", 100), ("logits", 400)):
+        kernel = network.get_layer(name).kernel.numpy()
+        # 40,000 uniform weights or more: standard error of the variance 0.0045 of it.
+        np.testing.assert_allclose(kernel.var(), 0.25 / fan_in, rtol=0.023)
+    with pytest.raises(ValueError, match="`initial_gain`"):
+        mlp_energy((4,), 1, initial_gain=0.0)
+
+
 @pytest.mark.parametrize("build", ENERGIES.values(), ids=ENERGIES)
 def test_with_features_gives_the_networks_own_logits(build):
     network = build(3)
