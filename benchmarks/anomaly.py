@@ -80,7 +80,7 @@ def run_one(name: str, seed: int, settings) -> dict:
         random_state=seed,
     ).fit(train)
     seconds = time.monotonic() - start
-    scores = {"energy+nearest": -detector.score_samples(test)}
+    scores = {"sum": -detector.score_samples(test)}
     scores |= parts(detector, test)
     scaler = StandardScaler().fit(train)
     neighbours = NearestNeighbors(n_neighbors=1).fit(scaler.transform(train))
@@ -103,10 +103,10 @@ def run_one(name: str, seed: int, settings) -> dict:
 
 
 def parts(detector, x) -> dict:
-    """The two scores that the detector adds up, each alone."""
+    """The scores that the detector adds up, each alone."""
     whole = detector.detector_.score
     outputs = network_outputs(detector.detector_.model, x, requires=whole.requires)
-    return {part.name: part.predict(outputs) for part in (whole.first, whole.second)}
+    return {part.name: part.predict(outputs) for part in whole.scores}
 
 
 def table(folder: Path, seeds: int, measure: str) -> str:

@@ -9,11 +9,12 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_ebm.layers.table_encoder import TRANSFORMS
 from trainers import common, fitting
 
 FOLDER = "candidates"
 FILE = "selection.json"
+#: The transforms that are tried.
+TRANSFORMS = ("standardise", "quantile")
 #: What is taken where too few validation rows have labels: better on average where
 #: there were enough.
 FALLBACK = "quantile"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from keras_ebm.arguments import check_choice, check_share, check_size
@@ -14,7 +16,12 @@ from keras_ebm.estimators.sklearn_base import (
 from keras_ebm.negatives import Jitter
 from keras_ebm.ood import Detector
 
-SCORES = ("energy", "nearest", "energy+nearest")
+PARTS = ("energy", "nearest", "mixture")
+SCORES = tuple(
+    "+".join(parts)
+    for count in range(1, len(PARTS) + 1)
+    for parts in itertools.combinations(PARTS, count)
+)
 
 
 class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
@@ -22,7 +29,7 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
 
     The network learns to tell rows from the same rows under noise of many widths,
     and so how far from the data a row is. Some rows are kept from it: for the
-    threshold (split conformal prediction), and to put two scores on one scale.
+    threshold (split conformal prediction), and to put the scores on one scale.
     For rows exchangeable with those of `fit` the expected share refused is at most
     `target_fpr`.
 
@@ -30,11 +37,12 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
         target_fpr: float in (0, 1), share of normal rows that may be refused.
         calibration_share: float in (0, 1), share of rows that set the threshold;
             `1 / target_fpr - 1` rows at least.
-        ood_score: `"energy"`, `"nearest"` (distance to the nearest training row, which
-            needs no network) or `"energy+nearest"`, their sum in standard
-            deviations.
-        feature_transform: `"standardise"` or `"quantile"` (normal scores), which was
-            better where classes stood for anomalies, and worse for rare ones.
+        ood_score: `"energy"`, `"nearest"` (distance to the nearest training row),
+            `"mixture"` (distance in a mixture of Gaussians), neither of which needs a
+            network, or some of them joined by `+`, in that order: their sum in
+            standard deviations.
+        feature_transform: `"standardise"`, `"quantile"` (normal scores) or `"blend"`,
+            the mean of the two.
         hidden: widths of the energy network's layers.
         dropout: float in [0, 1).
         noise: `(low, high)`, widths of the noise in units of features.
@@ -64,8 +72,8 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
         target_fpr=0.05,
         *,
         calibration_share=0.2,
-        ood_score="energy+nearest",
-        feature_transform="standardise",
+        ood_score="energy+nearest+mixture",
+        feature_transform="blend",
         hidden=(256, 256, 256),
         dropout=0.0,
         noise=(0.05, 3.0),
@@ -112,7 +120,7 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
                 objective="logistic",
                 negatives=Jitter(self.noise),
             )
-            if self.ood_score != "nearest":
+            if "energy" in self.ood_score:
                 labels = np.full(len(train), -1)
                 optimizer = training.decaying_adam(self)
                 training.train(model, optimizer, train, labels, self, seed)

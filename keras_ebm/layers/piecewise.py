@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-#: Knots of a column at most; they lie evenly along its normal scores.
+#: Knots of a column at most; they lie evenly along its normal scores. A blend needs
+#: no others, as standard scores are straight between any.
 MAX_KNOTS = 100
 
 
-def normal_score_knots(values: np.ndarray) -> tuple[list[float], list[float]]:
+def normal_score_knots(
+    values: np.ndarray, share: float = 1.0
+) -> tuple[list[float], list[float]]:
     """Knots of the map from a column's values to standardised normal scores.
 
     A value's score is the normal quantile of its mid-rank: equal values share the
@@ -18,6 +21,8 @@ def normal_score_knots(values: np.ndarray) -> tuple[list[float], list[float]]:
 
     Args:
         values: float array `(n,)` without NaN, of two different values or more.
+        share: float in (0, 1], weight of the normal scores in a mean with standard
+            scores.
 
     Returns:
         `(positions, scores)`, both increasing, of equal length.
@@ -27,14 +32,23 @@ def normal_score_knots(values: np.ndarray) -> tuple[list[float], list[float]]:
     unique, counts = np.unique(values, return_counts=True)
     ranks = np.cumsum(counts) - counts / 2.0
     scores = tf.math.ndtri(tf.constant(ranks / counts.sum(), tf.float64)).numpy()
-    mean = np.average(scores, weights=counts)
-    stddev = np.sqrt(np.average(np.square(scores - mean), weights=counts))
-    scores = (scores - mean) / stddev
+    scores = _standardised(scores, counts)
+    kept = np.arange(len(unique))
     if len(unique) > MAX_KNOTS:
         wanted = np.linspace(scores[0], scores[-1], MAX_KNOTS)
         kept = np.unique(np.searchsorted(scores, wanted).clip(0, len(scores) - 1))
-        unique, scores = unique[kept], scores[kept]
+    if share < 1.0:
+        plain = _standardised(unique.astype(np.float64), counts)
+        scores = _standardised(share * scores + (1.0 - share) * plain, counts)
+    unique, scores = unique[kept], scores[kept]
     return unique.tolist(), scores.tolist()
+
+
+def _standardised(values, counts):
+    """Values of mean 0 and standard deviation 1, each counted so often."""
+    mean = np.average(values, weights=counts)
+    variance = np.average(np.square(values - mean), weights=counts)
+    return (values - mean) / np.sqrt(variance)
 
 
 class PiecewiseLinear:

@@ -11,7 +11,7 @@ from keras import ops
 from keras_ebm.arguments import check_choice
 from keras_ebm.layers.piecewise import PiecewiseLinear, normal_score_knots
 
-TRANSFORMS = ("standardise", "quantile")
+TRANSFORMS = ("standardise", "quantile", "blend")
 #: Share of a column's known cells from which one value counts as all of them.
 NEAR_CONSTANT = 0.999
 
@@ -43,6 +43,8 @@ class TableEncoder(keras.layers.Layer):
     share a rank), standardised, piecewise linear between at most 100 knots. It
     spreads heavy tails and keeps atoms in place; beyond the training cells it goes
     on by the column's standard deviation, so that far cells stay far.
+    `transform="blend"` is half of each, standardised again: a heavy tail keeps some of
+    its length.
 
     The features are the numeric columns, then the indicators, then each
     categorical column's, in the order of the columns.
@@ -59,7 +61,7 @@ class TableEncoder(keras.layers.Layer):
         knots: list, likewise; `(values, scores)` of the quantile transform, None
             for categorical and constant columns; None where there is no such
             transform.
-        transform: `"standardise"` or `"quantile"`.
+        transform: `"standardise"`, `"quantile"` or `"blend"`.
         drop_constant: bool, leaves out columns of which one value fills at least
             99.9 % of the known cells of training. Nothing is learned of them, so
             an unusual value there is not noticed either; `dropped_columns` names
@@ -135,7 +137,7 @@ class TableEncoder(keras.layers.Layer):
         self.mean, self.stddev, self.missing, self.kept, knots = (
             list(values) for values in zip(*columns, strict=True)
         )
-        self.knots = knots if self.transform == "quantile" else None
+        self.knots = None if self.transform == "standardise" else knots
         if not any(self.kept):
             raise ValueError(
                 "`x` must have a column that varies. Received: "
@@ -155,7 +157,10 @@ class TableEncoder(keras.layers.Layer):
         # Rounding gives a constant column a spread that is tiny but not 0.
         if present.min() == present.max():
             return _Column(float(present[0]), 1.0, missing, kept)
-        knots = normal_score_knots(present) if self.transform == "quantile" else None
+        knots = None
+        if self.transform != "standardise":
+            share = 0.5 if self.transform == "blend" else 1.0
+            knots = normal_score_knots(present, share)
         return _Column(
             float(present.mean()), float(present.std()), missing, kept, knots
         )

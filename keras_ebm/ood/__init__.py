@@ -17,6 +17,7 @@ from keras_ebm.ood.feature_scores import (
     Nearest,
     RelativeMahalanobis,
 )
+from keras_ebm.ood.mixture_score import Mixture
 from keras_ebm.ood.output_scores import (
     ApproximateMass,
     Energy,
@@ -39,6 +40,7 @@ __all__ = [
     "Mahalanobis",
     "MaxLogit",
     "MaxSoftmax",
+    "Mixture",
     "Nearest",
     "RelativeMahalanobis",
     "Score",

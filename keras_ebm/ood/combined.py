@@ -1,4 +1,4 @@
-"""Scores by name, and the sum of two of them."""
+"""Scores by name, and the sum of several of them."""
 
 from collections.abc import Mapping
 
@@ -11,6 +11,7 @@ from keras_ebm.ood.feature_scores import (
     Nearest,
     RelativeMahalanobis,
 )
+from keras_ebm.ood.mixture_score import Mixture
 from keras_ebm.ood.output_scores import (
     ApproximateMass,
     Energy,
@@ -30,6 +31,7 @@ SCORE_CLASSES = {
         ApproximateMass,
         KNN,
         Nearest,
+        Mixture,
         Mahalanobis,
         RelativeMahalanobis,
         ClassGaussian,
@@ -39,30 +41,36 @@ SCORES = tuple(SCORE_CLASSES)
 
 
 class SumScore(Score):
-    """The sum of two scores, each in standard deviations of known rows.
+    """The sum of scores, each in standard deviations of known rows.
 
-    Both are fitted on the training rows. Then the mean and the standard
+    All are fitted on the training rows. Then the mean and the standard
     deviation of each over the validation rows put them on one scale:
-    `(a(x) - mean_a) / std_a + (b(x) - mean_b) / std_b`. Training rows would
-    not do, as a distance to stored rows is 0 for the rows themselves. No
+    `sum_i (s_i(x) - mean_i) / std_i`. Training rows would not do, as a distance
+    to stored rows is 0 for the rows themselves. Then scores that read nothing but
+    inputs, whose validation rows no network needs unseen, are fitted on all rows. No
     foreign row is used.
 
     Args:
-        first: a `Score`.
-        second: a `Score`.
+        *scores: two `Score`s or more.
+
+    Raises:
+        ValueError: if there are fewer.
     """
 
     fitted_names = ("means", "stds")
 
-    def __init__(self, first: Score, second: Score):
+    def __init__(self, *scores: Score):
         super().__init__()
-        self.first = first
-        self.second = second
-        self.name = f"{first.name}+{second.name}"
-        self.requires = first.requires | second.requires
+        if len(scores) < 2:
+            raise ValueError(
+                f"`scores` must be two or more. Received: {len(scores)} of them."
+            )
+        self.scores = scores
+        self.name = "+".join(score.name for score in scores)
+        self.requires = frozenset().union(*(score.requires for score in scores))
 
     def fit(self, train, validation=None):
-        """Fits both scores, and their scales on validation rows.
+        """Fits all scores, and their scales on validation rows.
 
         Args:
             train: dict of arrays of the training rows.
@@ -79,9 +87,12 @@ class SumScore(Score):
         """
         known = self._known_rows(validation)
         scales = []
-        for score in (self.first, self.second):
+        for score in self.scores:
             values = score.fit(train, validation).predict(known)
             scales.append(_mean_and_std(values.astype(np.float64), score.name))
+            if score.requires == {"inputs"}:
+                rows = [part["inputs"] for part in (train, known)]
+                score.fit({"inputs": np.concatenate(rows)})
         means, stds = np.asarray(scales, np.float32).T
         self.arrays = {"means": means, "stds": stds}
         return self
@@ -90,7 +101,7 @@ class SumScore(Score):
         if validation is None:
             raise ValueError(
                 f"`validation` must be given to fit `{self.name}`, which puts "
-                "its two scores on the scale of known rows that the network "
+                "its scores on the scale of known rows that the network "
                 "was not trained on. Received: validation=None."
             )
         missing = self.requires - set(validation)
@@ -105,27 +116,27 @@ class SumScore(Score):
         return {key: np.asarray(validation[key])[known] for key in self.requires}
 
     def _score(self, inputs):
-        means, stds = self.arrays["means"], self.arrays["stds"]
-        first = (self.first._score(inputs) - means[0]) / stds[0]
-        return first + (self.second._score(inputs) - means[1]) / stds[1]
+        scales = self.arrays["means"], self.arrays["stds"]
+        return sum(
+            (score._score(inputs) - mean) / std
+            for score, mean, std in zip(self.scores, *scales, strict=True)
+        )
 
     def _check_fitted(self):
         super()._check_fitted()
-        self.first._check_fitted()
-        self.second._check_fitted()
+        for score in self.scores:
+            score._check_fitted()
 
     def state(self):
-        parts = {"first": self.first, "second": self.second}
         state = super().state()
-        for part, score in parts.items():
-            state |= {f"{part}.{key}": v for key, v in score.state().items()}
+        for place, score in enumerate(self.scores):
+            state |= {f"{place}.{key}": v for key, v in score.state().items()}
         return state
 
     @classmethod
     def from_state(cls, state):
-        score = cls(
-            load_score(_part(state, "first.")), load_score(_part(state, "second."))
-        )
+        count = len(state["means"])
+        score = cls(*(load_score(_part(state, f"{place}.")) for place in range(count)))
         score.arrays = {key: np.asarray(state[key]) for key in cls.fitted_names}
         return score
 
@@ -134,7 +145,7 @@ def make_score(spec: str) -> Score:
     """Makes an unfitted score from its name.
 
     Args:
-        spec: string, one of `SCORES`, or two of them joined by `+` for a
+        spec: string, one of `SCORES`, or different ones joined by `+` for a
             `SumScore`, such as `"energy+knn"`.
 
     Returns:
@@ -144,9 +155,9 @@ def make_score(spec: str) -> Score:
         ValueError: if the string names no score.
     """
     names = [name.strip() for name in spec.split("+")]
-    if len(names) > 2 or not set(names) <= set(SCORES):
+    if len(set(names)) < len(names) or not set(names) <= set(SCORES):
         raise ValueError(
-            f"`spec` must be one of {', '.join(SCORES)}, or two of them joined "
+            f"`spec` must be one of {', '.join(SCORES)}, or different ones joined "
             f"by '+'. Received: spec={spec!r}."
         )
     parts = [SCORE_CLASSES[name]() for name in names]

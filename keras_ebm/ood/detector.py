@@ -61,7 +61,7 @@ class Detector:
                 refused. It holds on average over calibration sets, for inputs
                 exchangeable with the calibration rows.
             train: `(x, y)` raw training rows, for scores that are fitted.
-            validation: `(x, y)` known rows, for a sum of two scores.
+            validation: `(x, y)` known rows, for a sum of scores.
             per_class: bool, calibrate within each predicted class (Mondrian).
 
         Returns:

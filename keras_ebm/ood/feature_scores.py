@@ -203,19 +203,31 @@ class ClassGaussian(Score):
             "center": center.astype(np.float32),
             "whitenings": whitenings.astype(np.float32),
             "class_means": means.astype(np.float32),
-            "log_weights": _log_weights(rows.counts, whitenings).astype(np.float32),
+            "log_weights": log_weights(rows.counts, whitenings).astype(np.float32),
         }
         return self
 
     def _score(self, inputs):
-        centered = _unit_tensor(inputs["features"]) - self.arrays["center"]
-        white = tf.einsum("nd,kde->nke", centered, self.arrays["whitenings"])
-        white -= self.arrays["class_means"]
-        squared = tf.reduce_sum(tf.square(white), axis=-1)
-        return -tf.reduce_logsumexp(self.arrays["log_weights"] - 0.5 * squared, axis=-1)
+        return -log_density(_unit_tensor(inputs["features"]), self.arrays)
 
 
-def _log_weights(counts: np.ndarray, whitenings: np.ndarray) -> np.ndarray:
+def log_density(rows: tf.Tensor, arrays) -> tf.Tensor:
+    """`log sum_k w_k N(x; m_k, S_k)` of rows `(batch, dim)`, `(batch,)`.
+
+    Args:
+        rows: float tensor.
+        arrays: mapping of arrays: `center` `(dim,)`, which keeps the products small;
+            `whitenings` `(K, dim, dim)`, `W_k W_k^T` the inverse of `S_k`;
+            `class_means` `(K, dim)`, `(m_k - center) W_k`; and `log_weights` `(K,)`,
+            of `log_weights`.
+    """
+    white = tf.einsum("nd,kde->nke", rows - arrays["center"], arrays["whitenings"])
+    white -= arrays["class_means"]
+    squared = tf.reduce_sum(tf.square(white), axis=-1)
+    return tf.reduce_logsumexp(arrays["log_weights"] - 0.5 * squared, axis=-1)
+
+
+def log_weights(counts: np.ndarray, whitenings: np.ndarray) -> np.ndarray:
     """`log p(c)` plus the log of the Gaussian's height at its mean."""
     dim = whitenings.shape[-1]
     # A whitening W has S^-1 = W W^T, so -log|S| / 2 = log|W|, W triangular.

@@ -52,7 +52,7 @@ class Score:
                 `requires`, and `"labels"` of shape `(rows,)` for scores that
                 know classes, where -1 means unlabelled.
             validation: dict of the same keys for known rows that the network
-                was not trained on. Only a sum of two scores needs it.
+                was not trained on. Only a sum of scores needs it.
 
         Returns:
             The score itself.

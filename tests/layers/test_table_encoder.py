@@ -155,10 +155,27 @@ def test_statistics_must_match_the_schema():
 # The quantile transform
 
 
-def quantile(x, **arguments):
-    layer = TableEncoder(transform="quantile", **arguments)
+def adapted(transform, x, **arguments):
+    layer = TableEncoder(transform=transform, **arguments)
     layer.adapt(x)
     return layer
+
+
+def quantile(x, **arguments):
+    return adapted("quantile", x, **arguments)
+
+
+def test_a_blend_is_the_mean_of_both_standardised_again():
+    # More values than knots, and one far out.
+    x = np.append(np.random.default_rng(3).gamma(0.5, size=998), 500.0)
+    x = x.astype(np.float32)[:, None]
+    features = adapted("blend", x)(x).numpy()[:, 0]
+    both = adapted("standardise", x)(x).numpy() + quantile(x)(x).numpy()
+    expected = both[:, 0] / both.std()
+    # Knots leave out little of the bend of the scores; so does float32 of a sum of
+    # squares whose largest term is 1000.
+    np.testing.assert_allclose(features, expected, atol=0.02)
+    assert features.max() > 20.0
 
 
 def test_scores_of_few_values_are_standardised_mid_rank_normal_scores():
@@ -184,21 +201,23 @@ def test_scores_of_many_values_are_close_to_normal():
     np.testing.assert_allclose(np.sort(features, 0)[inner], exact[inner], atol=0.1)
 
 
-def test_far_cells_stay_far():
+@pytest.mark.parametrize("transform", ["quantile", "blend"])
+def test_far_cells_stay_far(transform):
     x = np.linspace(0.0, 1.0, 500, dtype=np.float32)[:, None]
-    layer = quantile(x)
+    layer = adapted(transform, x)
     far = encode(layer, [-10.0], [0.0], [1.0], [11.0])[:, 0]
     stddev = x.std()
     np.testing.assert_allclose(far[[0, 3]] - far[[1, 2]], np.array([-10, 10]) / stddev)
 
 
-def test_scores_keep_the_order_and_can_be_turned_back():
+@pytest.mark.parametrize("transform", ["quantile", "blend"])
+def test_scores_keep_the_order_and_can_be_turned_back(transform):
     rng = np.random.default_rng(1)
     x = np.stack(
         [rng.normal(size=999), rng.poisson(2.0, 999), rng.gamma(0.1, size=999)]
     )
     x = x.T.astype(np.float32)
-    layer = quantile(x)
+    layer = adapted(transform, x)
     grid = np.sort(np.concatenate([x, 3 * x, -x]), axis=0)
     features = layer(grid)
     assert np.all(np.diff(features, axis=0) >= 0)
@@ -260,5 +279,5 @@ def test_features_know_their_column(encoder):
 
 
 def test_an_unknown_transform_is_refused():
-    with pytest.raises(ValueError, match="'standardise', 'quantile'"):
+    with pytest.raises(ValueError, match="'standardise', 'quantile', 'blend'"):
         TableEncoder(transform="rank")

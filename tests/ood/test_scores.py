@@ -13,8 +13,10 @@ from keras_ebm.ood import (
     KNN,
     SCORES,
     ConformalDetector,
+    Mixture,
     Nearest,
     Score,
+    SumScore,
     load_score,
     make_score,
 )
@@ -23,7 +25,7 @@ DIM, NUM_CLASSES = 6, 3
 MEANS = 4.0 * np.eye(NUM_CLASSES, DIM)
 LOGIT_SCORES = ["energy", "max_softmax", "max_logit", "entropy"]
 CLASS_SCORES = ["mahalanobis", "relative_mahalanobis", "class_gaussian"]
-SPECS = [*SCORES, "energy+knn", "class_gaussian+approximate_mass"]
+SPECS = [*SCORES, "energy+knn", "class_gaussian+energy+mixture"]
 
 
 def outputs_of(features):
@@ -119,6 +121,47 @@ def test_nearest_is_the_distance_scikit_learn_finds(k):
     expected = NearestNeighbors(n_neighbors=k).fit(rows[0]).kneighbors(rows[1])[0]
     value = Nearest(k=k).fit({"inputs": rows[0]}).predict({"inputs": rows[1]})
     np.testing.assert_allclose(value, expected[:, -1], atol=1e-3)
+
+
+def test_one_gaussian_is_the_mahalanobis_distance():
+    # Far from the origin, where products in float32 lose the distances.
+    x, z = (known_rows(seed)["inputs"] + 100.0 for seed in (0, 1))
+    covariance = np.cov(x, rowvar=False, ddof=0)
+    ridge = 1e-2 * np.trace(covariance) / DIM
+    precision = np.linalg.inv(covariance + ridge * np.eye(DIM))
+    value = Mixture(num_components=1).fit({"inputs": x}).predict({"inputs": z})
+    expected = np.sqrt(squared_distance(z, x.mean(axis=0), precision))
+    np.testing.assert_allclose(value, expected, rtol=1e-3)
+
+
+def test_a_mixture_finds_clusters_of_unequal_size_and_spread():
+    rng = np.random.default_rng(0)
+    near = rng.normal(size=(400, 2)).astype(np.float32)
+    far = (40.0 + 5.0 * rng.normal(size=(100, 2))).astype(np.float32)
+    x = np.concatenate([near, far])
+    ridge = 1e-2 * np.var(x, axis=0).mean() * np.eye(2)
+
+    def log_density(z):
+        parts = [
+            stats.multivariate_normal(
+                part.mean(axis=0), np.cov(part, rowvar=False, ddof=0) + ridge
+            ).logpdf(z)
+            + np.log(len(part) / 500)
+            for part in (near, far)
+        ]
+        return logsumexp(parts, axis=0)
+
+    z = np.concatenate([3.0 * near, far])
+    peak = log_density(near.mean(axis=0))
+    value = Mixture(num_components=2).fit({"inputs": x}).predict({"inputs": z})
+    expected = np.sqrt(2.0 * np.maximum(0.0, peak - log_density(z)))
+    # The ends of expectation maximisation, at its tolerance of 1e-3 nats.
+    np.testing.assert_allclose(value, expected, atol=0.02)
+
+
+def test_a_mixture_has_no_more_components_than_its_rows_allow():
+    score = Mixture().fit(known_rows(0, num_rows=59))
+    assert score.arrays["class_means"].shape == (2, DIM)
 
 
 def test_knn_of_a_training_row_is_zero_up_to_rounding():
@@ -232,6 +275,25 @@ def test_a_sum_adds_standard_deviations_of_labelled_validation_rows():
     np.testing.assert_allclose(total, expected, atol=1e-3)
 
 
+def test_a_sum_of_three_adds_each_on_its_own_scale():
+    score, known = fitted("energy+knn+mixture"), known_rows(1)
+    parts = [fitted(f"{spec}+max_logit") for spec in ("energy", "knn", "mixture")]
+    other = stats.zscore(-known["logits"].max(axis=1).astype(np.float64))
+    expected = sum(part.predict(known) for part in parts) - 3.0 * other
+    np.testing.assert_allclose(score.predict(known), expected, atol=1e-3)
+
+
+def test_scores_of_inputs_know_the_validation_rows_of_a_sum_in_the_end():
+    score = fitted("energy+nearest")
+    nearest = score.scores[1]
+    for seed in (0, 1):
+        # The root of what float32 leaves of squares of about 10.
+        assert nearest.predict(known_rows(seed)).max() < 5e-3
+    # Their scale is still that of rows which were not stored.
+    alone = make_score("nearest").fit(known_rows(0)).predict(known_rows(1))
+    assert score.arrays["means"][1] == pytest.approx(alone.mean(), rel=1e-5)
+
+
 @pytest.mark.parametrize("spec", SPECS)
 def test_any_nan_in_makes_nan_out_in_that_row_alone(spec):
     score = fitted(spec)
@@ -326,6 +388,7 @@ def with_change(key, index, value):
         ("mahalanobis", without("labels"), "key 'labels'"),
         ("knn", without("features"), "key 'features'"),
         ("nearest", without("inputs"), "key 'inputs'"),
+        ("mixture", with_change("inputs", slice(None), 1), "two rows that differ"),
         ("knn", with_change("features", 7, np.nan), "1 of 300 rows, .* row 7"),
         ("class_gaussian", with_change("features", 7, np.inf), "must be finite"),
         ("mahalanobis", with_change("labels", slice(2, None, 3), 0), r"class \[2\]"),
@@ -348,7 +411,7 @@ def test_fewer_rows_than_neighbours_raise():
         Nearest(k=2).fit(known_rows(0, num_rows=1))
 
 
-@pytest.mark.parametrize("spec", ["knn", *CLASS_SCORES, "energy+max_logit"])
+@pytest.mark.parametrize("spec", ["knn", "mixture", *CLASS_SCORES, "energy+max_logit"])
 def test_an_unfitted_score_raises(spec):
     with pytest.raises(ValueError, match="must be fitted before"):
         make_score(spec)({k: tf.constant(v) for k, v in known_rows(0).items()})
@@ -381,10 +444,15 @@ def test_a_sum_needs_validation_rows_that_set_a_scale(validation, match):
         make_score("energy+knn").fit(known_rows(0), validation)
 
 
-@pytest.mark.parametrize("spec", ["enery", "", "energy+", "energy+knn+max_logit"])
+@pytest.mark.parametrize("spec", ["enery", "", "energy+", "energy+energy"])
 def test_an_unknown_name_raises_and_lists_the_known_ones(spec):
     with pytest.raises(ValueError, match="max_softmax, .*class_gaussian.*Received"):
         make_score(spec)
+
+
+def test_a_sum_of_one_raises():
+    with pytest.raises(ValueError, match="two or more. Received: 1"):
+        SumScore(make_score("energy"))
 
 
 def test_a_state_of_another_score_raises():
