@@ -6,16 +6,17 @@ AUPR is average precision. `keras_ebm.estimators.EnergyOutlierDetector` has one 
 for all sets, its default but for `calibration_share`, and keeps rows back for its
 threshold and its scale; the distance to the nearest row in standardised columns, which
 stands beside it, has all of them. Settings were chosen on other tables, where some
-classes were normal and rows of the others anomalies, and made-up rows too: there the
-quantile transform was better. Here it is not: its results (`anomaly_quantile`) were
-seen first, and the default then became the other one (`anomaly`), so that only the
-first are an untouched measurement. One file a run: what is there already is not
-repeated. From the top of the checkout, for `NAME.npz` with `X` and `y`
-in a folder:
+classes were normal and rows of the others anomalies. What was seen of these sets
+before: energy and nearest row with the quantile transform (`anomaly_quantile`), then
+with the plain one (`anomaly_standardise`), which was better here and worse there. One
+file a run: what is there already is not repeated. From the top of the checkout, for
+`NAME.npz` with `X` and `y` in a folder:
 
     python -m benchmarks.anomaly --data_dir=DIR --output=benchmarks/results/anomaly
-    python -m benchmarks.anomaly --feature_transform=quantile --data_dir=DIR \
-        --output=benchmarks/results/anomaly_quantile
+    python -m benchmarks.anomaly --ood_score=energy+nearest --data_dir=DIR \
+        --feature_transform=quantile --output=benchmarks/results/anomaly_quantile
+    python -m benchmarks.anomaly --ood_score=energy+nearest --data_dir=DIR \
+        --feature_transform=standardise --output=benchmarks/results/anomaly_standardise
 
 and `--table` prints the tables.
 """
@@ -48,10 +49,13 @@ SETS = (
 )
 MOST_ROWS = 20_000
 RATE, CALIBRATION = 0.05, 0.1
+SUMS = ("energy+nearest+mixture", "energy+nearest")
 SCORES = {
-    "energy+nearest": "energy + nearest row (default)",
+    "energy+nearest+mixture": "energy + nearest row + mixture (default)",
+    "energy+nearest": "energy + nearest row",
     "energy": "energy alone",
     "nearest": "nearest row, of the detector's features",
+    "mixture": "mixture of ten Gaussians, of the detector's features",
     "raw": "nearest row, standardised, all rows",
 }
 
@@ -75,12 +79,13 @@ def run_one(name: str, seed: int, settings) -> dict:
     keras.backend.clear_session()
     detector = EnergyOutlierDetector(
         RATE,
+        ood_score=settings.ood_score,
         calibration_share=CALIBRATION,
         feature_transform=settings.feature_transform,
         random_state=seed,
     ).fit(train)
     seconds = time.monotonic() - start
-    scores = {"sum": -detector.score_samples(test)}
+    scores = {detector.ood_score: -detector.score_samples(test)}
     scores |= parts(detector, test)
     scaler = StandardScaler().fit(train)
     neighbours = NearestNeighbors(n_neighbors=1).fit(scaler.transform(train))
@@ -115,16 +120,17 @@ def table(folder: Path, seeds: int, measure: str) -> str:
         "| score | " + " | ".join(name.split("_")[1] for name in SETS) + " | mean |",
         "|---|" + "---|" * (len(SETS) + 1),
     ]
+    runs = [
+        [
+            common.read_json(file_of(folder, name, seed))[measure]
+            for seed in range(seeds)
+        ]
+        for name in SETS
+    ]
     for score, title in SCORES.items():
-        values = np.array(
-            [
-                [
-                    100 * common.read_json(file_of(folder, name, seed))[measure][score]
-                    for seed in range(seeds)
-                ]
-                for name in SETS
-            ]
-        )
+        if score not in runs[0][0]:
+            continue
+        values = np.array([[100 * run[score] for run in row] for row in runs])
         cells = [f"{row.mean():.1f} ± {row.std():.1f}" for row in values]
         over = values.mean(axis=0)
         cells.append(f"**{over.mean():.1f}** ± {over.std():.1f}")
@@ -141,13 +147,14 @@ def file_of(folder: Path, name: str, seed: int) -> Path:
 class AnomalySettings:
     """Flags of the benchmark."""
 
-    CHOICES = {"feature_transform": TRANSFORMS}
+    CHOICES = {"feature_transform": TRANSFORMS, "ood_score": SUMS}
 
     data_dir: str = common.setting("", "Folder of NAME.npz.")
     output: str = common.setting("", "Folder to write to and to continue.")
     seeds: int = common.setting(5, "Seeds of each run.")
+    ood_score: str = common.setting(SUMS[0], "The scores to add up.")
     feature_transform: str = common.setting(
-        "standardise", "Of the columns, as the estimator's."
+        "blend", "Of the columns, as the estimator's."
     )
     table: bool = common.setting(False, "Only print the tables of --output.")
 

@@ -341,7 +341,7 @@ _TABULAR = {
     "gradient_penalty": 0.1,
     "ramp_steps": 100,
     "batch_size": 128,
-    "steps": 600,
+    "steps": 2400,
     "epoch_steps": 100,
     "keep_best": True,
     "learning_rate": 1e-3,
