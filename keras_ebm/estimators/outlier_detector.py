@@ -42,7 +42,7 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
             network, or some of them joined by `+`, in that order: their sum in
             standard deviations.
         feature_transform: `"standardise"`, `"quantile"` (normal scores) or `"blend"`,
-            the mean of the two.
+            the mean of the two where tails are heavy; see `layers.TableEncoder`.
         hidden: widths of the energy network's layers.
         dropout: float in [0, 1).
         noise: `(low, high)`, widths of the noise in units of features.

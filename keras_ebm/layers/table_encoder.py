@@ -43,8 +43,10 @@ class TableEncoder(keras.layers.Layer):
     share a rank), standardised, piecewise linear between at most 100 knots. It
     spreads heavy tails and keeps atoms in place; beyond the training cells it goes
     on by the column's standard deviation, so that far cells stay far.
-    `transform="blend"` is half of each, standardised again: a heavy tail keeps some of
-    its length.
+    `transform="blend"` is half of each, standardised again, in columns whose tails are
+    heavier than a Gaussian's (kurtosis above 3), so that a tail keeps some of its
+    length. Other columns are standardised, since normal scores would stretch their
+    tails, and with them the distances between ordinary rows.
 
     The features are the numeric columns, then the indicators, then each
     categorical column's, in the order of the columns.
@@ -59,8 +61,7 @@ class TableEncoder(keras.layers.Layer):
         missing: list of bool, likewise; whether the column has an indicator.
         kept: list of bool, likewise; whether the column becomes features at all.
         knots: list, likewise; `(values, scores)` of the quantile transform, None
-            for categorical and constant columns; None where there is no such
-            transform.
+            for columns that it leaves alone; None where there is no such transform.
         transform: `"standardise"`, `"quantile"` or `"blend"`.
         drop_constant: bool, leaves out columns of which one value fills at least
             99.9 % of the known cells of training. Nothing is learned of them, so
@@ -157,13 +158,21 @@ class TableEncoder(keras.layers.Layer):
         # Rounding gives a constant column a spread that is tiny but not 0.
         if present.min() == present.max():
             return _Column(float(present[0]), 1.0, missing, kept)
-        knots = None
-        if self.transform != "standardise":
-            share = 0.5 if self.transform == "blend" else 1.0
-            knots = normal_score_knots(present, share)
         return _Column(
-            float(present.mean()), float(present.std()), missing, kept, knots
+            float(present.mean()),
+            float(present.std()),
+            missing,
+            kept,
+            self._find_knots(present),
         )
+
+    def _find_knots(self, values: np.ndarray):
+        """Knots of a column; None where it is standardised."""
+        if self.transform == "quantile":
+            return normal_score_knots(values)
+        if self.transform == "blend" and _heavy_tailed(values):
+            return normal_score_knots(values, 0.5)
+        return None
 
     def _prepare(self):
         """What `call` reads again and again, out of the statistics."""
@@ -310,6 +319,12 @@ class TableEncoder(keras.layers.Layer):
 def _near_constant(values: np.ndarray) -> bool:
     counts = np.unique(values, return_counts=True)[1]
     return counts.max(initial=0) >= NEAR_CONSTANT * len(values)
+
+
+def _heavy_tailed(values: np.ndarray) -> bool:
+    """Whether a column's kurtosis is above a Gaussian's."""
+    scores = (values - values.mean()) / values.std()
+    return bool(np.mean(scores**4) > 3.0)
 
 
 def _one_hot(codes, size: int):

@@ -201,6 +201,19 @@ def test_scores_of_many_values_are_close_to_normal():
     np.testing.assert_allclose(np.sort(features, 0)[inner], exact[inner], atol=0.1)
 
 
+def test_a_blend_leaves_light_tails_alone():
+    rng = np.random.default_rng(4)
+    x = np.stack([rng.uniform(size=500), rng.standard_t(3, size=500)], axis=1)
+    layer = adapted("blend", x)
+    assert layer.knots[0] is None and layer.knots[1] is not None
+    plain = adapted("standardise", x)(x).numpy()
+    features = layer(x).numpy()
+    np.testing.assert_allclose(features[:, 0], plain[:, 0], rtol=1e-5, atol=1e-6)
+    # A heavy tail gets shorter, and not as short as by normal scores.
+    tails = [np.abs(each[:, 1]).max() for each in (quantile(x)(x).numpy(), features)]
+    assert tails[0] < tails[1] < np.abs(plain[:, 1]).max()
+
+
 @pytest.mark.parametrize("transform", ["quantile", "blend"])
 def test_far_cells_stay_far(transform):
     x = np.linspace(0.0, 1.0, 500, dtype=np.float32)[:, None]
