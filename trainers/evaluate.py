@@ -47,7 +47,7 @@ class EvaluateSettings:
     target: str = setting("", "Label column of a csv; default that of the run.")
     scores: str = setting(
         "",
-        "Scores to report, separated by commas, each a name or A+B; default all "
+        "Scores to report, separated by commas, each a name or names joined by +; default all "
         "single ones (mixture for tables only), energy+knn and energy+class_gaussian.",
     )
     resamples: int = setting(200, "Bootstrap resamples of each interval.")

@@ -90,7 +90,7 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         entropy_weight=1.0,
         latent_dim=None,
         generator_hidden=(128, 128),
-        steps=600,
+        steps=2400,
         batch_size=128,
         learning_rate=1e-3,
         ramp_steps=100,
