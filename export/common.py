@@ -29,8 +29,8 @@ class ExportSettings:
     target_fpr: float = setting(0.01, "Share of known inputs that may be refused.")
     score: str = setting(
         "energy",
-        f"Score of the decision: one of {', '.join(ood.SCORES)}, or some of them joined by +. Choose it "
-        "before looking at foreign data.",
+        f"Score of the decision: one of {', '.join(ood.SCORES)}, or some of them "
+        "joined by +. Choose it before looking at foreign data.",
     )
     per_class: bool = setting(False, "Calibrate within each predicted class.")
     explain: bool = setting(

@@ -47,8 +47,9 @@ class EvaluateSettings:
     target: str = setting("", "Label column of a csv; default that of the run.")
     scores: str = setting(
         "",
-        "Scores to report, separated by commas, each a name or names joined by +; default all "
-        "single ones (mixture for tables only), energy+knn and energy+class_gaussian.",
+        "Scores to report, separated by commas, each a name or names joined by +; "
+        "default all single ones (mixture for tables only), energy+knn and "
+        "energy+class_gaussian.",
     )
     resamples: int = setting(200, "Bootstrap resamples of each interval.")
     samples: int = setting(0, "Samples of an image model to draw and measure; 0: none.")
