@@ -11,7 +11,7 @@ PACKAGE = Path(keras_ebm.__file__).parent
 # A part imports from lower layers alone; the parts of one layer stand side by
 # side, and only those in BESIDE know of a neighbour.
 LAYERS = [
-    {"arguments", "gradients", "jacobians", "random"},
+    {"arguments", "gradients", "jacobians", "mixtures", "random"},
     {"samplers"},
     {
         "layers",
@@ -36,7 +36,7 @@ LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 CONFINED = {
     "tensorflow_datasets": {"data"},
     "pandas": {"data"},
-    "sklearn": {"data", "estimators"},
+    "sklearn": {"data", "estimators", "mixtures"},
     "matplotlib": {"plots"},
     "absl": set(),
     "keras_tuner": set(),

@@ -13,7 +13,10 @@ from keras_ebm.estimators.sklearn_base import (
     OutlierMixin,
     check_is_fitted,
 )
-from keras_ebm.negatives import Jitter
+from keras_ebm.layers import with_mixture_base
+from keras_ebm.mixtures import fit_mixture
+from keras_ebm.models import EnergyModel
+from keras_ebm.negatives import MixtureSamples
 from keras_ebm.ood import Detector
 
 PARTS = ("energy", "nearest", "mixture")
@@ -27,9 +30,11 @@ SCORES = tuple(
 class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
     """Learns an energy of normal rows, and refuses others at a stated rate.
 
-    The network learns to tell rows from the same rows under noise of many widths,
-    and so how far from the data a row is. Some rows are kept from it: for the
-    threshold (split conformal prediction), and to put the scores on one scale.
+    A mixture of Gaussians is fitted, and a network learns to tell rows from samples of
+    it. The energy is minus the sum of the mixture's log-density and the network's
+    log-ratio, in nats (noise contrastive estimation, see `layers.MixtureBase`). Some
+    rows are kept from both: for the threshold (split conformal prediction), and to put
+    two scores on one scale.
     For rows exchangeable with those of `fit` the expected share refused is at most
     `target_fpr`.
 
@@ -38,14 +43,15 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
         calibration_share: float in (0, 1), share of rows that set the threshold;
             `1 / target_fpr - 1` rows at least.
         ood_score: `"energy"`, `"nearest"` (distance to the nearest training row),
-            `"mixture"` (distance in a mixture of Gaussians), neither of which needs a
-            network, or some of them joined by `+`, in that order: their sum in
-            standard deviations.
+            `"mixture"` (distance in the mixture alone), neither of which needs the
+            network, which then stays untrained, or some of them joined by `+`, in that
+            order: their sum in standard deviations.
         feature_transform: `"standardise"`, `"quantile"` (normal scores) or `"blend"`,
             the mean of the two where tails are heavy; see `layers.TableEncoder`.
         hidden: widths of the energy network's layers.
         dropout: float in [0, 1).
-        noise: `(low, high)`, widths of the noise in units of features.
+        num_components: int >= 1, of the mixture at most; there are no more than one for
+            every 20 rows.
         steps: int, steps of training, each of `batch_size` rows.
         batch_size: int.
         learning_rate: float, of Adam.
@@ -72,11 +78,11 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
         target_fpr=0.05,
         *,
         calibration_share=0.2,
-        ood_score="energy+nearest+mixture",
+        ood_score="energy+nearest",
         feature_transform="blend",
         hidden=(256, 256, 256),
-        dropout=0.0,
-        noise=(0.05, 3.0),
+        dropout=0.3,
+        num_components=10,
         steps=1500,
         batch_size=128,
         learning_rate=1e-3,
@@ -90,7 +96,7 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
         self.feature_transform = feature_transform
         self.hidden = hidden
         self.dropout = dropout
-        self.noise = noise
+        self.num_components = num_components
         self.steps = steps
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -111,19 +117,7 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
         train, scale, calibration = self._split(X, seed)
         with training.seeded(seed):
             encoder = training.build_encoder(train, self.feature_transform)
-            model = training.build_model(
-                encoder,
-                training.build_network(encoder, 1, self),
-                self,
-                with_generator=False,
-                seed=seed,
-                objective="logistic",
-                negatives=Jitter(self.noise),
-            )
-            if "energy" in self.ood_score:
-                labels = np.full(len(train), -1)
-                optimizer = training.decaying_adam(self)
-                training.train(model, optimizer, train, labels, self, seed)
+            model = self._train(encoder, train, seed)
         self.detector_ = Detector.fit(
             model,
             calibration,
@@ -137,12 +131,35 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
         )
         return self
 
+    def _train(self, encoder, train, seed) -> EnergyModel:
+        """The energy of the mixture and, if it is asked for, what a network adds."""
+        mixture = fit_mixture(encoder(train).numpy(), self.num_components)
+        network = training.build_network(encoder, 1, self, initial_gain=1 / 3)
+        # The energy starts as the mixture's.
+        logits = network.get_layer("logits")
+        logits.set_weights([np.zeros_like(w) for w in logits.get_weights()])
+        ratio = training.build_model(
+            encoder,
+            network,
+            self,
+            with_generator=False,
+            seed=seed,
+            objective="logistic",
+            negatives=MixtureSamples(mixture),
+        )
+        if "energy" in self.ood_score:
+            labels = np.full(len(train), -1)
+            optimizer = training.decaying_adam(self)
+            training.train(ratio, optimizer, train, labels, self, seed)
+        return EnergyModel(with_mixture_base(network, mixture), preprocessor=encoder)
+
     def _check(self):
         check_share("target_fpr", self.target_fpr)
         check_share("calibration_share", self.calibration_share)
         check_choice("ood_score", self.ood_score, SCORES)
         check_size("steps", self.steps)
         check_size("batch_size", self.batch_size)
+        check_size("num_components", self.num_components)
 
     def _split(self, X, seed):
         """Rows to train on, to put scores on one scale, and to calibrate with."""

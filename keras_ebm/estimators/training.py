@@ -68,7 +68,7 @@ def build_encoder(x: np.ndarray, transform: str) -> TableEncoder:
 
 
 def build_network(
-    encoder: TableEncoder, num_outputs: int, estimator, initial_gain: float = 1.0
+    encoder: TableEncoder, num_outputs: int, estimator, initial_gain: float
 ) -> keras.Model:
     """The energy network of an estimator, by its `hidden` and `dropout`."""
     return mlp_energy(

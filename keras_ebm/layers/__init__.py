@@ -4,6 +4,7 @@ from keras_ebm.layers.conditional_gain_bias import ConditionalBias, ConditionalG
 from keras_ebm.layers.gaussian_base import GaussianBase
 from keras_ebm.layers.logit_energy import LogitEnergy
 from keras_ebm.layers.logit_pixels import LogitPixels
+from keras_ebm.layers.mixture_base import MixtureBase, with_mixture_base
 from keras_ebm.layers.self_attention import SelfAttention2D
 from keras_ebm.layers.spectral_norm import SpectralNorm, update_spectral_norms
 from keras_ebm.layers.table_encoder import TableEncoder
@@ -15,9 +16,11 @@ __all__ = [
     "GaussianBase",
     "LogitEnergy",
     "LogitPixels",
+    "MixtureBase",
     "SelfAttention2D",
     "SpectralNorm",
     "TableEncoder",
     "WeightNorm",
     "update_spectral_norms",
+    "with_mixture_base",
 ]

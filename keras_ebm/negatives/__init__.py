@@ -8,6 +8,7 @@ from keras_ebm.negatives.corrections import (
     LatentRefinement,
     Proposal,
 )
+from keras_ebm.negatives.mixture import MixtureSamples
 from keras_ebm.negatives.moves import LangevinMoves, MALAMoves, Negatives
 from keras_ebm.negatives.replay_buffer import ReplayBuffer
 
@@ -22,6 +23,7 @@ __all__ = [
     "LatentRefinement",
     "MALAMoves",
     "MarkovChains",
+    "MixtureSamples",
     "Negatives",
     "Proposal",
     "ReplayBuffer",

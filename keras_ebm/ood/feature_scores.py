@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from keras_ebm import mixtures
 from keras_ebm.ood.score import Score
 from keras_ebm.ood.training_rows import read_class_rows, read_features
 
@@ -185,7 +186,7 @@ class ClassGaussian(Score):
 
     name = "class_gaussian"
     requires = frozenset({"features"})
-    fitted_names = ("center", "whitenings", "class_means", "log_weights")
+    fitted_names = mixtures.NAMES
 
     def fit(self, train, validation=None):
         rows = read_class_rows(train, _unit_rows(read_features(train)))
@@ -198,41 +199,12 @@ class ClassGaussian(Score):
                 for c in range(len(rows.means))
             ]
         )
-        means = np.einsum("kd,kde->ke", rows.means - center, whitenings)
-        self.arrays = {
-            "center": center.astype(np.float32),
-            "whitenings": whitenings.astype(np.float32),
-            "class_means": means.astype(np.float32),
-            "log_weights": log_weights(rows.counts, whitenings).astype(np.float32),
-        }
+        weights = rows.counts / rows.counts.sum()
+        self.arrays = mixtures.pack(center, whitenings, rows.means, weights)
         return self
 
     def _score(self, inputs):
-        return -log_density(_unit_tensor(inputs["features"]), self.arrays)
-
-
-def log_density(rows: tf.Tensor, arrays) -> tf.Tensor:
-    """`log sum_k w_k N(x; m_k, S_k)` of rows `(batch, dim)`, `(batch,)`.
-
-    Args:
-        rows: float tensor.
-        arrays: mapping of arrays: `center` `(dim,)`, which keeps the products small;
-            `whitenings` `(K, dim, dim)`, `W_k W_k^T` the inverse of `S_k`;
-            `class_means` `(K, dim)`, `(m_k - center) W_k`; and `log_weights` `(K,)`,
-            of `log_weights`.
-    """
-    white = tf.einsum("nd,kde->nke", rows - arrays["center"], arrays["whitenings"])
-    white -= arrays["class_means"]
-    squared = tf.reduce_sum(tf.square(white), axis=-1)
-    return tf.reduce_logsumexp(arrays["log_weights"] - 0.5 * squared, axis=-1)
-
-
-def log_weights(counts: np.ndarray, whitenings: np.ndarray) -> np.ndarray:
-    """`log p(c)` plus the log of the Gaussian's height at its mean."""
-    dim = whitenings.shape[-1]
-    # A whitening W has S^-1 = W W^T, so -log|S| / 2 = log|W|, W triangular.
-    log_det = np.log(np.diagonal(whitenings, axis1=1, axis2=2)).sum(axis=1)
-    return np.log(counts / counts.sum()) + log_det - 0.5 * dim * np.log(2.0 * np.pi)
+        return -mixtures.log_density(_unit_tensor(inputs["features"]), self.arrays)
 
 
 def _covariance(residuals: np.ndarray) -> np.ndarray:

@@ -1,0 +1,76 @@
+"""A mixture of Gaussians that a density is learnt as a multiple of."""
+
+import keras
+from keras import ops
+
+from keras_ebm import mixtures
+from keras_ebm.arguments import check_size
+
+
+@keras.saving.register_keras_serializable(package="keras_ebm")
+class MixtureBase(keras.layers.Layer):
+    """Adds the log-density of a mixture of Gaussians to every logit.
+
+    With a network trained to tell data from the mixture's samples, whose logit is the
+    log-ratio of the two densities, the sum is the log-density of the data (noise
+    contrastive estimation; its constant is right where the ratio is).
+
+    Args:
+        num_components: int >= 1.
+        dim: int >= 1, size of an input.
+        arrays: dict of arrays by `keras_ebm.mixtures.NAMES`, such as `fit_mixture`
+            returns; `None` for a layer whose weights are loaded.
+        **kwargs: forwarded to `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: list `[x, logits]` of shapes `(batch, dim)` and `(batch, K)`.
+
+    Returns:
+        `logits + log q(x)`, `(batch, K)`, in nats.
+
+    References:
+        - Gutmann & Hyvarinen (2010), "Noise-contrastive estimation", equation 5.
+    """
+
+    def __init__(self, num_components: int, dim: int, arrays=None, **kwargs):
+        # float32 under mixed precision too: energies are.
+        super().__init__(dtype="float32", trainable=False, **kwargs)
+        self.num_components = check_size("num_components", num_components)
+        self.dim = check_size("dim", dim)
+        count = (num_components,)
+        shapes = ((dim,), (*count, dim, dim), (*count, dim), count)
+        self.arrays = {
+            name: self.add_weight(name=name, shape=shape, trainable=False)
+            for name, shape in zip(mixtures.NAMES, shapes, strict=True)
+        }
+        for name, array in (arrays or {}).items():
+            self.arrays[name].assign(array)
+        self.built = True
+
+    def call(self, inputs):
+        x, logits = inputs
+        log_density = mixtures.log_density(ops.cast(x, "float32"), self.arrays)
+        return ops.cast(logits, "float32") + log_density[:, None]
+
+    def compute_output_shape(self, input_shape):
+        return input_shape[1]
+
+    def get_config(self):
+        config = super().get_config()
+        del config["dtype"], config["trainable"]
+        return {**config, "num_components": self.num_components, "dim": self.dim}
+
+
+def with_mixture_base(network: keras.Model, arrays) -> keras.Model:
+    """A functional network of vectors times a mixture; see `MixtureBase`.
+
+    Args:
+        network: functional model from `(batch, dim)` to `(batch, K)`.
+        arrays: dict of arrays, as `MixtureBase` takes it.
+
+    Returns:
+        A model that shares the network's weights.
+    """
+    (inputs,), (logits,) = network.inputs, network.outputs
+    base = MixtureBase(*arrays["class_means"].shape, arrays, name="base")
+    return keras.Model(inputs, base([inputs, logits]), name=network.name)

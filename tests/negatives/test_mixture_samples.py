@@ -1,0 +1,122 @@
+"""Mixtures of Gaussians: density, samples, and the energy learnt on top of one."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import stats
+from scipy.special import logsumexp
+
+from keras_ebm import mixtures
+from keras_ebm.layers import MixtureBase, with_mixture_base
+from keras_ebm.models import EnergyModel
+from keras_ebm.negatives import MixtureSamples
+from keras_ebm.networks import mlp_energy
+from keras_ebm.random import StepRandom
+
+MEANS = np.array([[100.0, 0.0], [103.0, 1.0], [100.0, -5.0]])
+COVARIANCES = np.array([[[1.0, 0.8], [0.8, 1.0]], [[0.1, 0.0], [0.0, 2.0]], np.eye(2)])
+WEIGHTS = np.array([0.5, 0.3, 0.2])
+
+
+@pytest.fixture
+def arrays():
+    lower = np.linalg.cholesky(COVARIANCES)
+    whitenings = np.swapaxes(np.linalg.inv(lower), 1, 2)
+    return mixtures.pack(MEANS[0], whitenings, MEANS, WEIGHTS)
+
+
+def log_density(x):
+    parts = [
+        stats.multivariate_normal(mean, covariance).logpdf(x) + np.log(weight)
+        for mean, covariance, weight in zip(MEANS, COVARIANCES, WEIGHTS, strict=True)
+    ]
+    return logsumexp(parts, axis=0)
+
+
+def test_the_density_is_scipys(arrays):
+    x = MEANS[0] + 3.0 * np.random.default_rng(0).normal(size=(100, 2))
+    value = mixtures.log_density(x.astype(np.float32), arrays)
+    # Float32 positions around 100 are off by 1e-5, of components .3 wide.
+    np.testing.assert_allclose(value, log_density(x), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(mixtures.component_means(arrays), MEANS, rtol=1e-6)
+    np.testing.assert_allclose(mixtures.weights(arrays), WEIGHTS, rtol=1e-5)
+
+
+def test_samples_have_the_moments_of_the_mixture(arrays):
+    count = 40_000
+    x = MixtureSamples(arrays)(tf.zeros((count, 2)), StepRandom(3, 0)).numpy()
+    mean = WEIGHTS @ MEANS
+    away = MEANS - mean
+    covariance = np.einsum("k,kij->ij", WEIGHTS, COVARIANCES)
+    covariance += np.einsum("k,ki,kj->ij", WEIGHTS, away, away)
+    error = np.sqrt(np.diag(covariance) / count)
+    np.testing.assert_array_less(np.abs(x.mean(axis=0) - mean), 5 * error)
+    # A variance's standard error is sqrt(2 / n) of it, and less here: flatter tails.
+    scale = np.sqrt(np.outer(np.diag(covariance), np.diag(covariance)))
+    found = np.cov(x, rowvar=False)
+    assert (np.abs(found - covariance) < 5 * np.sqrt(2 / count) * scale).all()
+    # Moments of the density they are of, too: E[-log q] by the two.
+    entropy = -log_density(x)
+    grid = [np.linspace(low, high, 400) for low, high in ((92, 110), (-14, 10))]
+    cell = np.diff(grid[0])[0] * np.diff(grid[1])[0]
+    logs = log_density(np.stack(np.meshgrid(*grid), axis=-1).reshape(-1, 2))
+    exact = -np.sum(np.exp(logs) * logs) * cell
+    assert abs(entropy.mean() - exact) < 5 * entropy.std() / np.sqrt(count)
+
+
+def test_samples_are_saved_by_their_arrays(arrays):
+    samples = MixtureSamples(arrays)
+    again = MixtureSamples.from_config(samples.get_config())
+    x = tf.zeros((8, 2))
+    np.testing.assert_array_equal(
+        samples(x, StepRandom(0, 1)), again(x, StepRandom(0, 1))
+    )
+
+
+def test_the_base_is_added_and_saved(arrays, tmp_path):
+    network = with_mixture_base(mlp_energy((2,), 3, hidden=(8,)), arrays)
+    x = MEANS.astype(np.float32) + 0.5
+    plain = network.get_layer("logits").output
+    plain = keras.Model(network.inputs[0], plain)(x).numpy()
+    np.testing.assert_allclose(
+        network(x), plain + log_density(x)[:, None], rtol=1e-3, atol=1e-3
+    )
+    network.save(tmp_path / "energy.keras")
+    loaded = keras.saving.load_model(tmp_path / "energy.keras")
+    np.testing.assert_array_equal(loaded(x), network(x))
+    assert len(network.trainable_variables) == 4
+    with pytest.raises(ValueError, match="num_components"):
+        MixtureBase(0, 2)
+
+
+def test_contrast_with_a_gaussian_learns_the_density_of_a_laplacian():
+    rng = np.random.default_rng(0)
+    x = rng.laplace(size=(20_000, 1)).astype(np.float32)
+    arrays = mixtures.fit_mixture(x.astype(np.float64), 1)
+    keras.utils.set_random_seed(0)
+    network = mlp_energy((1,), hidden=(32, 32))
+    ratio = EnergyModel(
+        network, negatives=MixtureSamples(arrays), objective="logistic", seed=0
+    )
+    ratio.compile(
+        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(3e-3, 500))
+    )
+    labels = np.full(len(x), -1)
+    ratio.fit(x[: 500 * 40], labels[: 500 * 40], batch_size=400, epochs=10, verbose=0)
+    grid = np.linspace(-3.0, 3.0, 41, dtype=np.float32)[:, None]
+    exact = stats.laplace.logpdf(grid[:, 0])
+    learnt = with_mixture_base(network, arrays)(grid).numpy()[:, 0]
+    gaussian = mixtures.log_density(grid, arrays).numpy()
+    # The Gaussian is off by .35 nats on average; what is left is the noise of 20,000
+    # rows, about .03, and the rounded cusp.
+    assert np.abs(gaussian - exact).mean() > 0.25
+    assert np.abs(learnt - exact).mean() < 0.1
+
+
+def test_a_fit_needs_two_rows_and_bears_equal_ones():
+    with pytest.raises(ValueError, match="two or more. Received: 1"):
+        mixtures.fit_mixture(np.zeros((1, 3)), 5)
+    arrays = mixtures.fit_mixture(np.ones((50, 3)), 5)
+    logs = mixtures.log_density(np.array([[1, 1, 1], [2, 1, 1]], np.float32), arrays)
+    assert np.isfinite(logs).all() and logs[0] > logs[1] + 10.0
