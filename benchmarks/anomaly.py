@@ -6,17 +6,14 @@ AUPR is average precision. `keras_ebm.estimators.EnergyOutlierDetector` has one 
 for all sets, its default but for `calibration_share`, and keeps rows back for its
 threshold and its scale; the distance to the nearest row in standardised columns, which
 stands beside it, has all of them. Settings were chosen on other tables, where some
-classes were normal and rows of the others anomalies. What was seen of these sets
-before: energy and nearest row with the quantile transform (`anomaly_quantile`), then
-with the plain one (`anomaly_standardise`), which was better here and worse there. One
-file a run: what is there already is not repeated. From the top of the checkout, for
-`NAME.npz` with `X` and `y` in a folder:
+classes were normal and rows of the others anomalies; what was seen of these sets before
+is in the README. Results of earlier detectors, whose energy was learnt from noise of
+many widths, are saved as `anomaly_quantile`, `anomaly_standardise` (energy and nearest
+row) and `anomaly_jitter` (with the blend, and the mixture as a third score); `--table`
+prints them too. One file a run: what is there already is not repeated. From the top of
+the checkout, for `NAME.npz` with `X` and `y` in a folder:
 
     python -m benchmarks.anomaly --data_dir=DIR --output=benchmarks/results/anomaly
-    python -m benchmarks.anomaly --ood_score=energy+nearest --data_dir=DIR \
-        --feature_transform=quantile --output=benchmarks/results/anomaly_quantile
-    python -m benchmarks.anomaly --ood_score=energy+nearest --data_dir=DIR \
-        --feature_transform=standardise --output=benchmarks/results/anomaly_standardise
 
 and `--table` prints the tables.
 """
