@@ -39,7 +39,7 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         method: of `METHODS`; `"vera"` trains `p(x)` besides `p(y|x)`, and only with
             a `"vera"` method is `score_samples` a log-density. The others are there
             to be compared with.
-        feature_transform: `"quantile"` (normal scores) or `"standardise"`.
+        feature_transform: `"quantile"` (normal scores), `"standardise"` or `"blend"`.
         hidden: widths of the energy network's layers.
         dropout: float in [0, 1).
         initial_gain: float > 0; the network's weights start with variance
