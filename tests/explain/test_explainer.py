@@ -303,7 +303,7 @@ def test_quadratic_programming_finds_hardly_a_nearer_row(cancer):
             constraints={"type": "ineq", "fun": constraint, "jac": slope},
             method="SLSQP",
             # A float32 energy of tens of nats has noise of 1e-6: with scipy's own
-            # tolerance of 1e-6 one search in thirty never ends.
+            # tolerance of 1e-6, 3 of 40 searches never ended.
             options={"ftol": 1e-4},
         )
         assert best.success and constraint(best.x) > -1e-4
