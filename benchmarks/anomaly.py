@@ -24,7 +24,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
@@ -32,6 +31,7 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks.machine import machine
 from keras_ebm.estimators import EnergyOutlierDetector
 from keras_ebm.layers.table_encoder import TRANSFORMS
+from keras_ebm.mixtures import log_density
 from keras_ebm.ood import conformal_band, network_outputs
 from trainers import common
 
@@ -47,7 +47,6 @@ SETS = (
 )
 MOST_ROWS = 20_000
 RATE, CALIBRATION = 0.05, 0.1
-SUMS = ("energy+nearest", "energy+nearest+mixture")
 SCORES = {
     "energy+nearest": "energy + nearest row (default)",
     "energy+nearest+mixture": "energy + nearest row + mixture",
@@ -77,7 +76,6 @@ def run_one(name: str, seed: int, settings) -> dict:
     keras.backend.clear_session()
     detector = EnergyOutlierDetector(
         RATE,
-        ood_score=settings.ood_score,
         calibration_share=CALIBRATION,
         feature_transform=settings.feature_transform,
         random_state=seed,
@@ -112,8 +110,7 @@ def parts(detector, x) -> dict:
     found = {part.name: part.predict(outputs) for part in whole.scores}
     # The network's last layer is the mixture that its energy is built on.
     base = detector.detector_.model.network.get_layer("base")
-    inputs = tf.constant(outputs["inputs"])
-    found["mixture"] = -base([inputs, tf.zeros((len(x), 1))]).numpy()[:, 0]
+    found["mixture"] = -log_density(outputs["inputs"], base.arrays).numpy()
     return found
 
 
@@ -150,12 +147,11 @@ def file_of(folder: Path, name: str, seed: int) -> Path:
 class AnomalySettings:
     """Flags of the benchmark."""
 
-    CHOICES = {"feature_transform": TRANSFORMS, "ood_score": SUMS}
+    CHOICES = {"feature_transform": TRANSFORMS}
 
     data_dir: str = common.setting("", "Folder of NAME.npz.")
     output: str = common.setting("", "Folder to write to and to continue.")
     seeds: int = common.setting(5, "Seeds of each run.")
-    ood_score: str = common.setting(SUMS[0], "The scores to add up.")
     feature_transform: str = common.setting(
         "blend", "Of the columns, as the estimator's."
     )

@@ -25,7 +25,12 @@ DIM, NUM_CLASSES = 6, 3
 MEANS = 4.0 * np.eye(NUM_CLASSES, DIM)
 LOGIT_SCORES = ["energy", "max_softmax", "max_logit", "entropy"]
 CLASS_SCORES = ["mahalanobis", "relative_mahalanobis", "class_gaussian"]
-SPECS = [*SCORES, "energy+knn", "class_gaussian+energy+mixture"]
+SPECS = [
+    *SCORES,
+    "energy+knn",
+    "class_gaussian+approximate_mass",
+    "class_gaussian+energy+mixture",
+]
 
 
 def outputs_of(features):
