@@ -40,6 +40,11 @@ class OptimizerSettings:
     ema_momentum: float = setting(
         0.0, "Momentum of the averaged energy weights used for evaluation; 0: none."
     )
+    jit_compile: bool = setting(
+        False,
+        "Compile steps by XLA: several times as fast on a GPU, no gain on CPUs; "
+        "with strategy=none only.",
+    )
 
 
 _ADAMS = {"adam": keras.optimizers.Adam, "clipped_adam": ClippedAdam}
@@ -80,7 +85,7 @@ def compile_model(model, settings: OptimizerSettings, epochs: int, steps: int) -
         optimizers["posterior_optimizer"] = keras.optimizers.Adam(
             settings.posterior_learning_rate
         )
-    model.compile(**optimizers)
+    model.compile(**optimizers, jit_compile=settings.jit_compile)
 
 
 def _schedule(rate, settings, epochs, steps):

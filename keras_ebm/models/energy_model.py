@@ -228,9 +228,14 @@ class EnergyModel(SavesParts, ReportsMeans, keras.Model):
 
         Args:
             optimizer: Keras optimizer of the energy network.
-            jit_compile: bool. False is the fastest on CPUs for this step.
+            jit_compile: bool, compiles the step by XLA: no gain on CPUs, but
+                several times as fast on GPUs. For one replica only.
             **kwargs: `run_eagerly`, `steps_per_execution`. Losses and metrics
                 are the model's own and cannot be passed.
+
+        Raises:
+            ValueError: if a loss or a metric is passed, or `jit_compile` under a
+                strategy of several replicas.
         """
         for name in ("loss", "metrics", "weighted_metrics", "loss_weights"):
             if kwargs.get(name) is not None:
@@ -239,6 +244,13 @@ class EnergyModel(SavesParts, ReportsMeans, keras.Model):
                     f"{type(self).__name__} are its own. Received: "
                     f"{name}={kwargs[name]!r}; add other measures as callbacks."
                 )
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        if jit_compile and replicas > 1:
+            raise ValueError(
+                "`jit_compile` must be False under a strategy of several replicas, "
+                "whose gradients XLA cannot add up. Received: "
+                f"jit_compile={jit_compile!r} for {replicas} replicas."
+            )
         optimizer = with_loss_scale(optimizer, self.network)
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         # Built here, not inside the compiled step: lazily built optimizers

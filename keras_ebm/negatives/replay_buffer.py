@@ -84,8 +84,9 @@ class ReplayBuffer(keras.layers.Layer):
             )
         part = capacity // self.num_replicas
         self.states = _local_variable((part, *self.shape), self.storage, "states")
-        self.labels = _local_variable((part,), "int32", "labels")
-        self.visited = _local_variable((part,), "bool", "visited")
+        # GPUs cannot gather from int32 variables, nor write entries of booleans.
+        self.labels = _local_variable((part,), "int64", "labels")
+        self.visited = _local_variable((part,), "uint8", "visited")
         self.stored = _local_variable((), "int64", "stored")
         self.built = True
 
@@ -128,13 +129,13 @@ class ReplayBuffer(keras.layers.Layer):
                 largest = tf.maximum(held, 1)
             slots = random.integers([count], "slots", largest)
         if self.replacement == "in_place":
-            known = tf.gather(self._local(self.visited), slots)
+            known = tf.gather(self._local(self.visited), slots) > 0
         else:
             # Not before there is a batch to choose from.
             enough = stored >= tf.cast(tf.minimum(count, part), tf.int64)
             known = tf.fill([count], enough)
         states = tf.gather(self._local(self.states), slots)
-        labels = tf.gather(self._local(self.labels), slots)
+        labels = tf.cast(tf.gather(self._local(self.labels), slots), tf.int32)
         return slots, self._decode(states, random), labels, known
 
     def pick(self, count, random):
@@ -156,7 +157,7 @@ class ReplayBuffer(keras.layers.Layer):
             raise ValueError("A ReplayBuffer must hold states. Received: an empty one.")
         rows = held[random.integers([count], "picks", len(held)).numpy()]
         states = self._decode(tf.constant(whole["states"][rows]), random)
-        return states, tf.constant(whole["labels"][rows])
+        return states, tf.constant(whole["labels"][rows], tf.int32)
 
     def put(self, slots, states, random, labels=None) -> None:
         """Stores moved states.
@@ -183,14 +184,15 @@ class ReplayBuffer(keras.layers.Layer):
         goes = tf.reduce_any(same, axis=1)
         pairs = [(self.states, updates)]
         if labels is not None:
-            pairs.append((self.labels, tf.cast(labels, tf.int32)))
+            pairs.append((self.labels, tf.cast(labels, tf.int64)))
         for variable, values in pairs:
             local = self._local(variable)
             pick = tf.reshape(goes, [-1, *[1] * (values.shape.rank - 1)])
             kept = tf.gather(local, slots)
             values = tf.where(pick, tf.gather(values, last), kept)
             local.scatter_nd_update(slots_list, values)
-        self._local(self.visited).scatter_nd_update(slots_list, tf.fill([count], True))
+        ones = tf.ones([count], tf.uint8)
+        self._local(self.visited).scatter_nd_update(slots_list, ones)
         stored.assign_add(tf.cast(count, tf.int64))
 
     def _reservoir(self, stored, count, random):
