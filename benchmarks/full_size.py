@@ -7,7 +7,11 @@ on in the model's `train_step` is timed: the input is a constant. A loss that is
 finite ends the benchmark. Memory is the most that TensorFlow's allocator had in use.
 From the top of the checkout:
 
-    python -m benchmarks.full_size --output=benchmarks/results/full_size.json
+    python -m benchmarks.full_size --output=benchmarks/results/full_size/steps.json
+    python -m benchmarks.full_size --jit_compile --precisions=mixed_bfloat16 \
+        --output=benchmarks/results/full_size/steps_xla.json
+
+The results for chains are saved in files of their own, beside these.
 """
 
 import dataclasses

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 
 def machine() -> dict:
-    """Processor, cores, memory and the versions that matter."""
+    """Processor, cores, GPUs and the versions that matter."""
     model = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo") as lines:
@@ -21,7 +21,10 @@ def machine() -> dict:
     return {
         "processor": model,
         "cores": os.cpu_count(),
-        "gpus": len(tf.config.list_physical_devices("GPU")),
+        "gpus": [
+            tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
+            for gpu in tf.config.list_physical_devices("GPU")
+        ],
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
         "keras": keras.__version__,

@@ -76,7 +76,8 @@ class AUROC(_ScoreMetric):
     """Area under the ROC curve, foreign rows positive; exact, with ties.
 
     `keras.metrics.AUC` bins scores that must lie in [0, 1]; energies do not.
-    Not for XLA (`jit_compile=True`), which has no vectors that grow.
+    Not for XLA, which has no vectors that grow: on a GPU pass `jit_compile=False`
+    to `compile`, whose default is XLA there.
 
     Args:
         name: string. Defaults to `"auroc"`.
@@ -119,8 +120,7 @@ class FPRAtRecall(_ScoreMetric):
     """Share of foreign rows accepted when `recall` of the known ones are.
 
     Exact; the rule at the threshold is that of
-    `keras_ebm.metrics.fpr_at_recall`. Not for XLA (`jit_compile=True`), which
-    has no vectors that grow.
+    `keras_ebm.metrics.fpr_at_recall`. Not for XLA; see `AUROC`.
 
     Args:
         recall: float in (0, 1], of the known rows. Defaults to `0.95`.
