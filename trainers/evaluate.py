@@ -121,7 +121,7 @@ def examine(settings: EvaluateSettings, foreign_specs):
     known = ood.network_outputs(model, x, y, requires=needs)
     results = {"num_known": len(x)}
     if model.num_classes > 1:
-        results |= classification_measures(known["logits"], y)
+        results |= classification_measures(model, known["logits"], y)
     known_scores = {name: score.predict(known) for name, score in scores.items()}
     results["ood"] = {}
     energies = {"known": energy_of(model, known)}

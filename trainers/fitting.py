@@ -79,6 +79,11 @@ class FitSettings:
         "End with the weights of the best validation accuracy, looked at every "
         "--epoch_steps; not where fewer than 20 validation rows have labels.",
     )
+    temperature: bool = setting(
+        True,
+        "Fit the temperature of the probabilities to the validation rows; not where "
+        "fewer than 20 of them have labels.",
+    )
     tensorboard: bool = setting(True, "Write TensorBoard logs with pictures.")
     picture: bool = setting(
         True, "Draw density.png: energies, data and samples of a 2-D run."
@@ -173,6 +178,8 @@ class Job:
             raise
         if watch.reason:
             raise Diverged(watch.reason)
+        if self.fit.temperature and model.num_classes > 1 and enough_labels(self.run):
+            model.fit_temperature(*self.run.rows("validation"))
         model.save(workdir / common.MODEL_FILE)
         return model
 

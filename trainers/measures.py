@@ -3,7 +3,6 @@
 import sys
 
 import numpy as np
-import tensorflow as tf
 
 from keras_ebm import data, metrics
 from keras_ebm.ood import network_outputs
@@ -25,15 +24,17 @@ def measure(model, run) -> dict:
 
     Returns:
         Dict of floats and ints: with classes `accuracy`, `nll` (nats), `ece`,
-        `brier`; always `energy` (mean, nats) and `num_test`; for a toy density
-        that is known exactly, `nll_gap` (nats, on at most 20,000 test points).
+        `brier`, `temperature`; always `energy` (mean, nats) and `num_test`; for a
+        toy density that is known exactly, `nll_gap` (nats, on at most 20,000 test
+        points).
     """
     x, y = run.rows("test")
     logits = network_outputs(model, x, requires=("logits",))["logits"]
     energy = np.asarray(model.to_energy(logits))
     values = {"energy": float(energy.mean()), "num_test": len(x)}
     if model.num_classes > 1:
-        values |= classification_measures(logits, y)
+        values |= classification_measures(model, logits, y)
+        values["temperature"] = model.temperature
     elif getattr(model, "objective", None) == "contrastive":
         values |= density_measures(model, run)
     return values
@@ -63,13 +64,18 @@ def density_measures(model, run) -> dict:
     return {}
 
 
-def classification_measures(logits: np.ndarray, labels: np.ndarray) -> dict:
-    """Accuracy, NLL (nats), ECE (15 bins) and Brier score of labelled rows."""
+def classification_measures(model, logits: np.ndarray, labels: np.ndarray) -> dict:
+    """Accuracy, NLL (nats), ECE (15 bins) and Brier score of labelled rows.
+
+    Of the probabilities at the model's temperature.
+    """
     labelled = labels >= 0
     logits, labels = logits[labelled], labels[labelled]
     if not len(labels):
         raise ValueError("Measures of a classifier need labelled rows; there are none.")
-    probabilities = tf.nn.softmax(logits.astype(np.float64)).numpy()
+    logits = logits.astype(np.float64)
+    probabilities = model.to_probabilities(logits).numpy()
+    logits = logits / model.temperature
     return {
         "accuracy": float(np.mean(logits.argmax(axis=-1) == labels)),
         "nll": metrics.negative_log_likelihood(logits, labels, from_logits=True),

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from keras_ebm import EnergyModel, metrics, plots
 
@@ -101,7 +100,8 @@ def _png(figure) -> bytes:
 
 def _reliability(evidence: Evidence):
     figure, axis = plots.pyplot().subplots(figsize=(4.5, 4.5), layout="constrained")
-    probabilities = tf.nn.softmax(evidence.logits.astype(np.float64)).numpy()
+    logits = evidence.logits.astype(np.float64)
+    probabilities = evidence.model.to_probabilities(logits).numpy()
     plots.draw_reliability(axis, metrics.reliability(probabilities, evidence.y))
     return figure
 

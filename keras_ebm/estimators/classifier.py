@@ -190,8 +190,7 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
     def predict_proba(self, X):
         """`p(y|x)` of each row, `(n, K)`."""
         logits = self._logits(X).astype(np.float64)
-        unscaled = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return unscaled / unscaled.sum(axis=1, keepdims=True)
+        return self.model_.to_probabilities(logits).numpy()
 
     def decision_function(self, X):
         """Logits `(n, K)`, or with two classes their difference `(n,)`."""

@@ -4,6 +4,7 @@ from keras_ebm.metrics.calibration import (
     Reliability,
     brier_score,
     expected_calibration_error,
+    fit_temperature,
     negative_log_likelihood,
     reliability,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "detection_report",
     "expected_calibration_error",
     "extractor_name",
+    "fit_temperature",
     "fpr_at_recall",
     "frechet_distance",
     "inception_score",

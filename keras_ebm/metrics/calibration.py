@@ -150,6 +150,53 @@ def negative_log_likelihood(
     return float(-log_probabilities[np.arange(len(labels)), labels].mean())
 
 
+#: Between which temperatures are sought.
+TEMPERATURES = (0.01, 100.0)
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature `T` at which `softmax(logits / T)` fits labels best.
+
+    Minimises the negative log-likelihood of the labels and of one row more, whose
+    logits are the mean ones and whose label is drawn evenly: without it, logits that
+    are right about every one of a few rows would ask for certainty. Fit it on rows
+    that did not train the logits.
+
+    Args:
+        logits: float array of shape `(rows, num_classes)`.
+        labels: int array of shape `(rows,)`; -1 leaves a row out.
+
+    Returns:
+        A float in [0.01, 100]; the largest where the logits tell nothing.
+
+    Raises:
+        ValueError: if an argument breaks its rule, or no row has a label.
+
+    References:
+        - Guo et al. (2017), "On calibration of modern neural networks",
+          section 4.2.
+    """
+    logits, labels = _labelled(logits, labels, from_logits=True)
+    logits = logits.astype(np.float64)
+    logits -= logits.max(axis=1, keepdims=True)
+    rows = len(labels)
+    of_labels = logits[np.arange(rows), labels].sum()
+    target = (of_labels + logits.mean()) / (rows + 1)
+
+    def too_low(temperature):
+        # The loss is convex in 1 / T; this is the sign of its slope.
+        weights = np.exp(logits / temperature)
+        expected = np.sum(weights * logits, axis=1) / np.sum(weights, axis=1)
+        return expected.mean() > target
+
+    low, high = TEMPERATURES
+    # To a relative 1e-15; at either end if the best one lies beyond.
+    for _ in range(60):
+        middle = np.sqrt(low * high)
+        low, high = (middle, high) if too_low(middle) else (low, middle)
+    return float(np.sqrt(low * high))
+
+
 def check_num_bins(num_bins: int) -> None:
     """Raises `ValueError` unless `num_bins` is at least 1."""
     if num_bins < 1:

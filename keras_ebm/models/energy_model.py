@@ -12,6 +12,7 @@ from keras_ebm.gradients import energy_and_gradient
 from keras_ebm.layers.logit_energy import LogitEnergy
 from keras_ebm.layers.spectral_norm import update_spectral_norms
 from keras_ebm.models.loss_scaling import with_loss_scale
+from keras_ebm.models.probabilities import GivesProbabilities
 from keras_ebm.models.reporting import ReportsMeans
 from keras_ebm.models.saving import SavesParts
 from keras_ebm.negatives import MarkovChains
@@ -30,7 +31,7 @@ class EnergyStep(NamedTuple):
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class EnergyModel(SavesParts, ReportsMeans, keras.Model):
+class EnergyModel(SavesParts, ReportsMeans, GivesProbabilities, keras.Model):
     """An energy-based model `p(x) = exp(-E(x)) / Z`, and a classifier if K > 1.
 
     `E(x) = -logsumexp_y f(x)[y]` for the logits `f` of `network`. One step
@@ -74,6 +75,8 @@ class EnergyModel(SavesParts, ReportsMeans, keras.Model):
         data_stddev: float >= 0, Gaussian noise added to preprocessed data in
             training, in its units.
         class_names: K strings, kept for serving; optional.
+        temperature: float > 0 that `probabilities` divides logits by; see
+            `fit_temperature`.
         seed: int, keys every random draw together with the iteration.
         **kwargs: forwarded to `keras.Model`.
 
@@ -101,6 +104,7 @@ class EnergyModel(SavesParts, ReportsMeans, keras.Model):
         "ramp_steps",
         "data_stddev",
         "class_names",
+        "temperature",
         "seed",
     )
 
@@ -119,6 +123,7 @@ class EnergyModel(SavesParts, ReportsMeans, keras.Model):
         ramp_steps: int = 0,
         data_stddev: float = 0.0,
         class_names=None,
+        temperature: float = 1.0,
         seed: int = 0,
         **kwargs,
     ):
@@ -139,6 +144,7 @@ class EnergyModel(SavesParts, ReportsMeans, keras.Model):
             setattr(self, name, check_positive(name, value, zero_allowed=True))
         self.semi_supervised = semi_supervised
         self.class_names = self._check_class_names(class_names)
+        self.temperature = check_positive("temperature", temperature)
         self.seed = seed
         self.to_energy = LogitEnergy()
         self._add_trackers("loss", "data_energy", "negative_energy")

@@ -113,7 +113,7 @@ class Detector:
             Dict of tensors with leading axis `batch`: `energy` (nats),
             `ood_score`, `p_value`, `accept` (bool) and, with classes,
             `class_id` (int64), `label` (string) and `probabilities`
-            `(batch, K)`.
+            `(batch, K)`, at the model's temperature.
         """
         rate = self.target_fpr if target_fpr is None else target_fpr
         outputs = self._outputs(x)
@@ -132,7 +132,7 @@ class Detector:
             names = tf.constant(self.class_names)
             decision["class_id"] = class_id
             decision["label"] = tf.gather(names, class_id)
-            decision["probabilities"] = tf.nn.softmax(logits)
+            decision["probabilities"] = self.model.to_probabilities(logits)
         return decision
 
     @property
