@@ -56,7 +56,11 @@ def run_one(task: str, method: str, seed: int, settings) -> dict:
     )
     with tempfile.TemporaryDirectory() as folder:
         fit = FitSettings(
-            workdir=folder, epochs=settings.epochs, tensorboard=False, verbose=0
+            workdir=folder,
+            epochs=settings.epochs,
+            fit_temperature=False,
+            tensorboard=False,
+            verbose=0,
         )
         start = time.monotonic()
         train(run, ModelSettings(**METHODS[method]), fit)

@@ -157,6 +157,7 @@ def run_one(method: str, seed: int, settings, times: dict) -> dict:
             steps=steps,
             batch_size=task.batch,
             augment=task.augment,
+            fit_temperature=False,
             tensorboard=False,
             verbose=0,
         )

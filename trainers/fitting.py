@@ -79,7 +79,7 @@ class FitSettings:
         "End with the weights of the best validation accuracy, looked at every "
         "--epoch_steps; not where fewer than 20 validation rows have labels.",
     )
-    temperature: bool = setting(
+    fit_temperature: bool = setting(
         True,
         "Fit the temperature of the probabilities to the validation rows; not where "
         "fewer than 20 of them have labels.",
@@ -178,7 +178,11 @@ class Job:
             raise
         if watch.reason:
             raise Diverged(watch.reason)
-        if self.fit.temperature and model.num_classes > 1 and enough_labels(self.run):
+        if (
+            self.fit.fit_temperature
+            and model.num_classes > 1
+            and enough_labels(self.run)
+        ):
             model.fit_temperature(*self.run.rows("validation"))
         model.save(workdir / common.MODEL_FILE)
         return model

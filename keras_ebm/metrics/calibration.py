@@ -152,15 +152,18 @@ def negative_log_likelihood(
 
 #: Between which temperatures are sought.
 TEMPERATURES = (0.01, 100.0)
+#: Rows that the row of no class in particular counts for; of .1 and 1, and of other
+#: pulls to 1, the best on 126 and on 40 rows of digits, seeds 10 to 12.
+EVEN_ROWS = 0.1
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """The temperature `T` at which `softmax(logits / T)` fits labels best.
 
-    Minimises the negative log-likelihood of the labels and of one row more, whose
-    logits are the mean ones and whose label is drawn evenly: without it, logits that
-    are right about every one of a few rows would ask for certainty. Fit it on rows
-    that did not train the logits.
+    Minimises the negative log-likelihood of the labels and of a tenth of a row more,
+    which has the mean of the rows' logits and a label drawn evenly: without it,
+    logits that are right about every one of a few rows would ask for certainty. Fit
+    it on rows that did not train the logits.
 
     Args:
         logits: float array of shape `(rows, num_classes)`.
@@ -181,7 +184,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     logits -= logits.max(axis=1, keepdims=True)
     rows = len(labels)
     of_labels = logits[np.arange(rows), labels].sum()
-    target = (of_labels + logits.mean()) / (rows + 1)
+    target = (of_labels + EVEN_ROWS * logits.mean()) / (rows + EVEN_ROWS)
 
     def too_low(temperature):
         # The loss is convex in 1 / T; this is the sign of its slope.

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 import trainers.data
 from keras_ebm.data import load_splits
+from keras_ebm.metrics import fit_temperature
 from trainers import common
 
 
@@ -70,11 +71,17 @@ def test_metrics_are_flat_and_of_the_test_split(digits, digits_model):
     metrics = json.loads((digits[0] / "metrics.json").read_text())
     assert {"accuracy", "nll", "ece", "brier"} <= set(metrics)
     assert all(isinstance(value, int | float) for value in metrics.values())
-    x, y = trainers.data.recall(digits_model).rows("test")
+    rows = trainers.data.recall(digits_model)
+    x, y = rows.rows("test")
     assert metrics["num_test"] == len(x) == 361
-    logits = common.load_model(digits_model).predict(x, verbose=0)
+    model = common.load_model(digits_model)
+    logits = model.predict(x, verbose=0).astype(np.float64)
     assert metrics["accuracy"] == np.mean(logits.argmax(-1) == y)
-    log_p = tf.nn.log_softmax(logits.astype(np.float64)).numpy()
+    held, labels = rows.rows("validation")
+    fitted = fit_temperature(model.predict(held, verbose=0), labels)
+    assert model.temperature == metrics["temperature"]
+    assert model.temperature == pytest.approx(fitted, rel=1e-4)
+    log_p = tf.nn.log_softmax(logits / model.temperature).numpy()
     # Ten classes at random have 0.1: two epochs are far beyond it.
     assert metrics["accuracy"] > 0.8
     nll = -log_p[np.arange(len(y)), y].mean()
