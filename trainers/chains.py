@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_ebm import LangevinModel, networks
 from keras_ebm.negatives import LangevinMoves, MALAMoves, MarkovChains, ReplayBuffer
-from trainers.common import setting
+from trainers.common import check_one_worker, setting
 from trainers.nets import (
     NETWORK_CHOICES,
     NetworkSettings,
@@ -179,6 +179,7 @@ def _chains(settings, shape, value_range, conditional) -> MarkovChains:
         )
     buffer = None
     if settings.buffer != "none":
+        check_one_worker("buffer=none")
         in_turn = settings.buffer == "in_turn"
         buffer = ReplayBuffer(
             shape,

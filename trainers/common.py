@@ -247,6 +247,23 @@ def worker_of(strategy) -> tuple[int, int]:
     return resolver.task_id, resolver.cluster_spec().num_tasks("worker")
 
 
+def check_one_worker(remedy: str) -> None:
+    """Checks, in the scope of a strategy, that a replay buffer can be kept.
+
+    Args:
+        remedy: the setting that does without one, for the error.
+
+    Raises:
+        ValueError: if several workers train, each with its own part of a buffer.
+    """
+    if worker_of(tf.distribute.get_strategy())[1] > 1:
+        raise ValueError(
+            "`buffer` cannot be saved whole from several workers. Received: "
+            "strategy=multiworker with a replay buffer; use strategy=mirrored, or "
+            f"{remedy}."
+        )
+
+
 def own_folder(workdir, is_chief: bool) -> Path:
     """Where a worker writes: the run's folder, or one aside if it is not the first."""
     if is_chief:

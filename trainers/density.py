@@ -127,7 +127,7 @@ def build_density(kind: str, x: np.ndarray, settings: DensitySettings, seed: int
         "seed": seed,
     }
     if settings.method == "persistent_chains":
-        chains = build_chains(settings, (size,))
+        chains = build_chains(settings, (size,), "another method")
         penalty = settings.gradient_penalty
         return EnergyModel(
             network, negatives=chains, gradient_penalty=penalty, **common

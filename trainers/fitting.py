@@ -223,7 +223,7 @@ def prepare(
         compile_model(model, model_settings, *_span(fit, steps))
         first_part = backup.restore(model, backups)
     index, count = common.worker_of(strategy)
-    check_buffer(model, fit.batch_size, count, "buffer=none")
+    check_buffer(model, fit.batch_size)
     batches, _ = training_batches(
         train_x,
         train_y,
@@ -305,26 +305,9 @@ def _check_best(run, fit):
         )
 
 
-def check_buffer(model, batch_size: int, workers: int, remedy: str) -> None:
-    """Checks that chains can be kept as a run of several workers needs them.
-
-    Args:
-        model: `EnergyModel`.
-        batch_size: int, rows a step.
-        workers: int, processes that train together.
-        remedy: the setting that does without a buffer, for the error.
-
-    Raises:
-        ValueError: if there is a buffer on several workers, or it is smaller than
-            a batch.
-    """
+def check_buffer(model, batch_size: int) -> None:
+    """Raises ValueError if a replay buffer is smaller than a batch."""
     buffer = getattr(getattr(model, "negatives", None), "buffer", None)
-    if buffer is not None and workers > 1:
-        raise ValueError(
-            "`buffer` cannot be saved whole from several workers. Received: "
-            "strategy=multiworker with a replay buffer; use strategy=mirrored, or "
-            f"{remedy}."
-        )
     if buffer is not None and batch_size > buffer.capacity:
         raise ValueError(
             "`buffer_size` must be at least `batch_size`. Received: buffer_size="

@@ -162,8 +162,7 @@ def prepare(
         first_part = backup.restore(model, backups)
     _check_steps(model, fit, first_part)
     index, count = common.worker_of(strategy)
-    without = "correction=none" if settings.method == "vera" else "another method"
-    fitting.check_buffer(model, fit.batch_size, count, without)
+    fitting.check_buffer(model, fit.batch_size)
     return Job(
         run,
         fit,

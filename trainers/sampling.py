@@ -9,7 +9,7 @@ from keras_ebm.entropy import (
     LogVolume,
     MutualInformation,
 )
-from trainers.common import setting
+from trainers.common import check_one_worker, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,8 +139,13 @@ def build_correction(settings: SamplingSettings, kind: str):
     )
 
 
-def build_chains(settings: SamplingSettings, shape):
-    """Persistent chains over preprocessed inputs of `shape`."""
+def build_chains(settings: SamplingSettings, shape, remedy="correction=none"):
+    """Persistent chains over preprocessed inputs of `shape`.
+
+    Raises:
+        ValueError: if several workers train; `remedy` does without chains.
+    """
+    check_one_worker(remedy)
     return negatives.MarkovChains(
         negatives.MALAMoves(settings.move_steps, **_moves(settings)),
         negatives.ReplayBuffer(shape, settings.buffer_size, in_turn=True),

@@ -86,7 +86,7 @@ class ReplayBuffer(keras.layers.Layer):
         self.states = _local_variable((part, *self.shape), self.storage, "states")
         # GPUs cannot gather from int32 variables, nor write entries of booleans.
         self.labels = _local_variable((part,), "int64", "labels")
-        self.visited = _local_variable((part,), "uint8", "visited")
+        self.visited = _local_variable((part,), "int64", "visited")
         self.stored = _local_variable((), "int64", "stored")
         self.built = True
 
@@ -191,7 +191,7 @@ class ReplayBuffer(keras.layers.Layer):
             kept = tf.gather(local, slots)
             values = tf.where(pick, tf.gather(values, last), kept)
             local.scatter_nd_update(slots_list, values)
-        ones = tf.ones([count], tf.uint8)
+        ones = tf.ones([count], tf.int64)
         self._local(self.visited).scatter_nd_update(slots_list, ones)
         stored.assign_add(tf.cast(count, tf.int64))
 

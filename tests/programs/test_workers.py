@@ -117,12 +117,22 @@ def test_a_buffer_on_several_workers_is_refused(tmp_path):
         "trainers.langevin",
         "--dataset=digits",
         "--buffer_size=128",
+        "--storage=uint8",
         f"--workdir={tmp_path / 'run'}",
     )
     assert codes == [2, 2]
     for _, err in outputs:
         assert "`buffer` cannot be saved whole from several workers" in err
+        assert "or buffer=none." in err and err.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_chains_that_correct_a_generator_on_several_workers_are_refused(tmp_path):
+    flags = ("--correction=chains", f"--workdir={tmp_path / 'run'}")
+    codes, outputs = together("trainers.vera", "--dataset=digits", *flags)
+    assert codes == [2, 2]
+    for _, err in outputs:
+        assert "or correction=none." in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"cluster": {"worker": []}}', "no json"])
