@@ -12,7 +12,7 @@ demo: $(STAMP)
 	$(BIN)/python -m examples.demo --output=demo
 
 test: lint
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
+	$(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

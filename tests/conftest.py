@@ -6,6 +6,7 @@ They are of the first GPU where there is one, else of the CPU.
 import keras
 import pytest
 import tensorflow as tf
+from forks import Forks
 
 KIND = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
 #: Mebibytes of a logical device; on GPUs it must be said.
@@ -23,6 +24,25 @@ tf.config.experimental.enable_tensor_float_32_execution(False)
 @pytest.fixture(autouse=True)
 def seeded():
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="session")
+def forks():
+    forks = Forks()
+    yield forks
+    forks.close()
+
+
+@pytest.fixture(scope="session")
+def start(forks):
+    """Starts a program, `(name, *flags)`."""
+    return forks.start
+
+
+@pytest.fixture(scope="session")
+def run(forks):
+    """Runs a program to its end: `(exit code, stdout, stderr)`."""
+    return forks.run
 
 
 @pytest.fixture(scope="session")

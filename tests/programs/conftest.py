@@ -2,9 +2,6 @@
 
 import csv
 import gzip
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -12,43 +9,6 @@ import pytest
 import trainers.data
 import trainers.vera
 from trainers.build import ModelSettings
-
-ROOT = pathlib.Path(__file__).parents[2]
-# A shell may start the tests with SIGINT ignored, which a child inherits.
-LISTEN = (
-    "import runpy, signal, sys; name = sys.argv.pop(1);"
-    "signal.signal(signal.SIGINT, signal.default_int_handler);"
-    "runpy.run_module(name, run_name='__main__', alter_sys=True)"
-)
-
-
-@pytest.fixture(scope="session")
-def start():
-    """Starts `python -m NAME FLAG...` at the top of the checkout."""
-
-    def start_program(name, *flags, interruptible=False):
-        how = ["-u", "-c", LISTEN] if interruptible else ["-m"]
-        return subprocess.Popen(
-            [sys.executable, *how, name, *flags],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    return start_program
-
-
-@pytest.fixture(scope="session")
-def run(start):
-    """Runs a program to its end: `(exit code, stdout, stderr)`."""
-
-    def run_program(name, *flags):
-        process = start(name, *flags)
-        out, err = process.communicate(timeout=300)
-        return process.returncode, out, err
-
-    return run_program
 
 
 @pytest.fixture(scope="session")

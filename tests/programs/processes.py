@@ -1,13 +1,10 @@
 """Programs that tests interrupt and kill, or start on several workers."""
 
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+DIE = "tests.programs.die"
 
 
 def free_ports(count):
@@ -20,25 +17,21 @@ def free_ports(count):
     return ports
 
 
-def start_worker(program, index, ports, *flags):
-    cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
-    task = {"type": "worker", "index": index}
-    config = json.dumps({"cluster": cluster, "task": task})
-    return subprocess.Popen(
-        [sys.executable, "-m", program, *flags, "--strategy=multiworker"],
-        cwd=ROOT,
-        env={**os.environ, "TF_CONFIG": config},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+def start_workers(start, program, *flags):
+    """Starts a program as each of two workers."""
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
+    configs = (
+        json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
+        for index in range(2)
     )
+    flags = (*flags, "--strategy=multiworker")
+    return [start(program, *flags, TF_CONFIG=config) for config in configs]
 
 
-def together(program, *flags):
+def together(start, program, *flags):
     """Exit codes and outputs of two workers."""
-    ports = free_ports(2)
-    workers = [start_worker(program, i, ports, *flags) for i in range(2)]
-    outputs = [worker.communicate(timeout=280) for worker in workers]
+    workers = start_workers(start, program, *flags)
+    outputs = [worker.communicate() for worker in workers]
     return [worker.returncode for worker in workers], outputs
 
 
@@ -48,7 +41,7 @@ def interrupt(process, beginning):
         if line.startswith(beginning):
             process.send_signal(signal.SIGINT)
             break
-    _, err = process.communicate(timeout=280)
+    _, err = process.communicate()
     return process.returncode, err
 
 
@@ -59,46 +52,18 @@ def kill_after(process, count):
         if not count:
             break
     process.kill()
-    process.communicate(timeout=280)
+    process.communicate()
 
 
-def kill_together(program, count, *flags):
+def kill_together(start, program, count, *flags):
     """Kills two workers after the first printed `count` epochs."""
-    ports = free_ports(2)
-    workers = [start_worker(program, i, ports, *flags) for i in range(2)]
+    workers = start_workers(start, program, *flags)
     kill_after(workers[0], count)
     workers[1].kill()
-    workers[1].communicate(timeout=280)
+    workers[1].communicate()
 
 
-# Runs a program in which the N-th call of a function kills the process.
-DIE = """
-import functools, importlib, os, runpy, signal, sys
-program, place, calls = sys.argv.pop(1), sys.argv.pop(1), int(sys.argv.pop(1))
-module, _, path = place.partition(":")
-*owners, name = path.split(".")
-owner = functools.reduce(getattr, owners, importlib.import_module(module))
-function = getattr(owner, name)
-
-def die(*args, **kwargs):
-    global calls
-    calls -= 1
-    if not calls:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return function(*args, **kwargs)
-
-setattr(owner, name, die)
-runpy.run_module(program, run_name="__main__", alter_sys=True)
-"""
-
-
-def kill_at(place, calls, program, *flags):
+def kill_at(run, place, calls, program, *flags):
     """Kills a program as it enters a function, `MODULE:NAME`, for the n-th time."""
-    done = subprocess.run(
-        [sys.executable, "-c", DIE, program, place, str(calls), *flags],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    code, _, err = run(DIE, program, place, calls, *flags)
+    assert code == -signal.SIGKILL, err

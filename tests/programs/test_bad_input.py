@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -201,15 +205,26 @@ def test_an_export_folder_that_is_none_is_refused(digits_model, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"file", "other"}
 
 
+def started(name, *flags):
+    """A program that Python itself starts, so that all it says at its start is seen."""
+    return subprocess.Popen(
+        [sys.executable, "-m", name, *flags],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 @pytest.fixture(scope="module")
-def refusals(start, tmp_path_factory):
+def refusals(tmp_path_factory):
     """`(exit code, stdout, stderr)` of programs with bad input, by a name."""
     folder = tmp_path_factory.mktemp("refusals")
     file = folder / "file"
     file.write_text("")
     programs = {
-        "workdir": start("trainers.vera", "--dataset=digits", f"--workdir={file}"),
-        "flag": start("trainers.evaluate", "--resamples=many"),
+        "workdir": started("trainers.vera", "--dataset=digits", f"--workdir={file}"),
+        "flag": started("trainers.evaluate", "--resamples=many"),
     }
     outputs = {name: program.communicate() for name, program in programs.items()}
     return {

@@ -57,17 +57,17 @@ def test_a_density_that_is_killed_again_and_again_ends_the_same(start, run, tmp_
     kill_after(start(program, *flags), 1)
     assert backups(killed) == []
     # After the best weights are saved, before the backup of their part.
-    kill_at("trainers.backup:EpochBackup.on_epoch_end", best, program, *flags)
+    kill_at(run, "trainers.backup:EpochBackup.on_epoch_end", best, program, *flags)
     assert backups(killed)[0] == best - 1 and bests(killed)[0] == best
     # While the same weights are saved again.
-    kill_at("os:fsync", 1, program, *flags)
+    kill_at(run, "os:fsync", 1, program, *flags)
     assert (killed / "best" / "unfinished.weights.h5").exists()
     assert backups(killed)[0] == best - 1 and best not in bests(killed)
     # Somewhere in the part after that.
     kill_after(start(program, *flags), 2)
     assert best in backups(killed) and bests(killed)[0] == best
     # When all is done but the model is not saved.
-    kill_at("keras:Model.save", 1, program, *flags)
+    kill_at(run, "keras:Model.save", 1, program, *flags)
     assert backups(killed)[0] == PARTS and not (killed / "model.keras").exists()
 
     code, _, err = run(program, *flags)
@@ -100,7 +100,7 @@ def test_ctrl_c_leaves_the_best_model_so_far_and_the_run_goes_on(start, run, tmp
     flags = ["--dataset=digits", "--train_size=60", "--batch_size=50", "--steps=48"]
     flags += ["--validate_every=6", "--hidden=16", "--num_couplings=2"]
     flags += ["--learning_rate=0.02", f"--workdir={late}"]
-    process = start("trainers.likelihood", *flags, interruptible=True)
+    process = start("trainers.likelihood", *flags)
     code, err = interrupt(process, "Epoch 4/8")
     assert code == 130 and err.count("\n") == 2 and err.startswith("\ninterrupted: ")
     assert str(late / "model.keras") in err and "--resume" in err

@@ -39,7 +39,7 @@ def runs(program, start, folders):
     """`(exit code, stderr)` of a whole run and of one that Ctrl-C stopped."""
     name, flags = program
     processes = {
-        key: start(name, *flags, f"--workdir={folder}", interruptible=True)
+        key: start(name, *flags, f"--workdir={folder}")
         for key, folder in folders.items()
     }
     return {

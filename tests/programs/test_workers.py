@@ -21,10 +21,10 @@ FLAGS = (
 )
 
 
-def test_two_workers_take_the_steps_of_one_and_save_once(run, tmp_path):
+def test_two_workers_take_the_steps_of_one_and_save_once(start, run, tmp_path):
     alone, both = tmp_path / "alone", tmp_path / "both"
     assert run("trainers.vera", *FLAGS, f"--workdir={alone}")[0] == 0
-    codes, outputs = together("trainers.vera", *FLAGS, f"--workdir={both}")
+    codes, outputs = together(start, "trainers.vera", *FLAGS, f"--workdir={both}")
     assert codes == [0, 0], outputs
     assert "accuracy" in outputs[0][0] and outputs[1][0] == ""
     assert {p.name for p in both.iterdir()} == {p.name for p in alone.iterdir()}
@@ -49,11 +49,13 @@ DENSITY_FLAGS = (
 )
 
 
-def test_two_workers_train_a_density_as_one_and_continue_when_killed(run, tmp_path):
+def test_two_workers_train_a_density_as_one_and_continue_when_killed(
+    start, run, tmp_path
+):
     program = "trainers.likelihood"
     alone, both, killed = (tmp_path / name for name in ("alone", "both", "killed"))
     assert run(program, *DENSITY_FLAGS, f"--workdir={alone}")[0] == 0
-    codes, outputs = together(program, *DENSITY_FLAGS, f"--workdir={both}")
+    codes, outputs = together(start, program, *DENSITY_FLAGS, f"--workdir={both}")
     assert codes == [0, 0], outputs
     assert "test_log_likelihood" in outputs[0][0]
     assert {p.name for p in both.iterdir()} == {p.name for p in alone.iterdir()}
@@ -65,9 +67,9 @@ def test_two_workers_train_a_density_as_one_and_continue_when_killed(run, tmp_pa
     for name in rows[0].dtype.names:
         np.testing.assert_allclose(rows[1][name], rows[0][name], rtol=1e-3)
 
-    kill_together(program, 4, *DENSITY_FLAGS, f"--workdir={killed}")
+    kill_together(start, program, 4, *DENSITY_FLAGS, f"--workdir={killed}")
     assert not (killed / "model.keras").exists()
-    codes, outputs = together(program, *DENSITY_FLAGS, f"--workdir={killed}")
+    codes, outputs = together(start, program, *DENSITY_FLAGS, f"--workdir={killed}")
     assert codes == [0, 0], outputs
     assert "Epoch 3/6" not in outputs[0][0]
     models = [common.load_model(f / "model.keras") for f in (alone, both, killed)]
@@ -79,13 +81,15 @@ def test_two_workers_train_a_density_as_one_and_continue_when_killed(run, tmp_pa
     assert (killed / "history.csv").read_text() == history
 
 
-def test_chains_of_a_density_on_several_workers_are_refused(tmp_path):
+def test_chains_of_a_density_on_several_workers_are_refused(start, tmp_path):
     flags = ("--dataset=digits", "--buffer_size=128", f"--workdir={tmp_path / 'run'}")
     for method, remedy in (
         ("persistent_chains", "another method"),
         ("vera", "correction=none"),
     ):
-        codes, outputs = together("trainers.likelihood", *flags, f"--method={method}")
+        codes, outputs = together(
+            start, "trainers.likelihood", *flags, f"--method={method}"
+        )
         assert codes == [2, 2]
         for _, err in outputs:
             assert "`buffer` cannot be saved whole from several workers" in err
@@ -112,8 +116,9 @@ def test_without_a_cluster_it_is_refused(run, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_buffer_on_several_workers_is_refused(tmp_path):
+def test_a_buffer_on_several_workers_is_refused(start, tmp_path):
     codes, outputs = together(
+        start,
         "trainers.langevin",
         "--dataset=digits",
         "--buffer_size=128",
@@ -127,9 +132,11 @@ def test_a_buffer_on_several_workers_is_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_chains_that_correct_a_generator_on_several_workers_are_refused(tmp_path):
+def test_chains_that_correct_a_generator_on_several_workers_are_refused(
+    start, tmp_path
+):
     flags = ("--correction=chains", f"--workdir={tmp_path / 'run'}")
-    codes, outputs = together("trainers.vera", "--dataset=digits", *flags)
+    codes, outputs = together(start, "trainers.vera", "--dataset=digits", *flags)
     assert codes == [2, 2]
     for _, err in outputs:
         assert "or correction=none." in err and err.count("\n") == 1
