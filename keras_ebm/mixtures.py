@@ -10,21 +10,26 @@ import tensorflow as tf
 
 #: Different rows that a component must have on average.
 ROWS_A_COMPONENT = 20
-#: Added to the variances, in mean variances of the rows.
-RIDGE = 1e-2
+#: Added to the variances, in mean variances of the rows; which are tried.
+RIDGES = (1e-2, 1e-1)
+RIDGE = RIDGES[0]
+#: How many times the components are tried, while there are this many rows for each.
+MULTIPLES, ROWS_TRIED = (1, 2, 4), 50
 #: Names of the arrays, whose shapes are `(dim,)`, `(K, dim, dim)`, `(K, dim)`, `(K,)`.
 NAMES = ("center", "whitenings", "class_means", "log_weights")
 
 
-def fit_mixture(rows: np.ndarray, num_components: int) -> dict[str, np.ndarray]:
-    """Fits a mixture by scikit-learn's expectation maximisation, with a fixed seed.
-
-    1/100 of the mean variance is added to the diagonals of the covariances.
+def fit_mixture(
+    rows: np.ndarray, num_components: int, ridge: float = RIDGE, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Fits a mixture by scikit-learn's expectation maximisation.
 
     Args:
         rows: finite float array `(n, dim)`, of two rows or more.
         num_components: int >= 1, of the mixture at most; there are no more than one
             for every 20 different rows.
+        ridge: float, added to the diagonals of the covariances, in mean variances.
+        seed: int, of the first assignment.
 
     Returns:
         Dict of float32 arrays by `NAMES`, as `log_density` takes it.
@@ -36,6 +41,68 @@ def fit_mixture(rows: np.ndarray, num_components: int) -> dict[str, np.ndarray]:
     References:
         - Bishop (2006), "Pattern Recognition and Machine Learning", section 9.2.
     """
+    return pack(*_fit(rows, _affordable(rows, num_components), ridge, seed))
+
+
+def select_mixture(
+    rows: np.ndarray, held_out: np.ndarray, num_components: int, num_fits: int = 5
+) -> dict[str, np.ndarray]:
+    """Fits the mixture that other rows are likeliest under, several times over.
+
+    Tried are 1, 2 and 4 times `num_components`, more than once only while there are
+    50 rows for each, with 1/100 and 1/10 of the mean variance added to the variances.
+    What is taken is fitted again from other first assignments. The mean of the
+    densities of all its fits is returned, itself a mixture: where one fit follows
+    chance, the others do not.
+
+    Args:
+        rows: finite float array `(n, dim)`, of two rows or more.
+        held_out: finite float array `(m, dim)`, which nothing is fitted to.
+        num_components: int >= 1; there are no more than one for every 20 different
+            rows.
+        num_fits: int >= 1.
+
+    Returns:
+        Dict of float32 arrays by `NAMES`, of `num_fits` times as many components as
+        were chosen; of one component a single fit, as all are the same.
+
+    Raises:
+        ImportError: without scikit-learn.
+        ValueError: if there are fewer rows.
+    """
+    least = _affordable(rows, num_components)
+    counts = [
+        least * m for m in MULTIPLES if m == 1 or least * m * ROWS_TRIED <= len(rows)
+    ]
+    settings = [(count, ridge) for count in counts for ridge in RIDGES]
+    fits = [_fit(rows, *setting, seed=0) for setting in settings]
+    likelihoods = [
+        float(np.mean(log_density(held_out.astype(np.float32), pack(*fit))))
+        for fit in fits
+    ]
+    best = int(np.argmax(likelihoods))
+    count, ridge = settings[best]
+    seeds = range(1, num_fits if count > 1 else 1)
+    found = [fits[best], *(_fit(rows, count, ridge, seed) for seed in seeds)]
+    center = found[0][0]
+    whitenings, means, weights = (
+        np.concatenate([fit[part] for fit in found]) for part in (1, 2, 3)
+    )
+    return pack(center, whitenings, means, weights / len(found))
+
+
+def _affordable(rows, num_components) -> int:
+    """Components that there are rows for."""
+    if len(rows) < 2:
+        raise ValueError(
+            f"`rows` must be two or more. Received: {len(rows)} of them to fit a "
+            "mixture of Gaussians to."
+        )
+    return min(num_components, max(1, len(np.unique(rows, axis=0)) // ROWS_A_COMPONENT))
+
+
+def _fit(rows, count, ridge, seed) -> tuple:
+    """The arguments of `pack`, by scikit-learn."""
     try:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
@@ -44,25 +111,15 @@ def fit_mixture(rows: np.ndarray, num_components: int) -> dict[str, np.ndarray]:
             "A mixture is fitted by scikit-learn, which is not installed. Run "
             '`pip install "keras_ebm[data]"`.'
         ) from error
-    if len(rows) < 2:
-        raise ValueError(
-            f"`rows` must be two or more. Received: {len(rows)} of them to fit a "
-            "mixture of Gaussians to."
-        )
     center = rows.mean(axis=0)
     # Rows that are all the same have no scale of their own.
-    ridge = RIDGE * (rows.var(axis=0).mean() or 1.0)
-    count = min(
-        num_components, max(1, len(np.unique(rows, axis=0)) // ROWS_A_COMPONENT)
-    )
-    found = GaussianMixture(count, reg_covar=ridge, random_state=0)
+    ridge *= rows.var(axis=0).mean() or 1.0
+    found = GaussianMixture(count, reg_covar=ridge, random_state=seed)
     with warnings.catch_warnings():
         # Of whether its 100 iterations were enough. Any mixture serves.
         warnings.simplefilter("ignore", ConvergenceWarning)
         found.fit(rows - center)
-    return pack(
-        center, found.precisions_cholesky_, found.means_ + center, found.weights_
-    )
+    return center, found.precisions_cholesky_, found.means_ + center, found.weights_
 
 
 def pack(center, whitenings, means, weights) -> dict[str, np.ndarray]:

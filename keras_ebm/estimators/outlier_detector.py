@@ -14,7 +14,7 @@ from keras_ebm.estimators.sklearn_base import (
     check_is_fitted,
 )
 from keras_ebm.layers import with_mixture_base
-from keras_ebm.mixtures import fit_mixture
+from keras_ebm.mixtures import select_mixture
 from keras_ebm.models import EnergyModel
 from keras_ebm.negatives import MixtureSamples
 from keras_ebm.ood import Detector
@@ -33,8 +33,8 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
     A mixture of Gaussians is fitted, and a network learns to tell rows from samples of
     it. The energy is minus the sum of the mixture's log-density and the network's
     log-ratio, in nats (noise contrastive estimation, see `layers.MixtureBase`). Some
-    rows are kept from both: for the threshold (split conformal prediction), and to put
-    two scores on one scale.
+    rows are kept from both: for the threshold (split conformal prediction), and a tenth
+    of the others, which choose the mixture and put two scores on one scale.
     For rows exchangeable with those of `fit` the expected share refused is at most
     `target_fpr`.
 
@@ -50,8 +50,9 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
             the mean of the two where tails are heavy; see `layers.TableEncoder`.
         hidden: widths of the energy network's layers.
         dropout: float in [0, 1).
-        num_components: int >= 1, of the mixture at most; there are no more than one for
-            every 20 rows.
+        num_components: int >= 1, of a fit of the mixture, of which there are five; no
+            more than one for every 20 rows. Twice and four times as many are taken
+            where other rows are likelier under them; see `mixtures.select_mixture`.
         steps: int, steps of training, each of `batch_size` rows.
         batch_size: int.
         learning_rate: float, of Adam.
@@ -117,7 +118,9 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
         train, scale, calibration = self._split(X, seed)
         with training.seeded(seed):
             encoder = training.build_encoder(train, self.feature_transform)
-            model = self._train(encoder, train, seed)
+            model = self._train(encoder, train, scale, seed)
+        if self.ood_score in ("nearest", "mixture"):
+            train = np.concatenate([scale, train])  # No network has to have seen them.
         self.detector_ = Detector.fit(
             model,
             calibration,
@@ -131,9 +134,10 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
         )
         return self
 
-    def _train(self, encoder, train, seed) -> EnergyModel:
+    def _train(self, encoder, train, held_out, seed) -> EnergyModel:
         """The energy of the mixture and, if it is asked for, what a network adds."""
-        mixture = fit_mixture(encoder(train).numpy(), self.num_components)
+        rows = (encoder(part).numpy() for part in (train, held_out))
+        mixture = select_mixture(*rows, self.num_components)
         network = training.build_network(encoder, 1, self, initial_gain=1 / 3)
         # The energy starts as the mixture's.
         logits = network.get_layer("logits")
@@ -162,7 +166,7 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
         check_size("num_components", self.num_components)
 
     def _split(self, X, seed):
-        """Rows to train on, to put scores on one scale, and to calibrate with."""
+        """Rows to train on, to choose and scale by, and to calibrate with."""
         rows = X[np.random.default_rng(seed).permutation(len(X))]
         count = round(self.calibration_share * len(X))
         needed = int(np.ceil(1.0 / self.target_fpr - 1.0))
@@ -173,7 +177,7 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
                 f"{self.calibration_share} leaves {count}; raise one of the three."
             )
         calibration, rows = rows[:count], rows[count:]
-        count = max(2, len(rows) // 10) if "+" in self.ood_score else 0
+        count = max(2, len(rows) // 10)
         if len(rows) <= count:
             raise ValueError(
                 "`calibration_share` must leave rows to train on. Received: "

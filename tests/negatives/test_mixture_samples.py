@@ -120,3 +120,58 @@ def test_a_fit_needs_two_rows_and_bears_equal_ones():
     arrays = mixtures.fit_mixture(np.ones((50, 3)), 5)
     logs = mixtures.log_density(np.array([[1, 1, 1], [2, 1, 1]], np.float32), arrays)
     assert np.isfinite(logs).all() and logs[0] > logs[1] + 10.0
+
+
+def test_the_selected_mixture_is_what_other_rows_are_likeliest_under():
+    rng = np.random.default_rng(0)
+
+    def rows(count):
+        # Eight narrow clusters on a circle.
+        angles = rng.integers(0, 8, count) * np.pi / 4
+        centres = 5.0 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        return centres + 0.1 * rng.normal(size=(count, 2))
+
+    train, held_out, new = rows(800), rows(400), rows(4000).astype(np.float32)
+    likelihood = {
+        count: mixtures.log_density(new, mixtures.fit_mixture(train, count))
+        for count in (2, 4, 8)
+    }
+    arrays = mixtures.select_mixture(train, held_out, 2)
+    # Five fits of 4 x 2 components, where two alone would lie across clusters.
+    assert arrays["log_weights"].shape == (40,)
+    np.testing.assert_allclose(mixtures.weights(arrays).sum(), 1.0, rtol=1e-5)
+    selected = np.mean(mixtures.log_density(new, arrays))
+    assert selected > np.mean(likelihood[4]) > np.mean(likelihood[2]) + 0.5
+    # Each cluster as wide as it is and the ridge, 1/100 of the variance 25 / 2 + 0.01.
+    variance = 0.01 + 0.01 * 12.51
+    exact = -np.log(8) - np.log(2 * np.pi * variance) - 0.01 / variance
+    # Means of 100 rows are off by a tenth of a cluster's width, of a wider Gaussian.
+    assert abs(selected - exact) < 0.02
+
+
+def test_a_selected_mixture_is_the_mean_of_its_fits():
+    rng = np.random.default_rng(0)
+    train = rng.exponential(size=(120, 3))
+    held_out = rng.exponential(size=(60, 3))
+    arrays = mixtures.select_mixture(train, held_out, 2)
+    assert arrays["log_weights"].shape == (10,)
+    x = held_out.astype(np.float32)
+    found = np.exp(mixtures.log_density(x, arrays))
+    means = [
+        np.mean(
+            [
+                np.exp(mixtures.log_density(x, mixtures.fit_mixture(train, 2, r, s)))
+                for s in range(5)
+            ],
+            axis=0,
+        )
+        for r in mixtures.RIDGES
+    ]
+    singles = [
+        np.mean(mixtures.log_density(x, mixtures.fit_mixture(train, 2, r)))
+        for r in mixtures.RIDGES
+    ]
+    np.testing.assert_allclose(found, means[int(np.argmax(singles))], rtol=1e-3)
+    # A single Gaussian has one fit.
+    one = mixtures.select_mixture(train[:30], held_out, 1)
+    assert one["log_weights"].shape == (1,)
