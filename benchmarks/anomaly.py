@@ -9,9 +9,10 @@ stands beside it, has all of them. Settings were chosen on other tables, where s
 classes were normal and rows of the others anomalies; what was seen of these sets before
 is in the README. Results of earlier detectors, whose energy was learnt from noise of
 many widths, are saved as `anomaly_quantile`, `anomaly_standardise` (energy and nearest
-row) and `anomaly_jitter` (with the blend, and the mixture as a third score); `--table`
-prints them too. One file a run: what is there already is not repeated. From the top of
-the checkout, for `NAME.npz` with `X` and `y` in a folder:
+row), `anomaly_jitter` (with the blend, and the mixture as a third score) and
+`anomaly_one_fit` (a mixture fitted once, ten seeds); `--table` prints them too. One
+file a run: what is there already is not repeated. From the top of the checkout, for
+`NAME.npz` with `X` and `y` in a folder:
 
     python -m benchmarks.anomaly --data_dir=DIR --output=benchmarks/results/anomaly
 
