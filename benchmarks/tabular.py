@@ -38,7 +38,6 @@ from keras_ebm.data.batches import training_batches
 from trainers import common, presets
 from trainers.build import ModelSettings, build_model
 from trainers.chains import ChainSettings, build_langevin
-from trainers.measures import classification_measures
 from trainers.optimizers import compile_model
 from trainers.semi_supervised import CHAIN_METHODS, VERA_METHODS
 
@@ -190,7 +189,6 @@ def run_one(method: str, name: str, seed: int, settings) -> dict:
         ]
         if transform == "quantile" and method == "vera":
             results["false_alarms"] = false_alarms(model, rows)
-            results["sureness"] = sureness(model, rows)
     everything = [step for transform in TRANSFORMS for step in results[transform]]
     chosen = max(everything, key=lambda step: step["validation"])
     fixed = results["quantile"][-1]
@@ -215,20 +213,6 @@ def false_alarms(model, rows: Rows) -> dict:
     low, high = ood.conformal_band(RATE, len(calibration), len(test))
     share = float(np.mean(~accept))
     return {"share": share, "band": [low, high], "inside": bool(low <= share <= high)}
-
-
-def sureness(model, rows: Rows) -> dict:
-    """NLL and ECE of test rows before and after a temperature, and that.
-
-    It is fitted to the validation rows.
-    """
-    x, y = rows.of("test")
-    logits = np.asarray(model.logits(x))
-    before = classification_measures(model, logits, y)
-    temperature = model.fit_temperature(*rows.of("validation"))
-    after = classification_measures(model, logits, y)
-    measures = {name: [before[name], after[name]] for name in ("nll", "ece")}
-    return {"temperature": temperature, **measures}
 
 
 def file_of(folder: Path, method: str, name: str, seed: int) -> Path:
@@ -267,27 +251,6 @@ def alarms(folder: Path) -> str:
     return f"false alarms inside the 95 % band: {sum(inside)} of {len(inside)}"
 
 
-def sureness_table(folder: Path) -> str:
-    """Markdown: before and after a temperature, of the runs that have both."""
-    lines = [
-        "| set | seeds | temperature | NLL before | after | ECE before, % | after |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name in SETS:
-        found = [common.read_json(path) for path in folder.glob(f"vera-{name}-*.json")]
-        found = [run["sureness"] for run in found if "sureness" in run]
-        if found:
-            columns = np.array(
-                [
-                    [r["temperature"], *r["nll"], *(100 * e for e in r["ece"])]
-                    for r in found
-                ]
-            )
-            cells = [f"{c.mean():.2f} ± {c.std():.2f}" for c in columns.T]
-            lines.append(f"| {name} | {len(found)} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
 @dataclasses.dataclass(frozen=True)
 class TabularSettings:
     """Flags of the benchmark."""
@@ -319,7 +282,7 @@ def main(argv: list[str]) -> None:
         for how in ("chosen", "fixed"):
             print(f"\n{measure}, {how}\n")
             print(table(folder, settings.seeds, measure, how))
-    print(f"\n{alarms(folder)}\n\n{sureness_table(folder)}")
+    print(f"\n{alarms(folder)}")
 
 
 if __name__ == "__main__":

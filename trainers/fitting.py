@@ -81,8 +81,8 @@ class FitSettings:
     )
     fit_temperature: bool = setting(
         True,
-        "Fit the temperature of the probabilities to the validation rows; not where "
-        "fewer than 20 of them have labels.",
+        "Fit the temperature and the lapse rate of the probabilities to the validation "
+        "rows; not where fewer than 20 of them have labels.",
     )
     tensorboard: bool = setting(True, "Write TensorBoard logs with pictures.")
     picture: bool = setting(

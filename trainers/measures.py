@@ -24,9 +24,9 @@ def measure(model, run) -> dict:
 
     Returns:
         Dict of floats and ints: with classes `accuracy`, `nll` (nats), `ece`,
-        `brier`, `temperature`; always `energy` (mean, nats) and `num_test`; for a
-        toy density that is known exactly, `nll_gap` (nats, on at most 20,000 test
-        points).
+        `brier`, `temperature`, `lapse_rate`; always `energy` (mean, nats) and
+        `num_test`; for a toy density that is known exactly, `nll_gap` (nats, on at
+        most 20,000 test points).
     """
     x, y = run.rows("test")
     logits = network_outputs(model, x, requires=("logits",))["logits"]
@@ -35,6 +35,7 @@ def measure(model, run) -> dict:
     if model.num_classes > 1:
         values |= classification_measures(model, logits, y)
         values["temperature"] = model.temperature
+        values["lapse_rate"] = model.lapse_rate
     elif getattr(model, "objective", None) == "contrastive":
         values |= density_measures(model, run)
     return values
@@ -67,7 +68,7 @@ def density_measures(model, run) -> dict:
 def classification_measures(model, logits: np.ndarray, labels: np.ndarray) -> dict:
     """Accuracy, NLL (nats), ECE (15 bins) and Brier score of labelled rows.
 
-    Of the probabilities at the model's temperature.
+    Of the probabilities at the model's temperature and lapse rate.
     """
     labelled = labels >= 0
     logits, labels = logits[labelled], labels[labelled]
@@ -75,10 +76,10 @@ def classification_measures(model, logits: np.ndarray, labels: np.ndarray) -> di
         raise ValueError("Measures of a classifier need labelled rows; there are none.")
     logits = logits.astype(np.float64)
     probabilities = model.to_probabilities(logits).numpy()
-    logits = logits / model.temperature
+    log_p = model.to_log_probabilities(logits).numpy()
     return {
         "accuracy": float(np.mean(logits.argmax(axis=-1) == labels)),
-        "nll": metrics.negative_log_likelihood(logits, labels, from_logits=True),
+        "nll": metrics.negative_log_likelihood(log_p, labels, from_logits=True),
         "ece": metrics.expected_calibration_error(probabilities, labels),
         "brier": metrics.brier_score(probabilities, labels),
     }

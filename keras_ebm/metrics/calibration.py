@@ -155,22 +155,29 @@ TEMPERATURES = (0.01, 100.0)
 #: Rows that the row of no class in particular counts for; of .1 and 1, and of other
 #: pulls to 1, the best on 126 and on 40 rows of digits, seeds 10 to 12.
 EVEN_ROWS = 0.1
+#: Above it, every answer is a guess.
+LARGEST_LAPSE_RATE = 0.99
+#: Below it there are none, so that a probability of 0 divides nothing.
+LEAST_LAPSE_RATE = 1e-9
 
 
-def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature `T` at which `softmax(logits / T)` fits labels best.
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """The temperature and the lapse rate at which labels are likeliest.
 
+    Of the probabilities `(1 - l) softmax(logits / T) + l / K`. Without lapses, a few
+    rows that the logits are surely wrong about would have all others doubted.
     Minimises the negative log-likelihood of the labels and of a tenth of a row more,
-    which has the mean of the rows' logits and a label drawn evenly: without it,
-    logits that are right about every one of a few rows would ask for certainty. Fit
-    it on rows that did not train the logits.
+    which knows no lapses and has the mean of the rows' logits and a label drawn
+    evenly: without it, logits that are right about every one of a few rows would ask
+    for certainty. Fit it on rows that did not train the logits.
 
     Args:
         logits: float array of shape `(rows, num_classes)`.
         labels: int array of shape `(rows,)`; -1 leaves a row out.
 
     Returns:
-        A float in [0.01, 100]; the largest where the logits tell nothing.
+        `(T, l)`: floats in [0.01, 100], to a thousandth of itself, and in [0, 0.99].
+        The largest temperature where the logits tell nothing.
 
     Raises:
         ValueError: if an argument breaks its rule, or no row has a label.
@@ -178,26 +185,43 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     References:
         - Guo et al. (2017), "On calibration of modern neural networks",
           section 4.2.
+        - Wichmann and Hill (2001), "The psychometric function: I", for lapses.
     """
     logits, labels = _labelled(logits, labels, from_logits=True)
     logits = logits.astype(np.float64)
-    logits -= logits.max(axis=1, keepdims=True)
-    rows = len(labels)
-    of_labels = logits[np.arange(rows), labels].sum()
-    target = (of_labels + EVEN_ROWS * logits.mean()) / (rows + EVEN_ROWS)
+    low, high = (np.log(bound) for bound in TEMPERATURES)
+    # From the largest down, as of equals the first is taken. The losses may have
+    # several minima: 1/13 apart, then closer around the best.
+    for count in (120, 20, 20):
+        tried = np.linspace(high, low, count)
+        losses = [_loss_at(np.exp(t), logits, labels)[0] for t in tried]
+        best = int(np.argmin(losses))
+        low, high = tried[min(best + 1, count - 1)], tried[max(best - 1, 0)]
+    temperature = float(np.exp(tried[best]))
+    return temperature, _loss_at(temperature, logits, labels)[1]
 
-    def too_low(temperature):
-        # The loss is convex in 1 / T; this is the sign of its slope.
-        weights = np.exp(logits / temperature)
-        expected = np.sum(weights * logits, axis=1) / np.sum(weights, axis=1)
-        return expected.mean() > target
 
-    low, high = TEMPERATURES
-    # To a relative 1e-15; at either end if the best one lies beyond.
-    for _ in range(60):
-        middle = np.sqrt(low * high)
+def _loss_at(temperature, logits, labels) -> tuple[float, float]:
+    """The loss of `fit_temperature` at a temperature, and the best lapse rate there."""
+    scaled = logits / temperature
+    scaled = scaled - scaled.max(axis=1, keepdims=True)
+    log_p = scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
+    even = -EVEN_ROWS * log_p.mean()
+    chance = 1.0 / logits.shape[1]
+    p = np.exp(log_p[np.arange(len(labels)), labels])
+
+    def too_low(rate):
+        # The loss is convex in the rate; this is the sign of its slope.
+        return np.sum((p - chance) / ((1.0 - rate) * p + rate * chance)) < 0.0
+
+    low, high = 0.0, LARGEST_LAPSE_RATE if too_low(LEAST_LAPSE_RATE) else 0.0
+    for _ in range(40 if high else 0):
+        middle = 0.5 * (low + high)
         low, high = (middle, high) if too_low(middle) else (low, middle)
-    return float(np.sqrt(low * high))
+    rate = 0.5 * (low + high)
+    if rate == 0.0:
+        return even - log_p[np.arange(len(labels)), labels].sum(), rate
+    return even - np.log((1.0 - rate) * p + rate * chance).sum(), rate
 
 
 def check_num_bins(num_bins: int) -> None:

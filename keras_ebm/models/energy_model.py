@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ebm import objectives
-from keras_ebm.arguments import check_choice, check_positive
+from keras_ebm.arguments import check_choice, check_positive, check_share
 from keras_ebm.gradients import energy_and_gradient
 from keras_ebm.layers.logit_energy import LogitEnergy
 from keras_ebm.layers.spectral_norm import update_spectral_norms
@@ -77,6 +77,7 @@ class EnergyModel(SavesParts, ReportsMeans, GivesProbabilities, keras.Model):
         class_names: K strings, kept for serving; optional.
         temperature: float > 0 that `probabilities` divides logits by; see
             `fit_temperature`.
+        lapse_rate: float in [0, 1), share of an even guess in `probabilities`.
         seed: int, keys every random draw together with the iteration.
         **kwargs: forwarded to `keras.Model`.
 
@@ -105,6 +106,7 @@ class EnergyModel(SavesParts, ReportsMeans, GivesProbabilities, keras.Model):
         "data_stddev",
         "class_names",
         "temperature",
+        "lapse_rate",
         "seed",
     )
 
@@ -124,6 +126,7 @@ class EnergyModel(SavesParts, ReportsMeans, GivesProbabilities, keras.Model):
         data_stddev: float = 0.0,
         class_names=None,
         temperature: float = 1.0,
+        lapse_rate: float = 0.0,
         seed: int = 0,
         **kwargs,
     ):
@@ -145,6 +148,7 @@ class EnergyModel(SavesParts, ReportsMeans, GivesProbabilities, keras.Model):
         self.semi_supervised = semi_supervised
         self.class_names = self._check_class_names(class_names)
         self.temperature = check_positive("temperature", temperature)
+        self.lapse_rate = check_share("lapse_rate", lapse_rate, zero_allowed=True)
         self.seed = seed
         self.to_energy = LogitEnergy()
         self._add_trackers("loss", "data_energy", "negative_energy")

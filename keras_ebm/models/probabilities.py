@@ -1,4 +1,4 @@
-"""Probabilities of the classes, at a temperature that held-out rows choose."""
+"""Probabilities of the classes, as sure as held-out rows say."""
 
 import numpy as np
 import tensorflow as tf
@@ -7,10 +7,11 @@ from keras_ebm.metrics.calibration import fit_temperature
 
 
 class GivesProbabilities:
-    """`p(y|x) = softmax(f(x) / T)` of a model with logits `f` and `temperature` `T`.
+    """`p(y|x) = (1 - l) softmax(f(x) / T) + l / K` of a model with logits `f`.
 
-    The temperature changes no class and no energy: how sure an answer sounds, and
-    nothing else. It is saved with the model.
+    `T` is its `temperature` and `l` its `lapse_rate`, the share of rows whose class is
+    anyone's guess. They change no class and no energy: how sure an answer sounds, and
+    nothing else. They are saved with the model.
     """
 
     def probabilities(self, x):
@@ -18,17 +19,30 @@ class GivesProbabilities:
         return self.to_probabilities(self.logits(x))
 
     def to_probabilities(self, logits):
-        """`softmax(logits / temperature)` of logits `(batch, K)`, in their precision.
+        """The probabilities of logits `(batch, K)`, in their precision.
 
         Half precision is raised to float32.
         """
+        p = tf.nn.softmax(self._tempered(logits))
+        return (1.0 - self.lapse_rate) * p + self.lapse_rate / self.num_classes
+
+    def to_log_probabilities(self, logits):
+        """Their logarithms, which are finite where a probability rounds to 0."""
+        log_p = tf.nn.log_softmax(self._tempered(logits))
+        if not self.lapse_rate:
+            return log_p
+        lapse = tf.math.log(tf.cast(self.lapse_rate / self.num_classes, log_p.dtype))
+        kept = tf.math.log1p(tf.cast(-self.lapse_rate, log_p.dtype))
+        return tf.math.log(tf.exp(kept + log_p) + tf.exp(lapse))
+
+    def _tempered(self, logits):
         logits = tf.convert_to_tensor(logits)
         if logits.dtype.size < 4:
             logits = tf.cast(logits, tf.float32)
-        return tf.nn.softmax(logits / tf.cast(self.temperature, logits.dtype))
+        return logits / tf.cast(self.temperature, logits.dtype)
 
-    def fit_temperature(self, x, y, batch_size: int = 256) -> float:
-        """Sets `temperature` by labelled rows that training did not see.
+    def fit_temperature(self, x, y, batch_size: int = 256) -> tuple[float, float]:
+        """Sets `temperature` and `lapse_rate` by labelled rows unseen in training.
 
         Args:
             x: numpy array, raw rows `(n, ...)`.
@@ -36,7 +50,7 @@ class GivesProbabilities:
             batch_size: int, rows in one pass of the network.
 
         Returns:
-            The temperature, which is also set.
+            `(temperature, lapse_rate)`; see `metrics.fit_temperature`.
 
         Raises:
             ValueError: if the model has no classes, or no row has a label.
@@ -55,5 +69,5 @@ class GivesProbabilities:
         starts = range(0, len(x), batch_size)
         parts = [self.logits(tf.constant(x[i : i + batch_size])) for i in starts]
         logits = np.concatenate(parts) if parts else np.zeros([0, self.num_classes])
-        self.temperature = fit_temperature(logits, y)
-        return self.temperature
+        self.temperature, self.lapse_rate = fit_temperature(logits, y)
+        return self.temperature, self.lapse_rate

@@ -5,7 +5,8 @@ import gzip
 import numpy as np
 import pytest
 
-from benchmarks import anomaly, missing, tabular
+from benchmarks import anomaly, missing, sureness, tabular
+from keras_ebm.metrics import negative_log_likelihood
 from trainers.common import write_json
 
 
@@ -110,3 +111,18 @@ def test_gaps_are_learnt_and_filled(tables):
     found = missing.accuracies(rows, 0.1, 0, steps=60)
     assert tuple(found) == missing.WAYS
     assert found["complete"] > 0.9 and min(found.values()) > 0.7
+
+
+def test_sureness_is_measured_before_and_after(tables, short):
+    rows = tabular.load(tables / "easy.csv.gz", seed=0)
+    model, _ = tabular.fit(rows, rows.few_labels(), "vera", "quantile", 0, 40)
+    found = sureness.measure(model, rows)
+    assert (model.temperature, model.lapse_rate) == (
+        found["temperature"],
+        found["lapse_rate"],
+    )
+    x, y = rows.of("test")
+    nll = negative_log_likelihood(model.probabilities(x).numpy(), y)
+    assert found["nll"][1] == pytest.approx(nll, rel=1e-4)
+    before = negative_log_likelihood(model.logits(x).numpy(), y, from_logits=True)
+    assert found["nll"][0] == pytest.approx(before, rel=1e-4)

@@ -27,10 +27,14 @@ def test_a_fitted_temperature_is_that_of_the_labelled_logits(model):
     found = model.fit_temperature(X, Y, batch_size=64)
     known = Y >= 0
     expected = fit_temperature(logits[known], Y[known])
-    assert found == model.temperature == pytest.approx(expected, rel=1e-5)
-    assert found > 2
+    assert found == (model.temperature, model.lapse_rate)
+    assert found == pytest.approx(expected, rel=1e-3)
+    temperature, rate = found
     p = model.probabilities(X).numpy()
-    np.testing.assert_allclose(p, softmax(logits / found, axis=1), rtol=1e-4)
+    known_p = (1 - rate) * softmax(logits / temperature, axis=1) + rate / CLASSES
+    np.testing.assert_allclose(p, known_p, rtol=1e-4)
+    log_p = model.to_log_probabilities(logits).numpy()
+    np.testing.assert_allclose(log_p, np.log(known_p), rtol=1e-4, atol=1e-5)
     before = negative_log_likelihood(logits, Y, from_logits=True)
     assert negative_log_likelihood(p, Y) < 0.5 * before
     np.testing.assert_array_equal(p.argmax(1), logits.argmax(1))
@@ -42,6 +46,7 @@ def test_it_is_saved_and_served(model, tmp_path):
     model.save(tmp_path / "model.keras")
     copy = keras.models.load_model(tmp_path / "model.keras")
     assert copy.temperature == model.temperature
+    assert copy.lapse_rate == model.lapse_rate
     decision = Detector.fit(copy, X, target_fpr=0.1).predict(X)
     p = model.probabilities(X)
     np.testing.assert_allclose(decision["probabilities"], p, rtol=1e-5)
@@ -58,6 +63,23 @@ def test_precision_is_kept_but_for_halves(model):
 def test_a_temperature_is_positive(temperature):
     with pytest.raises(ValueError, match="`temperature` must"):
         EnergyModel(make_network(), temperature=temperature)
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0, np.nan])
+def test_a_lapse_rate_is_a_share(rate):
+    with pytest.raises(ValueError, match="`lapse_rate` must"):
+        EnergyModel(make_network(), lapse_rate=rate)
+
+
+def test_logarithms_stay_finite_where_probabilities_round_to_0():
+    logits = np.zeros((1, CLASSES), np.float32)
+    logits[0, 0] = 1e4
+    model = EnergyModel(make_network())
+    assert model.to_probabilities(logits)[0, 1] == 0.0
+    assert model.to_log_probabilities(logits)[0, 1] == -1e4
+    model.lapse_rate = 0.2
+    expected = np.log(0.2 / CLASSES)
+    np.testing.assert_allclose(model.to_log_probabilities(logits)[0, 1], expected)
 
 
 def test_a_density_has_no_temperature_to_fit():

@@ -79,9 +79,10 @@ def test_metrics_are_flat_and_of_the_test_split(digits, digits_model):
     assert metrics["accuracy"] == np.mean(logits.argmax(-1) == y)
     held, labels = rows.rows("validation")
     fitted = fit_temperature(model.predict(held, verbose=0), labels)
-    assert model.temperature == metrics["temperature"]
-    assert model.temperature == pytest.approx(fitted, rel=1e-4)
-    log_p = tf.nn.log_softmax(logits / model.temperature).numpy()
+    found = (metrics["temperature"], metrics["lapse_rate"])
+    assert (model.temperature, model.lapse_rate) == found
+    assert found == pytest.approx(fitted, rel=1e-3, abs=1e-4)
+    log_p = model.to_log_probabilities(logits).numpy()
     # Ten classes at random have 0.1: two epochs are far beyond it.
     assert metrics["accuracy"] > 0.8
     nll = -log_p[np.arange(len(y)), y].mean()
