@@ -28,12 +28,9 @@ class GivesProbabilities:
 
     def to_log_probabilities(self, logits):
         """Their logarithms, which are finite where a probability rounds to 0."""
-        log_p = tf.nn.log_softmax(self._tempered(logits))
-        if not self.lapse_rate:
-            return log_p
-        lapse = tf.math.log(tf.cast(self.lapse_rate / self.num_classes, log_p.dtype))
-        kept = tf.math.log1p(tf.cast(-self.lapse_rate, log_p.dtype))
-        return tf.math.log(tf.exp(kept + log_p) + tf.exp(lapse))
+        if self.lapse_rate:
+            return tf.math.log(self.to_probabilities(logits))
+        return tf.nn.log_softmax(self._tempered(logits))
 
     def _tempered(self, logits):
         logits = tf.convert_to_tensor(logits)
