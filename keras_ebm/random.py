@@ -54,13 +54,10 @@ class StepRandom:
         """int64 pair, the same on every replica, that seeds other samplers."""
         return _fold_in(self._base, zlib.crc32(name.encode()))
 
-    def _fractions(self, shape, name, count=1):
-        """`count` uniform draws in the open interval (0, 1), stacked."""
-        replica, num_replicas = replica_context()
-        shape = tf.unstack(shape) if tf.is_tensor(shape) else list(shape)
-        rows = shape[0]
+    def _fractions(self, shape, name):
+        """Uniform draws of `shape` in the open interval (0, 1)."""
         bits = tf.random.stateless_uniform(
-            [count, rows * num_replicas, *shape[1:]],
+            shape,
             seed=self.key(name),
             minval=None,
             maxval=None,
@@ -69,11 +66,7 @@ class StepRandom:
         )
         # 23 bits and a half: exact in float32, and neither 0 nor 1.
         bits = tf.bitwise.right_shift(bits, tf.constant(9, tf.uint32))
-        full = (tf.cast(tf.bitcast(bits, tf.int32), tf.float32) + 0.5) * 2.0**-23
-        if num_replicas == 1:
-            return full
-        start = tf.cast(replica, tf.int32) * rows
-        return full[:, start : start + rows]
+        return (tf.cast(tf.bitcast(bits, tf.int32), tf.float32) + 0.5) * 2.0**-23
 
     def seed_pair(self, name: str):
         """Two integers for a sampler that draws by itself.
@@ -88,14 +81,21 @@ class StepRandom:
     def normal(self, shape, name: str):
         """Standard normal draws of `shape`; the first axis is the batch.
 
-        By Box and Muller's transformation; none is beyond 5.8.
+        By Box and Muller's transformation, two draws from each pair of uniform
+        ones; none is beyond 5.8.
         """
-        radius, angle = tf.unstack(self._fractions(shape, name, 2))
-        return tf.sqrt(-2.0 * tf.math.log(radius)) * tf.cos(2.0 * math.pi * angle)
+        shape = _all_rows(shape)
+        size = math.prod(shape)
+        radius, angle = tf.unstack(self._fractions([2, (size + 1) // 2], name))
+        radius = tf.sqrt(-2.0 * tf.math.log(radius))
+        angle = 2.0 * math.pi * angle
+        draws = tf.concat([radius * tf.cos(angle), radius * tf.sin(angle)], axis=0)
+        return _own_rows(tf.reshape(draws[:size], shape))
 
     def uniform(self, shape, name: str, minval=0.0, maxval=1.0):
         """Uniform draws of `shape` in `(minval, maxval)`."""
-        return minval + (maxval - minval) * self._fractions(shape, name)[0]
+        draws = _own_rows(self._fractions(_all_rows(shape), name))
+        return minval + (maxval - minval) * draws
 
     def integers(self, shape, name: str, maxval):
         """Uniform integers of `shape` in `[0, maxval)`, `maxval` up to `2**23`."""
@@ -121,6 +121,23 @@ def reseed(network: keras.layers.Layer, random: StepRandom) -> None:
     for index, generator in enumerate(generators):
         state = random.fold(index).key("layer") % 2**31
         generator.state.assign(tf.cast(state, generator.state.dtype))
+
+
+def _all_rows(shape):
+    """`shape` with the rows of all replicas."""
+    _, num_replicas = replica_context()
+    rows, *rest = tf.unstack(shape) if tf.is_tensor(shape) else list(shape)
+    return [rows * num_replicas, *rest]
+
+
+def _own_rows(draws):
+    """The rows of this replica out of those of all."""
+    replica, num_replicas = replica_context()
+    if num_replicas == 1:
+        return draws
+    rows = tf.shape(draws)[0] // num_replicas
+    start = tf.cast(replica, tf.int32) * rows
+    return draws[start : start + rows]
 
 
 def _fold_in(key, data):
