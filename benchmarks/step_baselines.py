@@ -1,6 +1,6 @@
 r"""Times a VERA step against the same step written plainly, in PyTorch, and by chains.
 
-Four steps of the same networks, with a gradient penalty, the contrastive objective and
+Steps of the same networks, with a gradient penalty, the contrastive objective and
 20 importance samples:
 
 - `library`: `keras_ebm.VERA.train_step`, compiled into a graph;
@@ -11,7 +11,9 @@ Four steps of the same networks, with a gradient penalty, the contrastive object
   samples keep their graph from the energy's turn to the generator's, the importance
   samples are drawn under `no_grad`, Adam is the fused one: the fastest plain form,
   in the fastest of both layouts of images and of one and two threads (a trial);
-- `chains`: JEM's step with 20 Langevin steps (`LangevinModel`), without penalty.
+- `chains`: JEM's step with 20 Langevin steps (`LangevinModel`), without penalty;
+- `derivatives alone`: of all that only the energy network's derivatives, which any form
+  of the step has to take.
 
 Blocks of steps alternate, so that a machine's drift hits all alike. Ratios are medians
 over blocks. Processor time (of all threads) is reported beside the wall-clock, as it
@@ -96,7 +98,7 @@ SETTINGS = {
         "mlp",
     ),
 }
-KINDS = ("library", "two tapes", "pytorch", "chains")
+KINDS = ("library", "two tapes", "pytorch", "chains", "derivatives alone")
 #: PyTorch's, of which the faster number is taken.
 THREADS = {1: "1 thread", 2: "2 threads"}
 #: What was aimed at: `(numerator, denominator, comparison, bound)` of times.
@@ -208,21 +210,24 @@ class TwoTapes:
     def energy(self, x):
         return -tf.reduce_logsumexp(self.network(x, training=True), axis=-1)
 
+    def energy_loss(self, x, y, fake):
+        with tf.GradientTape() as inner:
+            inner.watch(x)
+            logits = self.network(x, training=True)
+            energy = -tf.reduce_logsumexp(logits, axis=-1)
+        gradient = inner.gradient(energy, x)
+        penalty = tf.reduce_mean(0.5 * tf.reduce_sum(gradient**2, axis=self.axes))
+        contrast = tf.reduce_mean(energy) - tf.reduce_mean(self.energy(fake))
+        cross_entropy = tf.reduce_mean(
+            tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits)
+        )
+        return cross_entropy + WEIGHTS["energy_weight"] * (
+            contrast + WEIGHTS["gradient_penalty"] * penalty
+        )
+
     def _update_energy(self, x, y, fake):
         with tf.GradientTape() as tape:
-            with tf.GradientTape() as inner:
-                inner.watch(x)
-                logits = self.network(x, training=True)
-                energy = -tf.reduce_logsumexp(logits, axis=-1)
-            gradient = inner.gradient(energy, x)
-            penalty = tf.reduce_mean(0.5 * tf.reduce_sum(gradient**2, axis=self.axes))
-            contrast = tf.reduce_mean(energy) - tf.reduce_mean(self.energy(fake))
-            cross_entropy = tf.reduce_mean(
-                tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits)
-            )
-            loss = cross_entropy + WEIGHTS["energy_weight"] * (
-                contrast + WEIGHTS["gradient_penalty"] * penalty
-            )
+            loss = self.energy_loss(x, y, fake)
         self._apply(0, tape, loss)
         return loss
 
@@ -271,6 +276,26 @@ class TwoTapes:
         variables = self.owned[index]
         gradients = tape.gradient(loss, [variable.value for variable in variables])
         self.optimizers[index].apply(gradients, variables)
+
+
+class DerivativesAlone(TwoTapes):
+    """What no way of writing the step leaves out: the energy's derivatives.
+
+    Those of the energy's loss by the weights and by the samples, in one backward pass.
+    No noise, decoder, update or log.
+    """
+
+    def train_step(self, data):
+        x, y = data
+        samples, weights = x[::-1], [v.value for v in self.owned[0]]
+        with tf.GradientTape() as tape:
+            tape.watch(samples)
+            loss = self.energy_loss(x, y, samples)
+        # Returned, as a graph leaves out what nothing takes.
+        return {"loss": loss, "gradients": tape.gradient(loss, [*weights, samples])}
+
+
+PLAIN = {"two tapes": TwoTapes, "derivatives alone": DerivativesAlone}
 
 
 # The plain step in PyTorch; only these functions import it
@@ -645,8 +670,8 @@ def alternate(runners: dict, blocks: int, steps: dict, warm_up: int = 3):
 
 def build(kind: str, setting: Setting):
     """The model of one of `KINDS` that runs in this process."""
-    if kind == "two tapes":
-        return TwoTapes(*setting.build())
+    if kind in PLAIN:
+        return PLAIN[kind](*setting.build())
     return (build_library if kind == "library" else build_chains)(setting)
 
 

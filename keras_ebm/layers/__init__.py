@@ -1,6 +1,7 @@
 """Layers that networks and models need and Keras lacks."""
 
 from keras_ebm.layers.conditional_gain_bias import ConditionalBias, ConditionalGain
+from keras_ebm.layers.doubled_conv import DoubledConv2D
 from keras_ebm.layers.gaussian_base import GaussianBase
 from keras_ebm.layers.logit_energy import LogitEnergy
 from keras_ebm.layers.logit_pixels import LogitPixels
@@ -13,6 +14,7 @@ from keras_ebm.layers.weight_norm import WeightNorm
 __all__ = [
     "ConditionalBias",
     "ConditionalGain",
+    "DoubledConv2D",
     "GaussianBase",
     "LogitEnergy",
     "LogitPixels",

@@ -3,6 +3,7 @@
 import keras
 
 from keras_ebm.arguments import check_choice, check_size
+from keras_ebm.layers import DoubledConv2D
 from keras_ebm.networks.energy_blocks import energy_inputs
 from keras_ebm.networks.image_blocks import (
     NORMALIZATIONS,
@@ -131,8 +132,9 @@ def resnet_decoder(
     for index in range(3):
         name = f"block_{index}"
         h = activate(x, f"{name}_first")
-        h = keras.layers.UpSampling2D(2, name=f"{name}_double")(h)
-        h = _convolve(h, filters, 3, f"{name}_first")
+        h = DoubledConv2D(
+            filters, kernel_initializer=_xavier(2.0), name=f"{name}_first"
+        )(h)
         h = _convolve(activate(h, f"{name}_second"), filters, 3, f"{name}_second")
         x = keras.layers.UpSampling2D(2, name=f"{name}_shortcut_double")(x)
         x = keras.layers.Add(name=f"{name}_sum")([x, h])

@@ -114,6 +114,23 @@ def test_two_tapes_update_the_generator_alike_if_the_energy_stays(name):
     assert moved > 1e-4
 
 
+@pytest.mark.parametrize("name", SMALL)
+def test_derivatives_alone_are_those_of_the_update(name):
+    setting = SMALL[name]
+    x, y = data_of(setting)
+    made = step_baselines.DerivativesAlone(*setting.build()).train_step((x, y))
+    rates = [keras.optimizers.SGD(rate) for rate in (1.0, 1.0, 1.0)]
+    plain = step_baselines.TwoTapes(*setting.build(), SAMPLES, rates)
+    before = [keras.ops.convert_to_numpy(v) for v in plain.owned[0]]
+    loss = plain._update_energy(x, y, x[::-1])
+    assert float(made["loss"]) == pytest.approx(float(loss), rel=1e-5)
+    *gradients, of_samples = made["gradients"]
+    for own, variable, start in zip(gradients, plain.owned[0], before, strict=True):
+        moved = start - keras.ops.convert_to_numpy(variable)
+        np.testing.assert_allclose(own, moved, rtol=1e-4, atol=1e-6)
+    assert of_samples.shape == x.shape and np.abs(of_samples).max() > 0
+
+
 @pytest.fixture
 def torch():
     module = pytest.importorskip("torch")
@@ -164,13 +181,13 @@ def small_setting(monkeypatch):
 
 def test_the_ratios_of_steps_are_measured(monkeypatch):
     small_setting(monkeypatch)
-    kinds = ("library", "two tapes", "chains")
+    kinds = ("library", "two tapes", "chains", "derivatives alone")
     row = step_baselines.measure("small", blocks=2, steps=3, kinds=kinds)
     assert set(row["ratios"]) == {"library / two tapes", "chains / library"}
     assert all(values["median"] > 0 for values in row["ratios"].values())
     text = step_baselines.table({"settings": {"small": row}})
     assert "| small | library / two tapes |" in text and "| <= 0.9 |" in text
-    assert text.count("| small |") == 5
+    assert text.count("| small |") == 6
 
 
 @needs_torch
