@@ -22,20 +22,28 @@ class DoubledConv2D(keras.layers.Conv2D):
 
     Returns:
         `(batch, 2 * height, 2 * width, filters)`.
+
+    Raises:
+        ValueError: if an argument asks for another kind of convolution.
     """
 
+    _ONLY = {
+        "kernel_size": (3, 3),
+        "padding": "same",
+        "strides": (1, 1),
+        "dilation_rate": (1, 1),
+        "groups": 1,
+        "data_format": "channels_last",
+    }
+
     def __init__(self, filters: int, **kwargs):
-        for name, value in (("kernel_size", (3, 3)), ("padding", "same")):
-            kwargs.setdefault(name, value)
-        super().__init__(filters, **kwargs)
-        plain = (self.padding, self.strides, self.dilation_rate, self.groups)
-        if self.kernel_size != (3, 3) or plain != ("same", (1, 1), (1, 1), 1):
-            raise ValueError(
-                "A DoubledConv2D is of 3x3 entries, padding='same' and one group, "
-                "without strides or dilation. Received: kernel_size="
-                f"{self.kernel_size}, padding, strides, dilation_rate and groups "
-                f"{plain}; use UpSampling2D and Conv2D for others."
-            )
+        super().__init__(filters, **{"kernel_size": 3, "padding": "same", **kwargs})
+        for name, value in self._ONLY.items():
+            if getattr(self, name) != value:
+                raise ValueError(
+                    f"`{name}` of a DoubledConv2D must be {value!r}. Received: "
+                    f"{name}={getattr(self, name)!r}; use UpSampling2D and Conv2D."
+                )
 
     def call(self, inputs):
         kernel = _met_by_copies(_met_by_copies(self.kernel, 0), 1)
@@ -44,7 +52,7 @@ class DoubledConv2D(keras.layers.Conv2D):
             ops.transpose(kernel, (0, 1, 3, 2)),
             strides=2,
             padding="same",
-            data_format=self.data_format,
+            data_format="channels_last",
         )
         if self.use_bias:
             x = x + self.bias

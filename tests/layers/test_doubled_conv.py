@@ -67,9 +67,17 @@ def test_it_is_saved_with_its_model(tmp_path):
 
 @pytest.mark.parametrize(
     "kwargs",
-    [{"kernel_size": 5}, {"padding": "valid"}, {"strides": 2}, {"groups": 3}],
+    [
+        {"kernel_size": 5},
+        {"padding": "valid"},
+        {"strides": 2},
+        {"groups": 3},
+        {"dilation_rate": 2},
+        {"data_format": "channels_first"},
+    ],
     ids=str,
 )
 def test_what_it_cannot_do_is_refused(kwargs):
-    with pytest.raises(ValueError, match="3x3 entries.*use UpSampling2D and Conv2D"):
+    (name,) = kwargs
+    with pytest.raises(ValueError, match=f"`{name}` of .* use UpSampling2D and Conv2D"):
         DoubledConv2D(6, **kwargs)
