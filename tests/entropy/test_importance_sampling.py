@@ -11,7 +11,8 @@ from entropy_support import (
 )
 from support import make_generator
 
-from keras_ebm.entropy import Draw, ImportanceSampling
+from keras_ebm import GaussianGenerator, networks
+from keras_ebm.entropy import Draw, ImportanceSampling, importance_sampling
 from keras_ebm.random import StepRandom
 
 
@@ -170,6 +171,43 @@ def test_descending_minus_the_surrogate_raises_the_entropy():
     # Descending -surrogate moves the weights along its gradient.
     assert entropy(weights + rate * gradient, SIGMA) > start + 0.001
     assert entropy(weights, SIGMA * np.exp(rate * slope)) > start + 0.001
+
+
+def test_a_large_decoder_in_passes_gives_what_one_pass_gives(monkeypatch):
+    decoder = networks.resnet_decoder(6, (32, 32, 3), filters=32, normalization=None)
+    generator = GaussianGenerator(decoder)
+    estimator = ImportanceSampling(20)
+    estimator.build_for(generator)
+    latents = keras.random.normal((3, 6), seed=1)
+    noise = keras.random.normal((3, 32, 32, 3), seed=2)
+    draw = Draw(generator.sample(latents, noise), latents, noise)
+    passes = []
+    monkeypatch.setattr(decoder, "call", counted(decoder.call, passes))
+
+    def prepare():
+        return estimator.prepare(generator, draw, StepRandom(0, 0))
+
+    split = prepare()
+    assert passes == [20] * 3
+    passes.clear()
+    monkeypatch.setattr(importance_sampling, "_LARGE", np.inf)
+    whole = prepare()
+    assert passes == [60]
+    # The same sums in another order: float32's rounding, over sigma^2 = 0.01.
+    np.testing.assert_allclose(split["score"], whole["score"], atol=1e-3)
+    np.testing.assert_allclose(
+        split["effective_sample_size"], whole["effective_sample_size"], rtol=1e-3
+    )
+
+
+def counted(call, rows):
+    """`call`, which also appends the rows that it gets."""
+
+    def counting(inputs, **kwargs):
+        rows.append(len(inputs))
+        return call(inputs, **kwargs)
+
+    return counting
 
 
 def test_no_gradient_reaches_the_weights_through_the_score():
