@@ -10,8 +10,10 @@ from keras_ebm.arguments import check_positive, check_size
 from keras_ebm.entropy.base import EntropyEstimator, Estimate, score_surrogate
 from keras_ebm.entropy.requirements import check_own_density
 
-#: Entries of a feature map, for the proposals of one sample, worth a pass of its own.
+#: Entries of a feature map, for the proposals of one sample, that are worth passes.
 _LARGE = 2**18
+#: Proposals of each sample in such a pass: fewer are no faster and a larger graph.
+_AT_ONCE = 4
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
@@ -102,17 +104,20 @@ class ImportanceSampling(EntropyEstimator):
     def _decode(self, generator, latents):
         """`g(z_i)` of `(batch, num_samples, latent_dim)`, float32, without a gradient.
 
-        On a CPU a large decoder takes one proposal of each sample at a time: the
+        On a CPU a large decoder takes a few proposals of each sample at a time: the
         feature maps of all would not fit its caches. Written out, not as a loop,
         whose body a count of operations leaves out.
         """
         entries = self.num_samples * _largest_output(generator)
-        if entries >= _LARGE and not tf.config.list_logical_devices("GPU"):
-            passes = [generator(z) for z in tf.unstack(latents, axis=1)]
-            return tf.cast(tf.stack(passes, axis=1), tf.float32)
-        flat = tf.reshape(latents, [-1, generator.latent_dim])
-        means = tf.cast(generator(flat), tf.float32)
-        return tf.reshape(means, [-1, self.num_samples, *generator.sample_shape])
+        split = entries >= _LARGE and not tf.config.list_logical_devices("GPU")
+        size = _AT_ONCE if split else self.num_samples
+        passes = []
+        for start in range(0, self.num_samples, size):
+            some = latents[:, start : start + size]
+            means = generator(tf.reshape(some, [-1, generator.latent_dim]))
+            shape = [-1, some.shape[1], *generator.sample_shape]
+            passes.append(tf.reshape(tf.cast(means, tf.float32), shape))
+        return tf.concat(passes, axis=1)
 
     def estimate(self, generator, draw, prepared):
         return Estimate(score_surrogate(draw.x, prepared["score"]))
