@@ -37,6 +37,7 @@ DEV = [
     *PLOTS,
     *DATA,
     *TUNE,
+    "protobuf>=4.21",
     "pytest>=8.0",
     "pytest-xdist>=3.6",
     "ruff>=0.9",

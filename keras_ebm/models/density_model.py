@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from keras_ebm.models.energy_model import EnergyModel
+from keras_ebm.models.updating import update
 from keras_ebm.objectives import Criterion
 from keras_ebm.random import StepRandom, replica_context
 
@@ -104,7 +105,7 @@ class DensityModel(EnergyModel):
             scaled = self.optimizer.scale_loss(loss)
         # A constant added to an energy changes no score: its gradient is zero.
         gradients = tape.gradient(scaled, watched, unconnected_gradients="zero")
-        self.optimizer.apply(gradients, variables)
+        update(self.optimizer, gradients, variables, loss)
         return self.report(logs)
 
     def test_step(self, data):

@@ -15,6 +15,7 @@ from keras_ebm.models.loss_scaling import with_loss_scale
 from keras_ebm.models.probabilities import GivesProbabilities
 from keras_ebm.models.reporting import ReportsMeans
 from keras_ebm.models.saving import SavesParts
+from keras_ebm.models.updating import update
 from keras_ebm.negatives import MarkovChains
 from keras_ebm.random import StepRandom, replica_context, reseed
 
@@ -457,7 +458,7 @@ class EnergyModel(SavesParts, ReportsMeans, GivesProbabilities, keras.Model):
         sample_gradient = None
         if samples is not None:
             sample_gradient = self._energy_gradient(gradients.pop(), logs, factor)
-        self.optimizer.apply(gradients, variables)
+        update(self.optimizer, gradients, variables, loss)
         logs["loss"] = loss
         return EnergyStep(logs, sample_gradient)
 

@@ -9,6 +9,7 @@ from keras_ebm.entropy import Draw, ImportanceSampling
 from keras_ebm.gradients import energy_and_gradient
 from keras_ebm.models.energy_model import EnergyModel
 from keras_ebm.models.loss_scaling import with_loss_scale
+from keras_ebm.models.updating import update
 from keras_ebm.negatives import MarkovChains, Proposal
 from keras_ebm.random import StepRandom, replica_context
 
@@ -295,7 +296,7 @@ class VERA(EnergyModel):
         factor = optimizer.scale_loss(tf.constant(1.0 / num_replicas))
         watched = [v.value for v in variables]
         gradients = tape.gradient(loss, watched, output_gradients=factor)
-        optimizer.apply(gradients, variables)
+        update(optimizer, gradients, variables, loss)
 
     def test_step(self, data):
         x, y = self._unpack(data)
