@@ -43,6 +43,7 @@ from keras_ebm.entropy import (
     LogVolume,
     MutualInformation,
 )
+from keras_ebm.models.updating import update
 from keras_ebm.random import StepRandom
 from trainers import common
 
@@ -181,7 +182,8 @@ def _learn(estimator, generator, rate, steps: int, batch: int, seed: int) -> Non
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
             loss = estimator.loss(generator, draw, random)
-        optimizer.apply(tape.gradient(loss, weights), estimator.trainable_variables)
+        gradients = tape.gradient(loss, weights)
+        update(optimizer, gradients, estimator.trainable_variables, loss)
 
     for i in range(steps):
         step(tf.constant(i, tf.int64))
