@@ -6,11 +6,10 @@ import tensorflow as tf
 def update(optimizer, gradients, variables, loss: tf.Tensor) -> None:
     """Applies gradients once the loss and all of them are there.
 
-    TensorFlow has a variable's update wait for the passes that read it. Where such a
-    read also leads to the update through the shape of some result, its optimizer of
-    graphs drops the direct order as implied, then takes the shape for a constant, and
-    the read may see the new weights: of a loss linear in an output, whose own
-    gradient needs no value of the layer that makes it.
+    TensorFlow has a variable's update wait for the passes that read it, but its
+    optimizer of graphs (2.21, `dependency_optimization`) loses some of that order: of
+    a loss linear in an output, the gradient of the layer that makes the output needs
+    no value of it, and its update could come before another gradient had its weights.
 
     Args:
         optimizer: Keras optimizer.
