@@ -1,41 +1,33 @@
 """Prints, for steps of every kind, which reads of weights their updates may overtake.
 
-Run by `test_update_order.py` as a program: TensorFlow writes down the graphs that it
+`test_update_order.py` runs it as a program: TensorFlow writes down the graphs that it
 runs, as its optimizer leaves them, where the environment asks for it at the start.
 
-    python update_order.py FOLDER
+    TF_DUMP_GRAPH_PREFIX=FOLDER TF_CPP_VMODULE=meta_optimizer=1 python update_order.py
 """
 
 import collections
 import graphlib
 import json
 import os
-import sys
 from pathlib import Path
 
-FOLDER = Path(sys.argv[1])
-os.environ |= {
-    "TF_CPP_MIN_LOG_LEVEL": "0",
-    "TF_CPP_VMODULE": "meta_optimizer=1",
-    "TF_DUMP_GRAPH_PREFIX": str(FOLDER),
-}
+import keras
+import tensorflow as tf
+from google.protobuf import text_format
+from support import FEATURES, batches, make_network, make_vera, rows
 
-import keras  # noqa: E402
-import tensorflow as tf  # noqa: E402
-from google.protobuf import text_format  # noqa: E402
-from support import FEATURES, batches, make_network, make_vera, rows  # noqa: E402
-
-from keras_ebm import entropy  # noqa: E402
-from keras_ebm.layers import SpectralNorm  # noqa: E402
-from keras_ebm.models import DensityModel, EnergyModel, LangevinModel  # noqa: E402
-from keras_ebm.negatives import (  # noqa: E402
+from keras_ebm import entropy
+from keras_ebm.layers import SpectralNorm
+from keras_ebm.models import DensityModel, EnergyModel, LangevinModel
+from keras_ebm.negatives import (
     CutAndBlend,
     ImportanceCorrection,
     LangevinMoves,
     MarkovChains,
     ReplayBuffer,
 )
-from keras_ebm.objectives import SlicedScoreMatching  # noqa: E402
+from keras_ebm.objectives import SlicedScoreMatching
 
 X, Y = rows(16)
 
@@ -86,7 +78,7 @@ def overtaken(nodes) -> list:
         else []
         for node in nodes
     }
-    waits_for = {name: set() for name in inputs}
+    waits_for = {}
     for name in graphlib.TopologicalSorter(inputs).static_order():
         direct = inputs.get(name, ())
         waits_for[name] = set(direct).union(*(waits_for[i] for i in direct))
@@ -105,16 +97,16 @@ def overtaken(nodes) -> list:
     ]
 
 
-def measure(build) -> dict:
+def measure(build, folder: Path) -> dict:
     """Updates in the graphs of a model's step, and what they may overtake."""
-    for path in FOLDER.glob("*.pbtxt"):
+    for path in folder.glob("*.pbtxt"):
         path.unlink()
     model = build()
     has_generator = hasattr(model, "generator")
     model.compile(*[keras.optimizers.Adam() for _ in range(3 if has_generator else 1)])
-    model.fit(batches(X, Y, 8), epochs=1, verbose=0)
+    model.fit(batches(X, Y, 8), verbose=0)
     updates, found = 0, []
-    for path in FOLDER.glob("after_MetaOptimizer*.pbtxt"):
+    for path in folder.glob("after_MetaOptimizer*.pbtxt"):
         graph = text_format.Parse(path.read_text(), tf.compat.v1.GraphDef())
         for nodes in (graph.node, *(f.node_def for f in graph.library.function)):
             updates += sum(node.op == "AssignSubVariableOp" for node in nodes)
@@ -123,4 +115,5 @@ def measure(build) -> dict:
 
 
 if __name__ == "__main__":
-    print(json.dumps({name: measure(build) for name, build in STEPS.items()}))
+    folder = Path(os.environ["TF_DUMP_GRAPH_PREFIX"])
+    print(json.dumps({name: measure(build, folder) for name, build in STEPS.items()}))
