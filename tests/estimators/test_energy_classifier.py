@@ -26,7 +26,9 @@ QUICK = {
 }
 
 
-@parametrize_with_checks([EnergyClassifier("supervised", **QUICK)])
+@parametrize_with_checks(
+    [EnergyClassifier(method, **QUICK) for method in ("supervised", "vera")]
+)
 def test_it_keeps_to_the_conventions_of_scikit_learn(estimator, check):
     check(estimator)
 
