@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,6 +100,13 @@ def run_program(main: Callable) -> None:
             return FLAGS(argv)
         except flags.Error as error:
             refuse(argv, error)
+
+    def written(message, category, *where, **line):
+        if category is UserWarning:
+            return f"{Path(sys.argv[0]).stem}: warning: {message}\n"
+        return write_plainly(message, category, *where, **line)
+
+    write_plainly, warnings.formatwarning = warnings.formatwarning, written
 
     def guarded(argv):
         logging.set_verbosity(logging.WARNING)

@@ -21,7 +21,10 @@ class DataSettings:
         "csv:PATH (.csv or .csv.gz) or npz:PATH.",
     )
     data_dir: str = setting("", "Folder of prepared tensorflow-datasets.")
-    target: str = setting("", "Label column of a csv; default the last one.")
+    target: str | None = setting(
+        None, "Label column of a csv; default the last one. Empty if there is none."
+    )
+    ignore_columns: tuple = setting((), "Columns of a csv to leave out.")
     holdout_classes: tuple = setting(
         (), "Classes taken out of training; they become the foreign set 'holdout'."
     )
@@ -54,7 +57,11 @@ class RunData:
         indices = getattr(self.splits, part)
         x, y = self.dataset.x[indices], self.dataset.y[indices]
         if part == "train" and self.settings.labels_per_class:
-            y = data.mask_labels(y, self.settings.labels_per_class)
+            y = data.mask_labels(
+                y,
+                self.settings.labels_per_class,
+                class_names=self.dataset.class_names,
+            )
         return x, y
 
 
@@ -76,7 +83,8 @@ def load(settings: DataSettings, schema=None, class_names=None) -> RunData:
     full = data.load(
         settings.dataset,
         data_dir=settings.data_dir or None,
-        target=settings.target or None,
+        target=settings.target,
+        ignore_columns=settings.ignore_columns,
         schema=schema,
         class_names=class_names,
         num_rows=settings.toy_rows,
@@ -146,7 +154,10 @@ def recall(model_path, dataset: str = "", data_dir: str = "") -> RunData:
     folder = Path(model_path).parent
     recorded = read_record(model_path)
     settings = dict(recorded["data"])
-    settings["holdout_classes"] = tuple(settings["holdout_classes"])
+    for name in ("holdout_classes", "ignore_columns"):
+        settings[name] = tuple(settings.get(name, ()))
+    if recorded["schema"] is not None:
+        settings["target"] = recorded["schema"]["target"] or ""
     settings |= {"dataset": dataset or settings["dataset"]}
     settings |= {"data_dir": data_dir or settings["data_dir"]}
     run = load(DataSettings(**settings))
@@ -187,7 +198,7 @@ def is_training_data(model_path, dataset: str, data_dir: str = "") -> bool:
     return True
 
 
-def load_like(model_path, dataset: str, data_dir: str, target: str = ""):
+def load_like(model_path, dataset: str, data_dir: str, target: str | None = None):
     """Loads other rows in the form that the run's model takes.
 
     Labels are numbered as the model's classes.
@@ -201,7 +212,7 @@ def load_like(model_path, dataset: str, data_dir: str, target: str = ""):
     other = data.load(
         dataset,
         data_dir=data_dir or recorded["data"]["data_dir"] or None,
-        target=target or None,
+        target=target,
         schema=None if schema is None else TableSchema.from_config(schema),
         class_names=tuple(recorded["class_names"]) or None,
         seed=recorded["data"]["seed"],

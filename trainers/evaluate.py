@@ -44,7 +44,9 @@ class EvaluateSettings:
         "", "Known data; the training data's spec takes the run's test split."
     )
     data_dir: str = setting("", "Folder of prepared tensorflow-datasets.")
-    target: str = setting("", "Label column of a csv; default that of the run.")
+    target: str | None = setting(
+        None, "Label column of a csv; default that of the run. Empty if there is none."
+    )
     scores: str = setting(
         "",
         "Scores to report, separated by commas, each a name or names joined by +; "

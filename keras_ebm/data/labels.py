@@ -51,7 +51,10 @@ def class_codes(class_names: Sequence[str], classes: Sequence[str | int]) -> lis
 
 
 def mask_labels(
-    y: np.ndarray, labels_per_class: int, seed: int | None = None
+    y: np.ndarray,
+    labels_per_class: int,
+    seed: int | None = None,
+    class_names: Sequence[str] = (),
 ) -> np.ndarray:
     """Keeps a few labels of each class and takes the others away.
 
@@ -60,6 +63,7 @@ def mask_labels(
         labels_per_class: int > 0. How many rows of each class keep theirs.
         seed: int or `None`. With `None` the first rows of each class keep
             theirs; with a seed, rows at random.
+        class_names: names of the classes, for the error; numbers without.
 
     Returns:
         A copy of `y` with -1 in all other rows.
@@ -79,10 +83,11 @@ def mask_labels(
     for code in np.unique(y[y >= 0]):
         rows = order[y[order] == code]
         if len(rows) < labels_per_class:
+            name = repr(class_names[code]) if len(class_names) else code
             raise ValueError(
                 "`labels_per_class` must be at most the number of labelled rows "
-                f"of each class. Received: labels_per_class={labels_per_class}, "
-                f"but class {code} has {len(rows)}."
+                f"of each class. Received: labels_per_class={labels_per_class}, but "
+                f"class {name} has {len(rows)}. Lower it, or leave such rows out."
             )
         masked[rows[:labels_per_class]] = code
     return masked

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -35,6 +36,7 @@ def load(
     *,
     data_dir: str | os.PathLike | None = None,
     target: str | None = None,
+    ignore_columns: Sequence[str] = (),
     schema: TableSchema | None = None,
     class_names: tuple[str, ...] | None = None,
     num_rows: int = 20_000,
@@ -60,6 +62,7 @@ def load(
             `downloads/manual` holds the files that are downloaded by hand.
         target: str, the column of a `csv:` file that holds the classes.
             Defaults to the last one; `""` if there is none.
+        ignore_columns: columns of a `csv:` file to leave out.
         schema: `TableSchema` of the table that a model was trained on, which
             a `csv:` file, or a table of TensorFlow Datasets, must then fit.
         class_names: tuple of str, the classes of a model trained elsewhere,
@@ -82,6 +85,7 @@ def load(
         spec,
         data_dir=data_dir,
         target=target,
+        ignore_columns=ignore_columns,
         schema=schema,
         num_rows=num_rows,
         seed=seed,
@@ -98,6 +102,7 @@ def read(
     *,
     data_dir: str | os.PathLike | None = None,
     target: str | None = None,
+    ignore_columns: Sequence[str] = (),
     schema: TableSchema | None = None,
     num_rows: int = 20_000,
     seed: int = 0,
@@ -114,7 +119,7 @@ def read(
     if source == "tfds" and name:
         return read_tfds(name, data_dir)
     if source == "csv" and name:
-        return read_csv(os.path.expanduser(name), target, schema)
+        return read_csv(os.path.expanduser(name), target, schema, ignore_columns)
     if source == "stacked" and name:
         return read_stacked(name, data_dir, num_rows=num_rows, seed=seed)
     if source == "images" and name:

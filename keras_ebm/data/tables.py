@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
+import re
+import warnings
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -18,6 +21,11 @@ from keras_ebm.data.schema import Column, TableSchema
 MISSING = ("", "NA", "N/A", "<NA>", "NaN", "nan", "NULL", "null", "None")
 
 MAX_CATEGORIES = 1000
+#: No more different texts than this are taken as categories, or classes, even where
+#: hardly any of them occurs twice.
+FEW_TEXTS = 20
+#: What numbers are written with, besides digits: currencies, separators, a percent.
+NOTATION = re.compile(r"[$€£¥%,'\s]")
 #: Words of boolean columns, false before true.
 BOOLEANS = (("false", "true"), ("f", "t"), ("no", "yes"), ("n", "y"))
 
@@ -26,6 +34,7 @@ def read_csv(
     path: str | os.PathLike,
     target: str | None = None,
     schema: TableSchema | None = None,
+    ignore_columns: Sequence[str] = (),
 ) -> Dataset:
     """Reads a table with a header line, and finds out or applies its schema.
 
@@ -36,6 +45,11 @@ def read_csv(
     are whole numbers. Empty cells and `NA`, `N/A`, `<NA>`, `NaN`, `nan`,
     `NULL`, `null`, `None` are missing; a row with an empty target is unlabelled.
 
+    A text column in which more than half of the values are different, and more than
+    20, is a name of the rows, of which nothing can be learned: it is left out with a
+    `UserWarning`. If its values are numbers after all, some of them or in another
+    notation, it is refused. A target of which the same holds is no class.
+
     Args:
         path: a `.csv` or `.csv.gz` file, comma-separated, in UTF-8.
         target: str, the column with the classes. Defaults to the last one, or
@@ -43,6 +57,7 @@ def read_csv(
         schema: `TableSchema` of the table that a model was trained on. Columns
             that it does not know are left out, a category it does not know
             becomes -1, and the target may be absent.
+        ignore_columns: names of columns to leave out.
 
     Returns:
         `Dataset` of kind `"table"`.
@@ -52,7 +67,7 @@ def read_csv(
             its cells do not fit the rules above; the message names the column
             and, counted from 0 without the header, the row.
     """
-    frame = _read_text(path)
+    frame = _leave_out(_read_text(path), ignore_columns, path)
     if schema is None and target is None:
         target = frame.columns[-1]
     if target and target not in frame.columns:
@@ -101,6 +116,13 @@ def _read_text(path):
             f"{path}: there must be a header line and at least one row below it. "
             f"Received: {len(frame.columns)} columns and no rows."
         )
+    only = frame.columns[0] if len(frame.columns) == 1 else ""
+    separators = [mark for mark in ";\t|" if mark in only]
+    if separators:
+        raise ValueError(
+            f"{path}: cells must be separated by commas. Received: the header "
+            f"{only!r}; write commas in the place of {separators[0]!r}."
+        )
     if not isinstance(frame.index, pandas.RangeIndex):
         raise ValueError(
             f"{path}: its rows have more cells than its header has names. "
@@ -115,6 +137,21 @@ def _read_text(path):
     return frame.apply(lambda cells: cells.str.strip())
 
 
+def _leave_out(frame, ignore_columns, path):
+    absent = sorted(set(ignore_columns) - set(frame.columns))
+    if absent:
+        raise ValueError(
+            f"`ignore_columns` must be columns of {path}. Received: "
+            f"{', '.join(absent)}. The columns are: {', '.join(frame.columns)}."
+        )
+    frame = frame.drop(columns=list(ignore_columns))
+    if frame.columns.empty:
+        raise ValueError(
+            f"`ignore_columns` must leave a column of {path}. Received: all of them."
+        )
+    return frame
+
+
 def _infer(frame, target: str, path) -> TableSchema:
     names = [name for name in frame.columns if name != target]
     if not names:
@@ -122,29 +159,82 @@ def _infer(frame, target: str, path) -> TableSchema:
             f"{path}: there must be a column besides the target {target!r}. "
             "If the file has no classes, pass target=''."
         )
-    columns = tuple(_infer_column(frame[name], path) for name in names)
+    found = {name: _infer_column(frame[name], path) for name in names}
+    columns = tuple(column for column in found.values() if column is not None)
+    row_names = [name for name, column in found.items() if column is None]
+    if not columns:
+        raise ValueError(
+            f"{path}: there must be a column that does not name the rows. Received: "
+            f"{', '.join(row_names)}, whose values are nearly all different texts."
+        )
+    if row_names:
+        warnings.warn(
+            f"{path}: left out, as nearly all of its values are different texts: "
+            f"{', '.join(row_names)}",
+            stacklevel=3,
+        )
     classes = _class_names(frame[target], path) if target else ()
     return TableSchema(columns, target or None, classes)
 
 
-def _infer_column(cells, path) -> Column:
+def _infer_column(cells, path) -> Column | None:
+    """A column's kind; None if it names the rows."""
     present = cells[~cells.isin(MISSING)]
-    if _to_number(present).notna().all():
+    numbers = _to_number(present).notna()
+    if numbers.all():
         return Column(cells.name, "numeric")
     for pair in BOOLEANS:
         if present.str.lower().isin(pair).all():
             return Column(cells.name, "boolean", pair)
     vocabulary = tuple(sorted(present.unique()))
+    if _nearly_all_differ(present):
+        _check_no_numbers(present, numbers, path)
+        return None
     if len(vocabulary) > MAX_CATEGORIES:
         raise ValueError(
             f"{path}: a categorical column must have at most {MAX_CATEGORIES} "
             f"distinct values. Received: {len(vocabulary)} in column "
-            f"{cells.name!r}. Drop it or bin it."
+            f"{cells.name!r}. Bin it, or leave it out by `ignore_columns`."
+        )
+    if present[numbers].nunique() > FEW_TEXTS:
+        warnings.warn(
+            f"{path}: column {cells.name!r} is read as categories, as not all of it "
+            f"is numbers: {present[~numbers].iloc[0]!r} in row "
+            f"{present[~numbers].index[0]} (counted from 0). Empty such cells if they "
+            "stand for missing values",
+            stacklevel=4,
         )
     return Column(cells.name, "categorical", vocabulary)
 
 
+def _nearly_all_differ(values) -> bool:
+    return values.nunique() > max(FEW_TEXTS, len(values) / 2)
+
+
+def _check_no_numbers(present, numbers, path) -> None:
+    """Raises if texts that nearly all differ are numbers for the most part."""
+    other = present[~numbers]
+    written = _to_number(other.str.replace(NOTATION, "", regex=True)).notna()
+    if numbers.sum() + written.sum() <= len(present) / 2:
+        return
+    row = other[written if written.mean() > 0.5 else ~written].index[0]
+    raise ValueError(
+        f"{path}: a column of numbers must hold nothing else, written like 1234.5. "
+        f"Received: {present[row]!r} in column {present.name!r}, row {row} (counted "
+        "from 0). Rewrite such cells, empty them if they stand for missing values, "
+        "or leave the column out by `ignore_columns`."
+    )
+
+
 def _class_names(cells, path) -> tuple[str, ...]:
+    # Rows without a label count: there may be one label of each class.
+    if _nearly_all_differ(cells):
+        raise ValueError(
+            f"{path}: a class must have more than a row or two. Received: "
+            f"{cells.nunique()} different values in the {len(cells)} rows of the "
+            f"target {cells.name!r}. Name another column as the target, or pass "
+            "target='' if there is none."
+        )
     names = sorted(set(cells) - {""})
     if len(names) > MAX_CATEGORIES:
         raise ValueError(

@@ -26,6 +26,8 @@ def test_with_a_seed_other_rows_keep_their_labels():
 def test_too_few_labelled_rows_are_refused():
     with pytest.raises(ValueError, match="class 0 has 3"):
         mask_labels(Y, 4)
+    with pytest.raises(ValueError, match="class 'no' has 3"):
+        mask_labels(Y, 4, class_names=("no", "yes"))
     with pytest.raises(ValueError, match="labels_per_class=0"):
         mask_labels(Y, 0)
 

@@ -145,13 +145,102 @@ def test_an_unknown_target_lists_the_columns(write):
 
 
 def test_too_many_categories_or_classes_are_refused(write):
-    many = [f"n{number}" for number in range(1001)]
+    # Each of them in two rows, so that they name no row.
+    many = [f"n{number}" for number in range(1001)] * 2
     column = "\n".join(f"{name},{row % 2}" for row, name in enumerate(many))
-    with pytest.raises(ValueError, match="1001 in column 'id'. Drop it or bin it"):
+    with pytest.raises(ValueError, match="1001 in column 'id'. Bin it, or leave it"):
         tables.read_csv(write(f"id,class\n{column}\n"))
     target = "\n".join(f"1,{name}" for name in many)
     with pytest.raises(ValueError, match="1001 distinct values in column 'class'"):
         tables.read_csv(write(f"x,class\n{target}\n"))
+
+
+def rows(*columns):
+    """A csv's text: a header, and a line for each of their common length."""
+    return "\n".join(",".join(cells) for cells in zip(*columns, strict=True)) + "\n"
+
+
+FORTY = range(40)
+CLASS = ["class", *("ab"[row % 2] for row in FORTY)]
+NUMBERS = ["x", *(str(row) for row in FORTY)]
+
+
+def test_texts_that_name_the_rows_are_left_out_with_a_warning(write):
+    path = write(rows(NUMBERS, ["who", *(f"user-{row}" for row in FORTY)], CLASS))
+    with pytest.warns(UserWarning, match="different texts: who"):
+        dataset = tables.read_csv(path)
+    assert [column.name for column in dataset.schema.columns] == ["x"]
+    assert dataset.x.shape == (40, 1)
+
+
+def test_half_as_many_texts_as_rows_are_categories(write):
+    halves = ["shop", *(f"shop-{row // 2}" for row in FORTY)]
+    dataset = tables.read_csv(write(rows(halves, CLASS)))
+    assert len(dataset.schema.columns[0].vocabulary) == 20
+
+
+def test_a_table_of_nothing_but_names_is_refused(write):
+    path = write(rows(["who", *(f"user-{row}" for row in FORTY)], CLASS))
+    with pytest.raises(ValueError, match="Received: who, whose values"):
+        tables.read_csv(path)
+
+
+@pytest.mark.parametrize(
+    "cells, received",
+    [
+        ([f'"{row},5"' for row in FORTY], "'0,5' in column 'x', row 0"),
+        ([f'"$1,{row + 100}.00"' for row in FORTY], "'[$]1,100.00' in column 'x'"),
+        ([f"{row}%" for row in FORTY], "'0%' in column 'x', row 0"),
+        ([*(str(row) for row in FORTY[:-2]), "?", "?"], "'[?]' in column 'x', row 38"),
+    ],
+    ids=["decimal comma", "currency", "percent", "mark for missing"],
+)
+def test_numbers_in_another_notation_are_refused(write, cells, received):
+    with pytest.raises(ValueError, match=f"nothing else.*Received: {received}"):
+        tables.read_csv(write(rows(["x", *cells], CLASS)))
+
+
+def test_numbers_among_categories_are_told(write):
+    ages = ["age", *(str(row // 4) for row in range(120)), "?", "?"]
+    label = ["class", *("ab"[row % 2] for row in range(122))]
+    with pytest.warns(
+        UserWarning, match="'age' is read as categories.*'[?]' in row 120"
+    ):
+        dataset = tables.read_csv(write(rows(ages, label)))
+    assert dataset.schema.columns[0].kind == "categorical"
+
+
+def test_a_target_of_measurements_is_no_class(write):
+    path = write(rows(CLASS, NUMBERS))
+    with pytest.raises(ValueError, match="40 different values in the 40 rows of the t"):
+        tables.read_csv(path)
+    assert tables.read_csv(path, target="class").class_names == ("a", "b")
+    assert tables.read_csv(path, target="").x.shape == (40, 2)
+
+
+def test_one_label_of_each_of_many_classes_is_enough(write):
+    labels = ["class", *(f"c{row}" if row < 21 else "" for row in range(60))]
+    x = ["x", *(str(row) for row in range(60))]
+    dataset = tables.read_csv(write(rows(x, labels)))
+    assert len(dataset.class_names) == 21 and np.sum(dataset.y >= 0) == 21
+
+
+def test_columns_can_be_ignored(write):
+    path = write(PEOPLE)
+    dataset = tables.read_csv(path, ignore_columns=("colour", "class"), target="member")
+    assert [c.name for c in dataset.schema.columns] == ["age", "zip", "height"]
+    # The last one that is left is the target.
+    assert tables.read_csv(path, ignore_columns=["class"]).schema.target == "height"
+    with pytest.raises(ValueError, match="Received: size. The columns are: age, col"):
+        tables.read_csv(path, ignore_columns=["size"])
+    with pytest.raises(ValueError, match="all of them"):
+        tables.read_csv(write("x,class\n1,a\n"), ignore_columns=["x", "class"])
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_other_separators_are_named(write, mark):
+    with pytest.raises(ValueError, match="separated by commas"):
+        tables.read_csv(write(PEOPLE.replace(",", mark)), target="class")
 
 
 def test_a_kind_of_column_that_does_not_exist_is_refused():

@@ -54,6 +54,33 @@ def flags(values):
     return [f"--{key}={value}" for key, value in texts.items()]
 
 
+def test_a_csv_without_classes_is_a_density(run, csv, tmp_path):
+    code, _, err = run(
+        "trainers.vera",
+        f"--dataset=csv:{csv}",
+        "--target=",
+        "--ignore_columns=class,colour",
+        f"--workdir={tmp_path}",
+        *flags({**SMALL, **SHORT, "keep_best": False}),
+        "--generator_hidden=16",
+    )
+    assert code == 0, err
+    recalled = trainers.data.recall(tmp_path / "model.keras").dataset
+    names = [column.name for column in recalled.schema.columns]
+    assert names == ["size", "weight", "member", "unit"]
+    assert recalled.class_names == () and recalled.schema.target is None
+    assert "accuracy" not in common.read_json(tmp_path / "metrics.json")
+    # The run folder's flags train the same again.
+    again = tmp_path / "again"
+    code, _, err = run(
+        "trainers.vera", f"--flagfile={tmp_path}/flags.txt", f"--workdir={again}"
+    )
+    assert code == 0, err
+    first, second = (common.load_model(f / "model.keras") for f in (tmp_path, again))
+    x = recalled.x[:50]
+    np.testing.assert_array_equal(first.energy(x), second.energy(x))
+
+
 def test_a_csv_and_ten_labels_are_all_it_takes(run, csv, tmp_path):
     code, out, err = run(
         "trainers.vera",
