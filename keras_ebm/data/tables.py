@@ -46,9 +46,10 @@ def read_csv(
     `NULL`, `null`, `None` are missing; a row with an empty target is unlabelled.
 
     A text column in which more than half of the values are different, and more than
-    20, is a name of the rows, of which nothing can be learned: it is left out with a
-    `UserWarning`. If its values are numbers after all, some of them or in another
-    notation, it is refused. A target of which the same holds is no class.
+    20, names the rows, and numbers that count them up by one do: nothing can be learned
+    of them, and they are left out with a `UserWarning`. If the texts are numbers after
+    all, some of them or in another notation, the column is refused. A target whose
+    values differ as much is no class.
 
     Args:
         path: a `.csv` or `.csv.gz` file, comma-separated, in UTF-8.
@@ -164,12 +165,12 @@ def _infer(frame, target: str, path) -> TableSchema:
     row_names = [name for name, column in found.items() if column is None]
     if not columns:
         raise ValueError(
-            f"{path}: there must be a column that does not name the rows. Received: "
-            f"{', '.join(row_names)}, whose values are nearly all different texts."
+            f"{path}: there must be a column that does not name or number the rows. "
+            f"Received: {', '.join(row_names)}."
         )
     if row_names:
         warnings.warn(
-            f"{path}: left out, as nearly all of its values are different texts: "
+            f"{path}: left out, as a name or number of each row: "
             f"{', '.join(row_names)}",
             stacklevel=3,
         )
@@ -178,10 +179,14 @@ def _infer(frame, target: str, path) -> TableSchema:
 
 
 def _infer_column(cells, path) -> Column | None:
-    """A column's kind; None if it names the rows."""
+    """A column's kind; None if it names or numbers the rows."""
     present = cells[~cells.isin(MISSING)]
-    numbers = _to_number(present).notna()
+    values = _to_number(present)
+    numbers = values.notna()
     if numbers.all():
+        counts_rows = len(cells) > FEW_TEXTS and len(present) == len(cells)
+        if counts_rows and (np.diff(values) == 1.0).all():
+            return None
         return Column(cells.name, "numeric")
     for pair in BOOLEANS:
         if present.str.lower().isin(pair).all():

@@ -162,15 +162,24 @@ def rows(*columns):
 
 FORTY = range(40)
 CLASS = ["class", *("ab"[row % 2] for row in FORTY)]
-NUMBERS = ["x", *(str(row) for row in FORTY)]
+NUMBERS = ["x", *(f"{row / 2}" for row in FORTY)]
 
 
 def test_texts_that_name_the_rows_are_left_out_with_a_warning(write):
     path = write(rows(NUMBERS, ["who", *(f"user-{row}" for row in FORTY)], CLASS))
-    with pytest.warns(UserWarning, match="different texts: who"):
+    with pytest.warns(UserWarning, match="name or number of each row: who"):
         dataset = tables.read_csv(path)
     assert [column.name for column in dataset.schema.columns] == ["x"]
     assert dataset.x.shape == (40, 1)
+
+
+def test_numbers_of_the_rows_are_left_out_with_a_warning(write):
+    # As pandas writes its index: without a name.
+    index = ["", *(str(row) for row in FORTY)]
+    gap = ["gap", *("" if row == 5 else str(row) for row in FORTY)]
+    with pytest.warns(UserWarning, match="number of each row: Unnamed: 0$"):
+        dataset = tables.read_csv(write(rows(index, NUMBERS, gap, CLASS)))
+    assert [column.name for column in dataset.schema.columns] == ["x", "gap"]
 
 
 def test_half_as_many_texts_as_rows_are_categories(write):
@@ -181,7 +190,7 @@ def test_half_as_many_texts_as_rows_are_categories(write):
 
 def test_a_table_of_nothing_but_names_is_refused(write):
     path = write(rows(["who", *(f"user-{row}" for row in FORTY)], CLASS))
-    with pytest.raises(ValueError, match="Received: who, whose values"):
+    with pytest.raises(ValueError, match="number the rows. Received: who."):
         tables.read_csv(path)
 
 
@@ -220,7 +229,7 @@ def test_a_target_of_measurements_is_no_class(write):
 
 def test_one_label_of_each_of_many_classes_is_enough(write):
     labels = ["class", *(f"c{row}" if row < 21 else "" for row in range(60))]
-    x = ["x", *(str(row) for row in range(60))]
+    x = ["x", *(f"{row / 2}" for row in range(60))]
     dataset = tables.read_csv(write(rows(x, labels)))
     assert len(dataset.class_names) == 21 and np.sum(dataset.y >= 0) == 21
 
