@@ -18,12 +18,29 @@ def schema(*names, kind="numeric", vocabulary=()):
         (["a b", "c"], ["a_b", "c"]),
         (["f(", "f[", "f_", "f_2"], ["f_", "f__2", "f__3", "f_2"]),
         (["target_fpr", "2x"], ["target_fpr_2", "c2x"]),
+        (["B", "b", "self"], ["B", "b_2", "self_2"]),
     ],
 )
 def test_every_column_gets_a_name_of_its_own(names, served):
     found = inputs.column_names(schema(*names))
     assert list(found.values()) == served
     assert list(found) == names
+
+
+def test_a_signature_may_have_any_of_these_names(tmp_path):
+    table = schema("self", "A", "a", "args", "kwargs", "name", "größe", "signature")
+    specs = inputs.column_specs(table)
+
+    @tf.function
+    def rows(**columns):
+        return {"rows": inputs.encode_columns(table, columns)}
+
+    module = tf.Module()
+    signature = rows.get_concrete_function(**specs)
+    tf.saved_model.save(module, tmp_path, signatures={"serving_default": signature})
+    served = tf.saved_model.load(tmp_path).signatures["serving_default"]
+    cells = {name: tf.constant([float(i)]) for i, name in enumerate(specs)}
+    np.testing.assert_array_equal(served(**cells)["rows"], [range(len(specs))])
 
 
 def test_booleans_are_words_in_any_letters():

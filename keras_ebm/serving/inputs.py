@@ -32,18 +32,21 @@ def column_names(schema: TableSchema) -> dict[str, str]:
     """Maps each column to a name that a signature can have.
 
     Anything but letters, digits and `_` becomes `_`, and a name that another column
-    or the rate has already gets a number: `"a("` and `"a["` become `a_` and `a__2`.
+    or the rate has already, in whatever letters, gets a number: `"a("` and `"a["`
+    become `a_` and `a__2`, `"B"` and `"b"` become `B` and `b_2`, `"self"` `self_2`.
     """
     names = {}
-    taken = {RATE}
+    # A signature is called by names beside its own `self`, and TensorFlow writes the
+    # names in small letters.
+    taken = {RATE, "self"}
     for column in schema.columns:
         name = re.sub(r"\W", "_", column.name, flags=re.ASCII)
         name = name if re.match(r"[A-Za-z]", name) else f"c{name}"
         free, number = name, 2
-        while free in taken:
+        while free.lower() in taken:
             free, number = f"{name}_{number}", number + 1
         names[column.name] = free
-        taken.add(free)
+        taken.add(free.lower())
     return names
 
 
