@@ -93,9 +93,12 @@ def _as_labels(y: np.ndarray | None, num_rows: int, path) -> np.ndarray:
     if y is None:
         return np.full(num_rows, -1, np.int64)
     if y.dtype.kind not in "iub" or y.shape != (num_rows,):
+        # Words become their places among the sorted ones.
+        words = y.dtype.kind in "US"
+        save = "np.unique(y, return_inverse=True)[1]" if words else "y.astype('int64')"
         raise ValueError(
             f"{path}: 'y' must hold one integer for each of the {num_rows} rows. "
-            f"Received: {y.dtype} of shape {y.shape}. Save y.astype('int64')."
+            f"Received: {y.dtype} of shape {y.shape}. Save {save}."
         )
     y = y.astype(np.int64)
     if y.size and (y.min() < -1 or y.max() >= MAX_CLASSES):

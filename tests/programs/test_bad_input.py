@@ -83,6 +83,7 @@ def spoiled(row, column):
         (X, Y + 10**6, "must count the classes from 0"),
         (X, 0 * Y, "class '0' alone"),
         (X, Y[:-1], "one integer for each of the 40 rows"),
+        (X, Y.astype(str), "Save np.unique.y, return_inverse=True."),
         (spoiled(17, 2), Y, "nan in column 2, first in row 17"),
         (X[None], Y, "rank 3 or 4"),
         (np.zeros((40, 8, 8, 2), np.uint8), Y, r"1 or 3 channels.*\(40, 8, 8, 2\)"),
