@@ -31,7 +31,8 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
 
     Rows of numbers, of which few need labels: **a label of -1 means "unlabelled"**,
     as everywhere in scikit-learn's semi-supervised estimators, so that -1 cannot be
-    a class where there are two others or more. Missing cells are NaN; a feature
+    a class where there are two others or more. Among labels that are words `"-1"`,
+    None and NaN say the same. Missing cells are NaN; a feature
     that had some in `fit` may have some later, and is then its mean with an
     indicator beside it.
 
@@ -126,7 +127,7 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         check_choice("method", self.method, METHODS)
         check_size("steps", self.steps)
         check_size("batch_size", self.batch_size)
-        X, y = self._rows(X, y)
+        X, y = self._rows(X, _one_kind(y))
         check_classification_targets(y)
         self.classes_, codes = self._codes(y)
         seed = self._draw_seed()
@@ -151,8 +152,9 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
     def _codes(y):
         """The classes, and each row's place among them or -1."""
         classes = np.unique(y)
-        if classes.dtype.kind in "iuf" and len(classes) > 2 and -1 in classes:
-            classes = classes[classes != -1]
+        unlabelled = -1 if classes.dtype.kind in "iuf" else "-1"
+        if len(classes) > 2 and unlabelled in classes:
+            classes = classes[classes != unlabelled]
         if len(classes) < 2:
             raise ValueError(
                 "`y` must have labels of two classes or more. Received: one class, "
@@ -202,3 +204,26 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         logits = self._logits(X)
         largest = logits.max(axis=1)
         return largest + np.log(np.exp(logits - largest[:, None]).sum(axis=1))
+
+
+def _one_kind(y):
+    """Labels with `-1` or `"-1"`, as their kind is, where objects hold none."""
+    labels = np.asarray(y)
+    if labels.dtype != object or labels.ndim != 1:
+        return y
+    absent = np.array([_is_absent(label) for label in labels], bool)
+    if not absent.any():
+        return y
+    has_words = any(isinstance(label, str) for label in labels[~absent])
+    filled = labels.copy()
+    filled[absent] = "-1" if has_words else -1
+    return filled if has_words else np.array(filled.tolist())
+
+
+def _is_absent(label) -> bool:
+    if isinstance(label, str):
+        return label == "-1"
+    # pandas's NA is equal to nothing, and no bool.
+    if label is None or type(label).__name__ == "NAType":
+        return True
+    return label == -1 or label != label

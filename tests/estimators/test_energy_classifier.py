@@ -1,6 +1,7 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_iris
@@ -58,6 +59,29 @@ def test_rows_without_labels_are_classified(iris, fitted):
     # standard error there.
     assert fitted.score(x[unlabelled], y[unlabelled]) > 0.9
     assert fitted.classes_.tolist() == [0, 1, 2]
+
+
+NAMES = np.array(["setosa", "versicolor", "virginica"], object)
+QUICK_IRIS = {**QUICK, "method": "supervised", "run_eagerly": False, "steps": 30}
+
+
+@pytest.mark.parametrize("absent", ["-1", -1, None, np.nan, pd.NA])
+def test_labels_may_be_words_and_absent(iris, absent):
+    x, few, _ = iris
+    words = NAMES[few]
+    words[few == -1] = absent
+    by_words = EnergyClassifier(**QUICK_IRIS).fit(x, words)
+    assert by_words.classes_.tolist() == list(NAMES)
+    by_codes = EnergyClassifier(**QUICK_IRIS).fit(x, few)
+    np.testing.assert_array_equal(by_words.predict(x), NAMES[by_codes.predict(x)])
+
+
+def test_numbers_among_objects_may_be_absent(iris):
+    x, few, _ = iris
+    labels = few.astype(object)
+    labels[few == -1] = None
+    found = EnergyClassifier(**QUICK_IRIS).fit(x, labels)
+    assert found.classes_.tolist() == [0, 1, 2]
 
 
 def test_probabilities_logits_and_classes_agree(iris, fitted):
