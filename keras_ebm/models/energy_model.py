@@ -285,6 +285,12 @@ class EnergyModel(SavesParts, ReportsMeans, GivesProbabilities, keras.Model):
         x = self.preprocess(x)
         if y is None:
             return x, -tf.ones([tf.shape(x)[0]], tf.int32)
+        y = tf.convert_to_tensor(y)
+        if y.shape.rank not in (None, 1) and tuple(y.shape[1:]) != (1,):
+            raise ValueError(
+                "`y` must hold the number of a class for each row, or -1. Received: "
+                f"shape {tuple(y.shape)}; of one-hot rows take y.argmax(axis=-1)."
+            )
         return x, tf.reshape(tf.cast(y, tf.int32), [-1])
 
     def draw_negatives(self, x, random, training=False):

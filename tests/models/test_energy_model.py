@@ -198,6 +198,17 @@ def test_a_loss_scale_changes_no_update():
     )
 
 
+def test_one_hot_labels_are_refused():
+    one_hot = np.eye(CLASSES, dtype=np.float32)[np.abs(Y)]
+    with pytest.raises(ValueError, match=r"number of a class.*\(None, 3\).*argmax"):
+        classifier().fit(X, one_hot, verbose=0)
+    # A column of numbers is another way to write them.
+    first, second = classifier(), classifier()
+    first.train_step((X, np.abs(Y)))
+    second.train_step((X, np.abs(Y)[:, None].astype(np.float32)))
+    assert_same_weights(first, second)
+
+
 @pytest.mark.parametrize("arguments", [{"class_weight": {0: 2.0, 1: 1.0, 2: 1.0}}, {}])
 def test_sample_weights_are_refused(arguments):
     model = classifier()
