@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import sys
 
 import keras
@@ -109,11 +110,17 @@ def build_preprocessor(dataset, train_x: np.ndarray, settings: NetworkSettings):
     )
     encoder.adapt(train_x)
     if encoder.dropped_columns:
-        sys.stderr.write(
+        _notice_once(
             "dropped, as nearly all rows hold one value: "
-            f"{', '.join(encoder.dropped_columns)}; --drop_constant=false keeps them\n"
+            f"{', '.join(encoder.dropped_columns)}; --drop_constant=false keeps them"
         )
     return encoder, (encoder.num_features,), None
+
+
+@functools.cache
+def _notice_once(text: str) -> None:
+    """Writes a notice, once however many transforms of the same rows are tried."""
+    sys.stderr.write(f"{text}\n")
 
 
 def build_network(dataset, shape, settings: NetworkSettings, kind: str = "joint"):
