@@ -25,7 +25,9 @@ class ExportSettings:
         "split of the run; other data must hold no row that training saw.",
     )
     data_dir: str = setting("", "Folder of prepared tensorflow-datasets.")
-    target: str = setting("", "Label column of a csv; default that of the run.")
+    target: str | None = setting(
+        None, "Label column of a csv; default that of the run. Empty if there is none."
+    )
     target_fpr: float = setting(0.01, "Share of known inputs that may be refused.")
     score: str = setting(
         "energy",

@@ -5,7 +5,7 @@ from keras_ebm.data.foreign import fit_images, foreign
 from keras_ebm.data.images import decode_images, read_images
 from keras_ebm.data.labels import mask_labels, relabel
 from keras_ebm.data.schema import Column, TableSchema
-from keras_ebm.data.specs import load
+from keras_ebm.data.specs import load, read
 from keras_ebm.data.splits import (
     Splits,
     load_splits,
@@ -15,7 +15,7 @@ from keras_ebm.data.splits import (
     seen_rows,
 )
 from keras_ebm.data.stacked import resize_images, stack_digits
-from keras_ebm.data.tables import read_csv
+from keras_ebm.data.tables import read_columns, read_csv
 from keras_ebm.data.toy import DENSITIES, draw
 from keras_ebm.data.toy_densities import EXACT, log_density
 
@@ -35,6 +35,8 @@ __all__ = [
     "log_density",
     "make_splits",
     "mask_labels",
+    "read",
+    "read_columns",
     "read_csv",
     "read_images",
     "relabel",

@@ -8,7 +8,7 @@ import pathlib
 import re
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -80,12 +80,7 @@ def read_csv(
         schema = _infer(frame, target, path)
     elif target is not None:
         schema = dataclasses.replace(schema, target=target or None)
-    absent = [c.name for c in schema.columns if c.name not in frame.columns]
-    if absent:
-        raise ValueError(
-            f"{path}: every column of the schema must be in the file. Missing: "
-            f"{', '.join(absent)}. The file has: {', '.join(frame.columns)}."
-        )
+    _check_columns(frame, [column.name for column in schema.columns], path)
     cells = [_encode(frame[column.name], column, path) for column in schema.columns]
     return Dataset(
         x=np.stack(cells, axis=1).astype(np.float32),
@@ -95,6 +90,42 @@ def read_csv(
         schema=schema,
         name=f"csv:{path}",
     )
+
+
+def read_columns(
+    path: str | os.PathLike, is_numeric: Mapping[str, bool]
+) -> dict[str, np.ndarray]:
+    """Reads some columns as a table that is served takes them.
+
+    Args:
+        path: as of `read_csv`.
+        is_numeric: by the name of a column, whether it holds numbers.
+
+    Returns:
+        Array of shape `(rows,)` by column: float32, NaN where a cell is missing, or
+        the texts as they are.
+
+    Raises:
+        ValueError: if the file cannot be read, lacks a column, or a cell that should
+            be a number is none.
+    """
+    frame = _read_text(path)
+    _check_columns(frame, is_numeric, path)
+    return {
+        name: _encode(frame[name], Column(name, "numeric"), path).astype(np.float32)
+        if numeric
+        else frame[name].to_numpy(object)
+        for name, numeric in is_numeric.items()
+    }
+
+
+def _check_columns(frame, names, path) -> None:
+    absent = [name for name in names if name not in frame.columns]
+    if absent:
+        raise ValueError(
+            f"{path}: every column of the schema must be in the file. Missing: "
+            f"{', '.join(absent)}. The file has: {', '.join(frame.columns)}."
+        )
 
 
 def _read_text(path):

@@ -1,0 +1,159 @@
+r"""Answers rows with an exported model: a line of csv for each.
+
+The columns are the model's answers: `label`, its `probability`, `energy` (nats),
+`ood_score`, `p_value` and `accept`; a scorer has the last four. Lines come in the order
+of the rows. The export alone is asked, as a server would. Run from the top of the
+checkout:
+
+    python -m export.predict --model=served/table --dataset=csv:new.csv \
+        --output=answers.csv
+"""
+
+import csv
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from keras_ebm import data
+from keras_ebm.ood import ConformalDetector
+from keras_ebm.serving.export import CARD, SCORER_OUTPUTS
+from keras_ebm.serving.inputs import RATE
+from trainers import common
+from trainers.common import setting
+
+BATCH = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictSettings:
+    """What answers which rows."""
+
+    model: str = setting("", "Export: DIR/NAME, of which the latest version, or one.")
+    dataset: str = setting(
+        "",
+        "Spec of the rows: csv:PATH, npz:PATH, images:DIR[@SIZE], digits, tfds:NAME.",
+    )
+    data_dir: str = setting("", "Folder of prepared tensorflow-datasets.")
+    target_fpr: float = setting(
+        0.0, "Share of known inputs that may be refused; 0: that of the export."
+    )
+    output: str = setting("", "CSV file to write.")
+
+
+def find_version(folder: Path) -> Path:
+    """The export's folder itself, or its latest version.
+
+    Raises:
+        ValueError: if there is none, or it was not written by this package.
+    """
+    versions = [folder]
+    if folder.is_dir():
+        numbered = [path for path in folder.iterdir() if path.name.isdecimal()]
+        versions += sorted(numbered, key=lambda path: int(path.name))
+    versions = [path for path in versions if (path / CARD).is_file()]
+    if not versions:
+        raise ValueError(
+            "`model` must be what export.classifier or export.ood_scorer wrote. "
+            f"Received: {folder}, where there is no export."
+        )
+    return versions[-1]
+
+
+def read_request(settings: PredictSettings, card: dict, specs: dict) -> dict:
+    """Arrays of all rows by the names of a signature's inputs.
+
+    Args:
+        settings: `PredictSettings`.
+        card: the export's, see `keras_ebm.serving`.
+        specs: the signature's `TensorSpec`s by name.
+
+    Raises:
+        ValueError: if the rows cannot be read or are none of the model's.
+    """
+    spec = settings.dataset
+    if "columns" in card:
+        source, _, path = spec.partition(":")
+        if source != "csv":
+            raise ValueError(
+                "`dataset` must be csv:PATH, as the model takes the columns of a "
+                f"table. Received: dataset={spec!r}."
+            )
+        names = card["columns"]
+        is_numeric = {
+            name: specs[served].dtype == tf.float32 for name, served in names.items()
+        }
+        columns = data.read_columns(os.path.expanduser(path), is_numeric)
+        return {names[name]: values for name, values in columns.items()}
+    x = data.read(spec, data_dir=settings.data_dir or None).x
+    expected = specs["inputs"]
+    # Vectors may be float64 in a file; images have to be bytes.
+    if x.dtype.kind == "f" and expected.dtype == tf.float32:
+        x = x.astype(np.float32)
+    if not expected.is_compatible_with(tf.TensorSpec(x.shape, x.dtype)):
+        raise ValueError(
+            f"`dataset` must hold rows of shape {tuple(expected.shape[1:])} and type "
+            f"{expected.dtype.name}. Received: {spec}, of shape {x.shape[1:]} and type "
+            f"{x.dtype}."
+        )
+    return {"inputs": x}
+
+
+def answer(signature, request: dict) -> dict[str, np.ndarray]:
+    """The outputs of a signature on all rows, in batches."""
+    count = len(next(iter(request.values())))
+    parts = [
+        signature(
+            **{k: tf.constant(v[start : start + BATCH]) for k, v in request.items()}
+        )
+        for start in range(0, count, BATCH)
+    ]
+    return {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
+
+
+def write_answers(path, answers: dict) -> None:
+    """Writes the answers as csv, the label's probability in the place of all."""
+    columns = {name: answers[name] for name in SCORER_OUTPUTS}
+    columns["accept"] = np.where(answers["accept"], "true", "false")
+    if "label" in answers:
+        labels = [label.decode("utf-8") for label in answers["label"]]
+        likeliest = answers["probabilities"].max(axis=-1)
+        columns = {"label": labels, "probability": likeliest, **columns}
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+
+
+def main(argv):
+    del argv
+    for name in ("model", "dataset", "output"):
+        common.require(name)
+    settings = common.from_flags(PredictSettings)
+    with common.usage_errors():
+        version = find_version(Path(settings.model))
+        card = json.loads((version / CARD).read_text("utf-8"))
+        loaded = tf.saved_model.load(str(version))
+        rate = settings.target_fpr
+        signature = loaded.signatures["at_rate" if rate else "serving_default"]
+        _, specs = signature.structured_input_signature
+        request = read_request(settings, card, specs)
+        if rate:
+            ConformalDetector(np.zeros(card["calibration_rows"])).check_rate(rate)
+            count = len(next(iter(request.values())))
+            request[RATE] = np.full(count, rate, np.float32)
+        answers = answer(signature, request)
+        write_answers(settings.output, answers)
+    refused = int(np.sum(~answers["accept"]))
+    print(
+        f"{settings.output}: {len(answers['accept'])} rows, {refused} refused at a "
+        f"false-alarm rate of {rate or card['target_fpr']:g}"
+    )
+
+
+if __name__ == "__main__":
+    common.define_flags(PredictSettings)
+    common.run_program(main)

@@ -1,0 +1,140 @@
+import csv
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import trainers.data
+from export.common import ExportSettings, fit_detector
+from keras_ebm import data
+from keras_ebm.serving import export_classifier, export_ood_scorer
+
+SCORES = ["energy", "ood_score", "p_value", "accept"]
+
+
+@pytest.fixture(scope="module")
+def table_export(table, tmp_path_factory):
+    """Folder of a table's classifier, and its detector."""
+    workdir, spec = table
+    settings = ExportSettings(str(workdir / "model.keras"), spec, target_fpr=0.1)
+    detector, rows = fit_detector(settings)
+    folder = tmp_path_factory.mktemp("table_export") / "model"
+    export_classifier(detector, folder, rows)
+    return folder, detector
+
+
+@pytest.fixture(scope="module")
+def digits_export(digits_model, tmp_path_factory):
+    """Folder of a scorer of digits, and its detector."""
+    detector, rows = fit_detector(ExportSettings(digits_model, "digits"))
+    folder = tmp_path_factory.mktemp("digits_export") / "model"
+    export_ood_scorer(detector, folder, rows)
+    return folder, detector
+
+
+def read(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def assert_answers(lines, expected):
+    assert len(lines) == len(expected["energy"])
+    for name in SCORES[:3]:
+        values = [float(line[name]) for line in lines]
+        np.testing.assert_allclose(values, expected[name], rtol=1e-4, atol=1e-5)
+    accepted = np.where(expected["accept"], "true", "false")
+    assert [line["accept"] for line in lines] == accepted.tolist()
+
+
+def test_rows_of_a_csv_are_answered(
+    run, table_export, write_table, new_table_rows, tmp_path
+):
+    folder, detector = table_export
+    # More than one batch, without the labels, with a city that training never saw.
+    rows = [[age, income, city] for age, income, _, city in new_table_rows(300, seed=7)]
+    rows[3][2] = "Rom"
+    spec = write_table(tmp_path / "new.csv", rows, ["age", "income (k)", "city"])
+    output = tmp_path / "answers.csv"
+    flags = [f"--model={folder}", f"--dataset={spec}", f"--output={output}"]
+    code, out, err = run("export.predict", *flags)
+    assert (code, err) == (0, "")
+    schema = detector.model.preprocessor.schema
+    x = data.read(spec, schema=data.TableSchema.from_config(schema)).x
+    expected = detector.predict(x)
+    refused = np.sum(~expected["accept"])
+    assert f"300 rows, {refused} refused at a false-alarm rate of 0.1" in out
+    lines = read(output)
+    assert list(lines[0]) == ["label", "probability", *SCORES]
+    assert_answers(lines, expected)
+    labels = [label.decode() for label in expected["label"]]
+    assert [line["label"] for line in lines] == labels
+    np.testing.assert_allclose(
+        [float(line["probability"]) for line in lines],
+        expected["probabilities"].max(axis=-1),
+        rtol=1e-4,
+    )
+
+
+def test_the_rate_can_be_another(run, table_export, table, tmp_path):
+    folder, detector = table_export
+    rows = trainers.data.recall(table[0] / "model.keras").dataset.x
+    output = tmp_path / "answers.csv"
+    code, out, err = run(
+        "export.predict",
+        *[f"--model={folder}/1", f"--dataset={table[1]}", "--target_fpr=0.3"],
+        f"--output={output}",
+    )
+    assert code == 0, err
+    expected = detector.decide(tf.constant(rows), 0.3)["accept"].numpy()
+    accepted = [line["accept"] == "true" for line in read(output)]
+    np.testing.assert_array_equal(accepted, expected)
+    assert 0.6 < np.mean(accepted) < np.mean(detector.predict(rows)["accept"])
+    assert "at a false-alarm rate of 0.3" in out
+
+
+def test_images_and_the_latest_version_are_answered(run, digits_export, tmp_path):
+    folder, detector = digits_export
+    x = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), dtype=np.uint8)
+    np.savez(tmp_path / "rows.npz", x=x)
+    output = tmp_path / "answers.csv"
+    code, _, err = run(
+        "export.predict",
+        *[f"--model={folder}", f"--dataset=npz:{tmp_path}/rows.npz"],
+        f"--output={output}",
+    )
+    assert code == 0, err
+    lines = read(output)
+    assert list(lines[0]) == SCORES
+    assert_answers(lines, detector.predict(x))
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ({"model": "absent"}, "what export.classifier or export.ood_scorer wrote"),
+        ({"dataset": "toy:rings"}, r"rows of shape \(8, 8, 1\) and type uint8. Rec"),
+        ({"dataset": "csv:absent.csv"}, "There is no file absent.csv"),
+        ({"target_fpr": 0.001}, "needs 999 rows"),
+        ({"output": "absent/answers.csv"}, "No such file or directory"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused(
+    run, digits_export, tmp_path, flags, message
+):
+    flags = {
+        "model": digits_export[0],
+        "dataset": "digits",
+        "output": tmp_path / "answers.csv",
+        **flags,
+    }
+    code, _, err = run("export.predict", *(f"--{k}={v}" for k, v in flags.items()))
+    assert code == 2 and err.startswith("predict: error: ")
+    assert err.count("\n") == 1
+    assert re.search(message, err), err
+
+
+def test_a_table_is_answered_from_a_csv_alone(run, table_export, tmp_path):
+    flags = ["--dataset=digits", f"--output={tmp_path}/answers.csv"]
+    code, _, err = run("export.predict", f"--model={table_export[0]}", *flags)
+    assert code == 2 and "must be csv:PATH" in err
