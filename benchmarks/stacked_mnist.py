@@ -230,7 +230,7 @@ class BenchmarkSettings:
     output: str = common.setting("", "Folder to write to and to continue.")
     seeds: int = common.setting(3, "How many seeds.")
     first_seed: int = common.setting(0, "The first of them.")
-    steps: int = common.setting(700, "Training steps of every run.")
+    steps: int = common.setting(5000, "Training steps of every run.")
     methods: str = common.setting("", "Methods, separated by commas; default all.")
     entropy_weight: float = common.setting(-1.0, "In place of the methods' own.")
     learning_rate: float = common.setting(1e-3, "Adam's step size for the energy.")
