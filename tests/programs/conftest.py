@@ -8,6 +8,8 @@ import pytest
 
 import trainers.data
 import trainers.vera
+from export.common import ExportSettings, fit_detector
+from keras_ebm.serving import export_classifier
 from trainers.build import ModelSettings
 
 
@@ -91,6 +93,16 @@ def table(train, write_table, tmp_path_factory):
     model = {"learning_rate": 0.01}
     train(folder / "run", spec, model, fit={"epochs": 15}, target="bought")
     return folder / "run", spec
+
+
+@pytest.fixture(scope="session")
+def table_export(table, tmp_path_factory):
+    """`(folder of a version, detector)` of the table's classifier."""
+    workdir, spec = table
+    settings = ExportSettings(str(workdir / "model.keras"), spec, target_fpr=0.1)
+    detector, rows = fit_detector(settings)
+    output = tmp_path_factory.mktemp("table_export") / "model"
+    return export_classifier(detector, output, rows), detector
 
 
 @pytest.fixture

@@ -45,15 +45,6 @@ def detector(digits_model):
     return fit_detector(settings)[0]
 
 
-@pytest.fixture(scope="module")
-def table_export(table, tmp_path_factory):
-    workdir, spec = table
-    settings = ExportSettings(str(workdir / "model.keras"), spec, target_fpr=0.1)
-    detector, rows = fit_detector(settings)
-    output = tmp_path_factory.mktemp("table_export") / "model"
-    return export_classifier(detector, output, rows), detector
-
-
 def load(path):
     return tf.saved_model.load(str(path))
 

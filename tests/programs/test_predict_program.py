@@ -8,20 +8,9 @@ import tensorflow as tf
 import trainers.data
 from export.common import ExportSettings, fit_detector
 from keras_ebm import data
-from keras_ebm.serving import export_classifier, export_ood_scorer
+from keras_ebm.serving import export_ood_scorer
 
 SCORES = ["energy", "ood_score", "p_value", "accept"]
-
-
-@pytest.fixture(scope="module")
-def table_export(table, tmp_path_factory):
-    """Folder of a table's classifier, and its detector."""
-    workdir, spec = table
-    settings = ExportSettings(str(workdir / "model.keras"), spec, target_fpr=0.1)
-    detector, rows = fit_detector(settings)
-    folder = tmp_path_factory.mktemp("table_export") / "model"
-    export_classifier(detector, folder, rows)
-    return folder, detector
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +39,13 @@ def assert_answers(lines, expected):
 def test_rows_of_a_csv_are_answered(
     run, table_export, write_table, new_table_rows, tmp_path
 ):
-    folder, detector = table_export
+    version, detector = table_export
     # More than one batch, without the labels, with a city that training never saw.
     rows = [[age, income, city] for age, income, _, city in new_table_rows(300, seed=7)]
     rows[3][2] = "Rom"
     spec = write_table(tmp_path / "new.csv", rows, ["age", "income (k)", "city"])
     output = tmp_path / "answers.csv"
-    flags = [f"--model={folder}", f"--dataset={spec}", f"--output={output}"]
+    flags = [f"--model={version.parent}", f"--dataset={spec}", f"--output={output}"]
     code, out, err = run("export.predict", *flags)
     assert (code, err) == (0, "")
     schema = detector.model.preprocessor.schema
@@ -77,12 +66,12 @@ def test_rows_of_a_csv_are_answered(
 
 
 def test_the_rate_can_be_another(run, table_export, table, tmp_path):
-    folder, detector = table_export
+    version, detector = table_export
     rows = trainers.data.recall(table[0] / "model.keras").dataset.x
     output = tmp_path / "answers.csv"
     code, out, err = run(
         "export.predict",
-        *[f"--model={folder}/1", f"--dataset={table[1]}", "--target_fpr=0.3"],
+        *[f"--model={version}", f"--dataset={table[1]}", "--target_fpr=0.3"],
         f"--output={output}",
     )
     assert code == 0, err
