@@ -109,11 +109,16 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
         """Trains on normal rows `(n, features)`; `y` is not looked at.
 
         Raises:
-            ValueError: if a parameter breaks its rule, or the rate needs more
-                calibration rows.
+            ValueError: if a parameter breaks its rule, all rows are the same, or the
+                rate needs more calibration rows.
         """
         self._check()
         X = self._rows(X, ensure_min_samples=2)
+        if not (X != X[:1]).any():
+            raise ValueError(
+                "`X` must have rows that differ, to measure how far others are. "
+                f"Received: {len(X)} rows of the same cells."
+            )
         seed = self._draw_seed()
         train, scale, calibration = self._split(X, seed)
         with training.seeded(seed):

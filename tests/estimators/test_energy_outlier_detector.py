@@ -81,6 +81,11 @@ def test_a_rate_that_the_rows_cannot_keep_is_refused(cancer):
         EnergyOutlierDetector(0.01).fit(cancer[0])
 
 
+def test_rows_that_are_all_the_same_are_refused():
+    with pytest.raises(ValueError, match="Received: 100 rows of the same cells"):
+        EnergyOutlierDetector(0.1).fit(np.ones((100, 3)))
+
+
 def test_missing_cells_are_learnt_where_there_are_some(cancer):
     x = cancer[0].copy()
     x[::3, 2] = np.nan
