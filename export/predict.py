@@ -2,8 +2,8 @@ r"""Answers rows with an exported model: a line of csv for each.
 
 The columns are the model's answers: `label`, its `probability`, `energy` (nats),
 `ood_score`, `p_value` and `accept`; a scorer has the last four. Lines come in the order
-of the rows. The export alone is asked, as a server would. Run from the top of the
-checkout:
+of the rows, those of a folder of images with the `file` before. The export alone is
+asked, as by a server's client. Run from the top of the checkout:
 
     python -m export.predict --model=served/table --dataset=csv:new.csv \
         --output=answers.csv
@@ -114,14 +114,22 @@ def answer(signature, request: dict) -> dict[str, np.ndarray]:
     return {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
 
 
-def write_answers(path, answers: dict) -> None:
-    """Writes the answers as csv, the label's probability in the place of all."""
+def write_answers(path, answers: dict, files=None) -> None:
+    """Writes the answers as csv, the label's probability in the place of all.
+
+    Args:
+        path: of the csv.
+        answers: dict of arrays `(rows, ...)`.
+        files: what the rows were read from, one each, or None.
+    """
     columns = {name: answers[name] for name in SCORER_OUTPUTS}
     columns["accept"] = np.where(answers["accept"], "true", "false")
     if "label" in answers:
         labels = [label.decode("utf-8") for label in answers["label"]]
         likeliest = answers["probabilities"].max(axis=-1)
         columns = {"label": labels, "probability": likeliest, **columns}
+    if files is not None:
+        columns = {"file": files, **columns}
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
@@ -146,7 +154,9 @@ def main(argv):
             count = len(next(iter(request.values())))
             request[RATE] = np.full(count, rate, np.float32)
         answers = answer(signature, request)
-        write_answers(settings.output, answers)
+        source, _, name = settings.dataset.partition(":")
+        files = data.image_files(name) if source == "images" else None
+        write_answers(settings.output, answers, files)
     refused = int(np.sum(~answers["accept"]))
     print(
         f"{settings.output}: {len(answers['accept'])} rows, {refused} refused at a "

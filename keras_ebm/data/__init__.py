@@ -2,7 +2,7 @@
 
 from keras_ebm.data.dataset import Dataset, validate
 from keras_ebm.data.foreign import fit_images, foreign
-from keras_ebm.data.images import decode_images, read_images
+from keras_ebm.data.images import decode_images, image_files, read_images
 from keras_ebm.data.labels import mask_labels, relabel
 from keras_ebm.data.schema import Column, TableSchema
 from keras_ebm.data.specs import load, read
@@ -30,6 +30,7 @@ __all__ = [
     "draw",
     "fit_images",
     "foreign",
+    "image_files",
     "load",
     "load_splits",
     "log_density",

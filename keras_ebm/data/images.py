@@ -99,17 +99,32 @@ def read_image_folder(name: str) -> Dataset:
     Raises:
         ValueError: see `read_images`.
     """
-    path, at, size = name.rpartition("@")
-    if not at or not size.isdecimal():
-        path, size = name, ""
-    folder = Path(path).expanduser()
-    classes = sorted(p for p in folder.glob("*") if p.is_dir())
-    parts = [_read_squares(one, int(size or 0)) for one in classes or [folder]]
+    folder, classes, size = _find_classes(name)
+    parts = [_read_squares(one, size) for one in classes or [folder]]
     x = np.concatenate(parts)
     names = tuple(p.name for p in classes)
     codes = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     y = codes if classes else np.full(len(x), -1)
     return Dataset(x, y.astype(np.int64), "image", names, name=f"images:{name}")
+
+
+def image_files(name: str) -> list[str]:
+    """Paths below `DIR` of the images that `read_image_folder` reads, in its order."""
+    folder, classes, _ = _find_classes(name)
+    return [
+        str(path.relative_to(folder))
+        for one in classes or [folder]
+        for path in image_paths(one)
+    ]
+
+
+def _find_classes(name: str) -> tuple[Path, list[Path], int]:
+    """The folder of `DIR[@SIZE]`, those of its classes, and the size or 0."""
+    path, at, size = name.rpartition("@")
+    if not at or not size.isdecimal():
+        path, size = name, "0"
+    folder = Path(path).expanduser()
+    return folder, sorted(p for p in folder.glob("*") if p.is_dir()), int(size)
 
 
 def _read_squares(folder: Path, size: int) -> np.ndarray:

@@ -4,9 +4,11 @@ import re
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 import trainers.data
 from export.common import ExportSettings, fit_detector
+from export.predict import write_answers
 from keras_ebm import data
 from keras_ebm.serving import export_ood_scorer
 
@@ -96,6 +98,28 @@ def test_images_and_the_latest_version_are_answered(run, digits_export, tmp_path
     lines = read(output)
     assert list(lines[0]) == SCORES
     assert_answers(lines, detector.predict(x))
+
+
+def test_images_of_a_folder_are_answered_by_name(run, digits_export, tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (4, 8, 8), dtype=np.uint8)
+    names = ["b/2.png", "a/1.png", "a/0.bmp", "b/10.png"]
+    for name, pixels in zip(names, x, strict=True):
+        path = tmp_path / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    folder, detector = digits_export
+    output = tmp_path / "answers.csv"
+    code, _, err = run(
+        "export.predict",
+        *[f"--model={folder}", f"--dataset=images:{tmp_path}/images"],
+        f"--output={output}",
+    )
+    # The digits are grey, and folders are read in colour.
+    assert code == 2 and "of shape (8, 8, 3)" in err
+    assert data.image_files(f"{tmp_path}/images@8") == sorted(names)
+    answers = detector.predict(x[..., None])
+    write_answers(output, answers, names)
+    assert [line["file"] for line in read(output)] == names
 
 
 @pytest.mark.parametrize(
