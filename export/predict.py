@@ -11,7 +11,6 @@ asked, as by a server's client. Run from the top of the checkout:
 
 import csv
 import dataclasses
-import json
 import os
 from pathlib import Path
 
@@ -143,7 +142,7 @@ def main(argv):
     settings = common.from_flags(PredictSettings)
     with common.usage_errors():
         version = find_version(Path(settings.model))
-        card = json.loads((version / CARD).read_text("utf-8"))
+        card = common.read_json(version / CARD)
         loaded = tf.saved_model.load(str(version))
         rate = settings.target_fpr
         signature = loaded.signatures["at_rate" if rate else "serving_default"]
