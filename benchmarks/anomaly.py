@@ -5,18 +5,26 @@ Normal rows in file order, permuted by `default_rng(seed)`; the first half, of a
 AUPR is average precision. `keras_ebm.estimators.EnergyOutlierDetector` has one setting
 for all sets, its default but for `calibration_share`, and keeps rows back for its
 threshold and its scale; the distance to the nearest row in standardised columns, which
-stands beside it, has all of them. Settings were chosen on other tables, where some
-classes were normal and rows of the others anomalies; what was seen of these sets before
-is in the README. Results of earlier detectors, whose energy was learnt from noise of
-many widths, are saved as `anomaly_quantile`, `anomaly_standardise` (energy and nearest
-row), `anomaly_jitter` (with the blend, and the mixture as a third score) and
-`anomaly_one_fit` (a mixture fitted once, ten seeds); `--table` prints them too. One
+stands beside it, and scikit-learn's detectors at their defaults have all of them.
+Settings were chosen on other tables, where some classes were normal and rows of the
+others anomalies; what was seen of these sets before is in the README. Results of
+earlier detectors, whose energy was learnt from noise of many widths, are saved as
+`anomaly_quantile`, `anomaly_standardise` (energy and nearest row), `anomaly_jitter`
+(with the blend, and the mixture as a third score) and `anomaly_one_fit` (a mixture
+fitted once, ten seeds); `--table` prints them too. One file a run: what is there
+already is not repeated. From the top of the checkout, for `NAME.npz` with `X` and `y`
+in a folder:
+
+    python -m benchmarks.anomaly --data_dir=DIR --output=benchmarks/results/anomaly
+
+and `--table` prints them too. One
 file a run: what is there already is not repeated. From the top of the checkout, for
 `NAME.npz` with `X` and `y` in a folder:
 
     python -m benchmarks.anomaly --data_dir=DIR --output=benchmarks/results/anomaly
 
-and `--table` prints the tables.
+and `--table` prints the tables. `--sets` are other files of the folder, such as those
+that `benchmarks.keel` writes.
 """
 
 import dataclasses
@@ -25,9 +33,12 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from sklearn.ensemble import IsolationForest
 from sklearn.metrics import average_precision_score, roc_auc_score
-from sklearn.neighbors import NearestNeighbors
+from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import OneClassSVM
 
 from benchmarks.machine import machine
 from keras_ebm.estimators import EnergyOutlierDetector
@@ -55,6 +66,10 @@ SCORES = {
     "nearest": "nearest row, of the detector's features",
     "mixture": "the energy's mixture of Gaussians alone",
     "raw": "nearest row, standardised, all rows",
+    "gaussian": "one Gaussian (scikit-learn)",
+    "forest": "isolation forest (scikit-learn)",
+    "local": "local outlier factor (scikit-learn)",
+    "support": "one-class SVM (scikit-learn)",
 }
 
 
@@ -87,6 +102,7 @@ def run_one(name: str, seed: int, settings) -> dict:
     scaler = StandardScaler().fit(train)
     neighbours = NearestNeighbors(n_neighbors=1).fit(scaler.transform(train))
     scores["raw"] = neighbours.kneighbors(scaler.transform(test))[0][:, 0]
+    scores |= alternatives(scaler.transform(train), scaler.transform(test), seed)
     refused = float(np.mean(detector.predict(test[truth == 0]) == -1))
     low, high = conformal_band(RATE, round(CALIBRATION * len(train)), sum(truth == 0))
     return {
@@ -115,18 +131,32 @@ def parts(detector, x) -> dict:
     return found
 
 
-def table(folder: Path, seeds: int, measure: str) -> str:
+def alternatives(train, test, seed: int) -> dict:
+    """scikit-learn's detectors at their defaults, in standardised columns."""
+    detectors = {
+        "gaussian": GaussianMixture(1),
+        "forest": IsolationForest(random_state=seed),
+        "local": LocalOutlierFactor(novelty=True),
+        "support": OneClassSVM(),
+    }
+    return {
+        name: -detector.fit(train).score_samples(test)
+        for name, detector in detectors.items()
+    }
+
+
+def table(folder: Path, sets, seeds: int, measure: str) -> str:
     """Markdown of means ± standard deviations in %, over seeds."""
     lines = [
-        "| score | " + " | ".join(name.split("_")[1] for name in SETS) + " | mean |",
-        "|---|" + "---|" * (len(SETS) + 1),
+        "| score | " + " | ".join(name.split("_", 1)[1] for name in sets) + " | mean |",
+        "|---|" + "---|" * (len(sets) + 1),
     ]
     runs = [
         [
             common.read_json(file_of(folder, name, seed))[measure]
             for seed in range(seeds)
         ]
-        for name in SETS
+        for name in sets
     ]
     for score, title in SCORES.items():
         if score not in runs[0][0]:
@@ -153,6 +183,7 @@ class AnomalySettings:
     data_dir: str = common.setting("", "Folder of NAME.npz.")
     output: str = common.setting("", "Folder to write to and to continue.")
     seeds: int = common.setting(5, "Seeds of each run.")
+    sets: tuple = common.setting(SETS, "Files, with commas between them.")
     feature_transform: str = common.setting(
         "blend", "Of the columns, as the estimator's."
     )
@@ -165,14 +196,14 @@ def main(argv: list[str]) -> None:
     folder = Path(common.require("output"))
     folder.mkdir(parents=True, exist_ok=True)
     for seed in range(0 if settings.table else settings.seeds):
-        for name in SETS:
+        for name in settings.sets:
             path = file_of(folder, name, seed)
             if not path.is_file():
                 results = run_one(name, seed, settings)
                 common.write_json(path, {"machine": machine(), **results})
                 print(path.name, results["auroc"], flush=True)
     for measure in ("auroc", "aupr"):
-        print(f"\n{measure}\n\n{table(folder, settings.seeds, measure)}")
+        print(f"\n{measure}\n\n{table(folder, settings.sets, settings.seeds, measure)}")
     runs = [common.read_json(path) for path in sorted(folder.glob("*.json"))]
     inside = sum(run["false_alarms"]["inside"] for run in runs)
     print(f"\nfalse alarms inside the 95 % band: {inside} of {len(runs)}")

@@ -11,7 +11,8 @@ the transform of the columns and the number of steps (every 100 up to 2,400).
 
 Self-training is four rounds of a fresh supervised network, 600 steps each, on the
 labels that the one before gives with a probability of .9 or more; its round counts as
-steps do.
+steps do. scikit-learn's classifiers choose their own settings likewise, see
+`benchmarks.scikit_tables`.
 Of *fixed* VERA the decision is calibrated on the validation rows, which that run has
 not looked at, exported, and its false alarms counted on the test rows. The preset was
 chosen on seeds 10 and 11 by validation accuracy. One file a run: what is there already
@@ -19,7 +20,8 @@ is not repeated. From the top of the checkout, for `NAME.csv.gz` in a folder:
 
     python -m benchmarks.tabular --data_dir=DIR --output=benchmarks/results/tabular
 
-and `--table` prints the tables.
+and `--table` prints the tables. `--sets` are other tables of the folder, such as those
+that `benchmarks.keel` writes.
 """
 
 import dataclasses
@@ -32,9 +34,11 @@ import numpy as np
 import tensorflow as tf
 from sklearn.metrics import balanced_accuracy_score
 
+from benchmarks import scikit_tables
 from benchmarks.machine import machine
 from keras_ebm import data, ood, serving
 from keras_ebm.data.batches import training_batches
+from keras_ebm.layers import TableEncoder
 from trainers import common, presets
 from trainers.build import ModelSettings, build_model
 from trainers.chains import ChainSettings, build_langevin
@@ -59,6 +63,9 @@ METHODS = {
     "pseudo_label": "pseudo-labels",
     "vera+vat": "VERA-JEM and VAT",
     "chains": "chain-JEM, 20 steps",
+    "svm": "SVM, RBF (scikit-learn)",
+    "boosting": "boosted trees (scikit-learn)",
+    "label_spreading": "label spreading (scikit-learn)",
 }
 TRANSFORMS = ("quantile", "standardise")
 LABELS_PER_CLASS = 10
@@ -167,6 +174,18 @@ def fit_rounds(rows: Rows, transform: str, seed: int):
     return model, guesses
 
 
+def fit_scikit(rows: Rows, method: str, transform: str):
+    """The guesses of a method at each of its settings, on validation and test rows."""
+    x, _ = rows.of("train")
+    encoder = TableEncoder(rows.dataset.schema, transform=transform)
+    encoder.adapt(x)
+    train, *others = (
+        encoder(rows.of(part)[0]).numpy() for part in ("train", "validation", "test")
+    )
+    fits = scikit_tables.FITS[method](train, rows.few_labels())
+    return [[predict(x) for x in others] for predict in fits]
+
+
 def run_one(method: str, name: str, seed: int, settings) -> dict:
     """Trains with both transforms; accuracies as chosen and as fixed."""
     rows = load(Path(settings.data_dir) / f"{name}.csv.gz", seed)
@@ -174,7 +193,9 @@ def run_one(method: str, name: str, seed: int, settings) -> dict:
     results, start = {}, time.monotonic()
     for transform in TRANSFORMS:
         keras.backend.clear_session()
-        if method == "self_training":
+        if method in scikit_tables.FITS:
+            guesses = fit_scikit(rows, method, transform)
+        elif method == "self_training":
             model, guesses = fit_rounds(rows, transform, seed)
         else:
             labels = rows.few_labels()
@@ -220,15 +241,15 @@ def file_of(folder: Path, method: str, name: str, seed: int) -> Path:
     return folder / f"{method.replace('+', '_')}-{name}-{seed}.json"
 
 
-def table(folder: Path, seeds: int, measure: str, how: str) -> str:
+def table(folder: Path, sets, seeds: int, measure: str, how: str) -> str:
     """Markdown of mean ± standard deviation in %, over seeds and, last, their means."""
     lines = [
-        "| method | seeds | " + " | ".join(SETS) + " | mean |",
-        "|---|---|" + "---|" * (len(SETS) + 1),
+        "| method | seeds | " + " | ".join(sets) + " | mean |",
+        "|---|---|" + "---|" * (len(sets) + 1),
     ]
     for method, title in METHODS.items():
-        values = np.full((len(SETS), seeds), np.nan)
-        for place, name in enumerate(SETS):
+        values = np.full((len(sets), seeds), np.nan)
+        for place, name in enumerate(sets):
             for seed in range(seeds):
                 path = file_of(folder, method, name, seed)
                 if path.is_file():
@@ -261,6 +282,7 @@ class TabularSettings:
     output: str = common.setting("", "Folder to write to and to continue.")
     seeds: int = common.setting(5, "Seeds of each run.")
     only: str = common.setting("", "One method; default all.")
+    sets: tuple = common.setting(SETS, "Tables, with commas between them.")
     table: bool = common.setting(False, "Only print the tables of --output.")
 
 
@@ -272,7 +294,7 @@ def main(argv: list[str]) -> None:
     methods = [settings.only] if settings.only else list(METHODS)
     for method in [] if settings.table else methods:
         for seed in range(settings.seeds):
-            for name in SETS:
+            for name in settings.sets:
                 path = file_of(folder, method, name, seed)
                 if not path.is_file():
                     results = run_one(method, name, seed, settings)
@@ -281,7 +303,7 @@ def main(argv: list[str]) -> None:
     for measure in ("accuracy", "balanced"):
         for how in ("chosen", "fixed"):
             print(f"\n{measure}, {how}\n")
-            print(table(folder, settings.seeds, measure, how))
+            print(table(folder, settings.sets, settings.seeds, measure, how))
     print(f"\n{alarms(folder)}")
 
 
