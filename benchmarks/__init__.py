@@ -1,4 +1,4 @@
-"""Where the README's numbers come from; results are saved beside the programs."""
+"""Where the figures of `docs/results.md` come from; results are saved beside them."""
 
 from trainers.quiet import import_tensorflow
 

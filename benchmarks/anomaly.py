@@ -7,7 +7,7 @@ for all sets, its default but for `calibration_share`, and keeps rows back for i
 threshold and its scale; the distance to the nearest row in standardised columns, which
 stands beside it, and scikit-learn's detectors at their defaults have all of them.
 Settings were chosen on other tables, where some classes were normal and rows of the
-others anomalies; what was seen of these sets before is in the README. Results of
+others anomalies; what was seen of these sets before is in `docs/results.md`. Results of
 earlier detectors, whose energy was learnt from noise of many widths, are saved as
 `anomaly_quantile`, `anomaly_standardise` (energy and nearest row), `anomaly_jitter`
 (with the blend, and the mixture as a third score) and `anomaly_one_fit` (a mixture

@@ -2,9 +2,9 @@ r"""NICE on MNIST in the space of logits: test log-likelihood by method of train
 
 54,000 training images, 6,000 to stop early on, 10,000 to measure on. Every method
 has the same network, batch 100 and 600 steps, which two cores can afford. Learning
-rates were chosen by validation, on seed 10 but for one trial (the README says how many
-each had; VERA's plain rows share log-volume's). The
-network is small (four couplings of 128-128-128-128) for the same reason: for the
+rates were chosen by validation, on seed 10 but for one trial (`docs/results.md` says
+how many each had; VERA's plain rows share log-volume's). The network is small (four
+couplings of 128-128-128-128) for the same reason: for the
 papers' pass `--hidden=1000,1000,1000,1000 --steps=54000`. One file a run: what is
 there already is not repeated. Run from the top of the checkout:
 

@@ -9,6 +9,7 @@ from trainers.presets import LANGEVIN_PRESETS, LIKELIHOOD_PRESETS, VERA_PRESETS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
+RESULTS = (ROOT / "docs" / "results.md").read_text("utf-8")
 QUICKSTART = (ROOT / "examples" / "quickstart.py").read_text("utf-8")
 
 
@@ -38,7 +39,7 @@ def test_the_quick_start_runs_and_knows_most_test_digits(tmp_path):
 
 
 def test_every_flag_in_the_readme_exists(run):
-    lines = README.replace("\\\n", " ")
+    lines = (README + RESULTS).replace("\\\n", " ")
     commands = re.findall(r"python -m ((?:trainers|export)\.\w+)([^\n]*)", lines)
     assert len(commands) >= 3
     named = {}
@@ -86,3 +87,16 @@ def test_every_preset_that_the_readme_names_exists():
     names = set(re.findall(r"\w+", named))
     known = {*VERA_PRESETS, *LANGEVIN_PRESETS, *LIKELIHOOD_PRESETS}
     assert known <= names
+
+
+def test_every_link_leads_somewhere():
+    headings = re.findall(r"^## (.*)$", RESULTS, re.M)
+    places = {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings}
+    for folder, text in ((ROOT, README), (ROOT / "docs", RESULTS)):
+        links = re.findall(r"\]\((?!http)([^)\s]+)\)", text)
+        links += re.findall(r'src="([^"]+)"', text)
+        assert links
+        for link in links:
+            path, _, place = link.partition("#")
+            assert (folder / path).exists(), link
+            assert not place or place in places, link
