@@ -139,6 +139,8 @@ def alternatives(train, test, seed: int) -> dict:
         "local": LocalOutlierFactor(novelty=True),
         "support": OneClassSVM(),
     }
+    # Of columns that are sums of others, float32 leaves no covariance.
+    train, test = train.astype(np.float64), test.astype(np.float64)
     return {
         name: -detector.fit(train).score_samples(test)
         for name, detector in detectors.items()
