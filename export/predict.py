@@ -137,8 +137,9 @@ def write_answers(path, answers: dict, files=None) -> None:
 
 def main(argv):
     del argv
-    for name in ("model", "dataset", "output"):
+    for name in ("model", "dataset"):
         common.require(name)
+    output = common.require_file("output")
     settings = common.from_flags(PredictSettings)
     with common.usage_errors():
         version = find_version(Path(settings.model))
@@ -155,10 +156,10 @@ def main(argv):
         answers = answer(signature, request)
         source, _, name = settings.dataset.partition(":")
         files = data.image_files(name) if source == "images" else None
-        write_answers(settings.output, answers, files)
+        write_answers(output, answers, files)
     refused = int(np.sum(~answers["accept"]))
     print(
-        f"{settings.output}: {len(answers['accept'])} rows, {refused} refused at a "
+        f"{output}: {len(answers['accept'])} rows, {refused} refused at a "
         f"false-alarm rate of {rate or card['target_fpr']:g}"
     )
 

@@ -70,7 +70,7 @@ def test_rows_of_a_csv_are_answered(
 def test_the_rate_can_be_another(run, table_export, table, tmp_path):
     version, detector = table_export
     rows = trainers.data.recall(table[0] / "model.keras").dataset.x
-    output = tmp_path / "answers.csv"
+    output = tmp_path / "new folder" / "answers.csv"
     code, out, err = run(
         "export.predict",
         *[f"--model={version}", f"--dataset={table[1]}", "--target_fpr=0.3"],
@@ -129,7 +129,7 @@ def test_images_of_a_folder_are_answered_by_name(run, digits_export, tmp_path):
         ({"dataset": "toy:rings"}, r"rows of shape \(8, 8, 1\) and type uint8. Rec"),
         ({"dataset": "csv:absent.csv"}, "There is no file absent.csv"),
         ({"target_fpr": 0.001}, "needs 999 rows"),
-        ({"output": "absent/answers.csv"}, "No such file or directory"),
+        ({"output": "."}, "--output must be a file. Received: ., which is a folder"),
     ],
 )
 def test_what_cannot_be_answered_is_refused(
