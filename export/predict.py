@@ -82,16 +82,16 @@ def read_request(settings: PredictSettings, card: dict, specs: dict) -> dict:
                 f"table. Received: dataset={spec!r}."
             )
         names = card["columns"]
-        is_numeric = {
-            name: specs[served].dtype == tf.float32 for name, served in names.items()
+        types = {name: specs[served].dtype for name, served in names.items()}
+        dtypes = {
+            name: None if dtype == tf.string else dtype.as_numpy_dtype
+            for name, dtype in types.items()
         }
-        columns = data.read_columns(os.path.expanduser(path), is_numeric)
+        columns = data.read_columns(os.path.expanduser(path), dtypes)
         return {names[name]: values for name, values in columns.items()}
-    x = data.read(spec, data_dir=settings.data_dir or None).x
     expected = specs["inputs"]
-    # Vectors may be float64 in a file; images have to be bytes.
-    if x.dtype.kind == "f" and expected.dtype == tf.float32:
-        x = x.astype(np.float32)
+    dtype = expected.dtype.name if expected.dtype.is_floating else None
+    x = data.read(spec, data_dir=settings.data_dir or None, dtype=dtype).x
     if not expected.is_compatible_with(tf.TensorSpec(x.shape, x.dtype)):
         raise ValueError(
             f"`dataset` must hold rows of shape {tuple(expected.shape[1:])} and type "

@@ -118,6 +118,7 @@ def record(run: RunData, workdir: Path, can_calibrate: bool = True) -> None:
             "data": dataclasses.asdict(run.settings),
             "kind": run.dataset.kind,
             "input_shape": list(run.dataset.input_shape),
+            "dtype": str(run.dataset.x.dtype),
             "class_names": list(run.dataset.class_names),
             "schema": None if schema is None else schema.to_config(),
             "rows": {name: len(getattr(run.splits, name)) for name in parts},
@@ -216,6 +217,7 @@ def load_like(model_path, dataset: str, data_dir: str, target: str | None = None
         schema=None if schema is None else TableSchema.from_config(schema),
         class_names=tuple(recorded["class_names"]) or None,
         seed=recorded["data"]["seed"],
+        dtype=None if recorded["kind"] == "image" else recorded.get("dtype"),
     )
     shape = tuple(recorded["input_shape"])
     if (other.kind, other.input_shape) != (recorded["kind"], shape):

@@ -18,9 +18,10 @@ class Dataset:
     Args:
         x: the rows. Images: uint8 of shape `(n, height, width, channels)`.
             Vectors: float32 of shape `(n, d)`. Tables: float32 of shape
-            `(n, columns)`; a numeric cell is its value, a categorical cell
-            the position of its category in the schema's vocabulary, or -1 for
-            a category that is not in there; NaN is a missing cell of either.
+            `(n, columns)`. Both are float64 where float32 would merge numbers. A
+            numeric cell is its value, a categorical cell the position of its
+            category in the schema's vocabulary, or -1 for a category that is not
+            in there; NaN is a missing cell of either.
         y: int64 of shape `(n,)`, the class of each row; -1 is "unlabelled".
         kind: `"image"`, `"vector"` or `"table"`.
         class_names: tuple of str, the classes 0, 1, ...; empty for a density.

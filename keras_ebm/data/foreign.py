@@ -87,7 +87,7 @@ def _noise(spec: str, reference: Dataset, rng: np.random.Generator) -> np.ndarra
             return rng.integers(0, 256, shape, dtype=np.uint8)
         pixels = rng.normal(127.5, 64.0, shape)
         return np.rint(np.clip(pixels, 0.0, 255.0)).astype(np.uint8)
-    x = np.empty(shape, np.float32)
+    x = np.empty(shape, reference.x.dtype)
     for j in range(shape[1]):
         column = reference.schema.columns[j] if reference.schema else None
         if column is not None and column.kind != "numeric":
@@ -133,7 +133,8 @@ def _from_dataset(spec: str, reference: Dataset, seed: int, data_dir) -> np.ndar
     schema = reference.schema
     if schema is not None:  # Whatever classes the other table has do not matter.
         schema = dataclasses.replace(schema, target=None, class_names=())
-    other = read(spec, data_dir=data_dir, schema=schema, seed=seed)
+    dtype = None if reference.kind == "image" else str(reference.x.dtype)
+    other = read(spec, data_dir=data_dir, schema=schema, seed=seed, dtype=dtype)
     unlabelled = np.full(len(other.x), -1, np.int64)
     validate(dataclasses.replace(other, y=unlabelled))
     x = other.x[len(other.x) - other.num_test :] if other.num_test else other.x

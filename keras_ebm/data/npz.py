@@ -9,12 +9,13 @@ import zlib
 import numpy as np
 
 from keras_ebm.data.dataset import Dataset
+from keras_ebm.precision import float32_merges
 
 # Labels beyond this are taken for a mistake, such as row numbers or codes.
 MAX_CLASSES = 100_000
 
 
-def read_npz(path: str | os.PathLike) -> Dataset:
+def read_npz(path: str | os.PathLike, dtype: str | None = None) -> Dataset:
     """Reads rows "x" and, where there are any, labels "y".
 
     Args:
@@ -22,6 +23,9 @@ def read_npz(path: str | os.PathLike) -> Dataset:
             `(n, height, width, channels)` for images, or numbers of shape
             `(n, d)` for vectors. "y" holds one integer a row, from 0, with -1
             for "unlabelled".
+        dtype: `"float32"` or `"float64"`, of vectors; None: float64 where float32
+            would merge the numbers of a column, see
+            `keras_ebm.precision.float32_merges`.
 
     Returns:
         `Dataset` whose classes are named "0", "1" and so on up to the largest
@@ -32,7 +36,7 @@ def read_npz(path: str | os.PathLike) -> Dataset:
             holds arrays of another type or shape.
     """
     arrays = _read_arrays(path)
-    x, kind = _as_rows(arrays["x"], path)
+    x, kind = _as_rows(arrays["x"], path, dtype)
     y = _as_labels(arrays.get("y"), len(x), path)
     num_classes = int(y.max(initial=-1)) + 1
     return Dataset(
@@ -75,18 +79,28 @@ def _read_arrays(path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _as_rows(x: np.ndarray, path) -> tuple[np.ndarray, str]:
+def _as_rows(x: np.ndarray, path, dtype) -> tuple[np.ndarray, str]:
     if x.dtype == np.uint8 and x.ndim in (3, 4):
         return (x[..., None] if x.ndim == 3 else x), "image"
     if x.dtype.kind in "fiu" and x.ndim == 2:
+        if dtype is None:
+            wide = any(float32_merges(column) for column in _finite_columns(x))
+            dtype = "float64" if wide else "float32"
         # A number too large for float32 becomes inf, which `validate` refuses.
-        with np.errstate(over="ignore"):
-            return x.astype(np.float32), "vector"
+        with np.errstate(over="ignore", under="ignore"):
+            return x.astype(dtype), "vector"
     raise ValueError(
         f"{path}: 'x' must be uint8 of rank 3 or 4 (images) or numbers of rank 2 "
         f"(vectors). Received: {x.dtype} of shape {x.shape}. Images in [0, 1] "
         "become uint8 with (255 * x).round().astype('uint8')."
     )
+
+
+def _finite_columns(x: np.ndarray):
+    """Columns without what `validate` refuses by its place; of float32 none."""
+    if x.dtype.itemsize <= 4 and x.dtype.kind == "f" or x.dtype.itemsize <= 2:
+        return []
+    return [column[np.isfinite(column)] for column in x.T]
 
 
 def _as_labels(y: np.ndarray | None, num_rows: int, path) -> np.ndarray:

@@ -18,6 +18,8 @@ class Column:
             false and true, whose letters may be large or small.
         vocabulary: tuple of str. The categories; a cell holds the position of
             its category in here. Empty for a numeric column.
+        wide: bool, whether its numbers are kept and served as float64, as float32
+            would merge them; see `keras_ebm.precision.float32_merges`.
 
     Raises:
         ValueError: if `kind` is none of the three.
@@ -26,6 +28,7 @@ class Column:
     name: str
     kind: str
     vocabulary: tuple[str, ...] = ()
+    wide: bool = False
 
     def __post_init__(self):
         if self.kind not in KINDS:
@@ -57,6 +60,8 @@ class TableSchema:
                     "name": column.name,
                     "kind": column.kind,
                     "vocabulary": list(column.vocabulary),
+                    # Left out where it is false, as in files of earlier versions.
+                    **({"wide": True} if column.wide else {}),
                 }
                 for column in self.columns
             ],
@@ -68,7 +73,12 @@ class TableSchema:
     def from_config(cls, config: dict[str, Any]) -> TableSchema:
         """Builds the schema that `to_config` described."""
         columns = tuple(
-            Column(entry["name"], entry["kind"], tuple(entry["vocabulary"]))
+            Column(
+                entry["name"],
+                entry["kind"],
+                tuple(entry["vocabulary"]),
+                entry.get("wide", False),
+            )
             for entry in config["columns"]
         )
         return cls(columns, config["target"], tuple(config["class_names"]))

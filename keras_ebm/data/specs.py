@@ -41,6 +41,7 @@ def load(
     class_names: tuple[str, ...] | None = None,
     num_rows: int = 20_000,
     seed: int = 0,
+    dtype: str | None = None,
 ) -> Dataset:
     """Loads and checks the data set that `spec` names.
 
@@ -71,6 +72,8 @@ def load(
         num_rows: int > 0. How many points of a `toy:` density, or images of a
             `stacked:` set.
         seed: int >= 0, of those points or images.
+        dtype: `"float32"` or `"float64"`, of the vectors of a `npz:` file, such as a
+            model trained elsewhere takes; None: as `read_npz` finds right.
 
     Returns:
         `Dataset`.
@@ -89,6 +92,7 @@ def load(
         schema=schema,
         num_rows=num_rows,
         seed=seed,
+        dtype=dtype,
     )
     if class_names is not None:
         dataset = _recode(dataset, tuple(class_names))
@@ -106,6 +110,7 @@ def read(
     schema: TableSchema | None = None,
     num_rows: int = 20_000,
     seed: int = 0,
+    dtype: str | None = None,
 ) -> Dataset:
     """Does what `load` does, but for checking the result; see there."""
     source, _, name = spec.partition(":")
@@ -125,7 +130,7 @@ def read(
     if source == "images" and name:
         return read_image_folder(name)
     if source == "npz" and name:
-        return read_npz(os.path.expanduser(name))
+        return read_npz(os.path.expanduser(name), dtype)
     raise ValueError(
         f"`spec` must be one of {', '.join(FORMS)}. Received: spec={spec!r}."
     )

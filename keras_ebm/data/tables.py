@@ -15,6 +15,7 @@ import numpy as np
 from keras_ebm.data.dataset import Dataset
 from keras_ebm.data.optional import require
 from keras_ebm.data.schema import Column, TableSchema
+from keras_ebm.precision import float32_merges
 
 # What stands for "no value" in a feature. The target is compared with the
 # empty text alone, since "None" is a fair name for a class.
@@ -61,7 +62,8 @@ def read_csv(
         ignore_columns: names of columns to leave out.
 
     Returns:
-        `Dataset` of kind `"table"`.
+        `Dataset` of kind `"table"`. Its rows are float64 where float32 would merge
+        the numbers of a column (`Column.wide`), else float32.
 
     Raises:
         ValueError: if the file is absent, unreadable or without rows, or if
@@ -83,7 +85,7 @@ def read_csv(
     _check_columns(frame, [column.name for column in schema.columns], path)
     cells = [_encode(frame[column.name], column, path) for column in schema.columns]
     return Dataset(
-        x=np.stack(cells, axis=1).astype(np.float32),
+        x=np.stack(cells, axis=1),
         y=_encode_target(frame, schema, path),
         kind="table",
         class_names=schema.class_names,
@@ -93,16 +95,17 @@ def read_csv(
 
 
 def read_columns(
-    path: str | os.PathLike, is_numeric: Mapping[str, bool]
+    path: str | os.PathLike, dtypes: Mapping[str, np.dtype | None]
 ) -> dict[str, np.ndarray]:
     """Reads some columns as a table that is served takes them.
 
     Args:
         path: as of `read_csv`.
-        is_numeric: by the name of a column, whether it holds numbers.
+        dtypes: by the name of a column, the type of its numbers, float32 or float64,
+            or None where it holds texts.
 
     Returns:
-        Array of shape `(rows,)` by column: float32, NaN where a cell is missing, or
+        Array of shape `(rows,)` by column: numbers, NaN where a cell is missing, or
         the texts as they are.
 
     Raises:
@@ -110,12 +113,14 @@ def read_columns(
             be a number is none.
     """
     frame = _read_text(path)
-    _check_columns(frame, is_numeric, path)
+    _check_columns(frame, dtypes, path)
     return {
-        name: _encode(frame[name], Column(name, "numeric"), path).astype(np.float32)
-        if numeric
-        else frame[name].to_numpy(object)
-        for name, numeric in is_numeric.items()
+        name: frame[name].to_numpy(object)
+        if dtype is None
+        else _encode(
+            frame[name], Column(name, "numeric", wide=dtype == np.float64), path
+        )
+        for name, dtype in dtypes.items()
     }
 
 
@@ -218,7 +223,7 @@ def _infer_column(cells, path) -> Column | None:
         counts_rows = len(cells) > FEW_TEXTS and len(present) == len(cells)
         if counts_rows and (np.diff(values) == 1.0).all():
             return None
-        return Column(cells.name, "numeric")
+        return Column(cells.name, "numeric", wide=_is_wide(values.to_numpy()))
     for pair in BOOLEANS:
         if present.str.lower().isin(pair).all():
             return Column(cells.name, "boolean", pair)
@@ -241,6 +246,11 @@ def _infer_column(cells, path) -> Column | None:
             stacklevel=4,
         )
     return Column(cells.name, "categorical", vocabulary)
+
+
+def _is_wide(values) -> bool:
+    """Whether numbers need float64; those that are not finite are refused later."""
+    return float32_merges(values[np.isfinite(values)])
 
 
 def _nearly_all_differ(values) -> bool:
@@ -293,14 +303,16 @@ def _encode(cells, column: Column, path) -> np.ndarray:
     if column.kind != "numeric":
         cells = cells.str.lower() if column.kind == "boolean" else cells
         codes = {value: code for code, value in enumerate(column.vocabulary)}
-        known = cells.map(codes).fillna(-1).to_numpy(np.float64)
-        return np.where(missing, np.nan, known)
+        known = cells.map(codes).fillna(-1).to_numpy(np.float32)
+        return np.where(missing, np.float32(np.nan), known)
     values = _to_number(cells.where(~missing)).to_numpy()
-    with np.errstate(over="ignore"):
-        infinite = np.isinf(values.astype(np.float32))
+    not_a_number = np.isnan(values) & ~missing
+    if not column.wide:
+        with np.errstate(over="ignore", under="ignore"):
+            values = values.astype(np.float32)
     for bad, rule in (
-        (np.isnan(values) & ~missing, "be a number, or empty"),
-        (infinite, "be finite, in float32 too"),
+        (not_a_number, "be a number, or empty"),
+        (np.isinf(values), f"be finite in {values.dtype}"),
     ):
         if bad.any():
             row = int(np.argmax(bad))

@@ -32,9 +32,9 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
     Rows of numbers, of which few need labels: **a label of -1 means "unlabelled"**,
     as everywhere in scikit-learn's semi-supervised estimators, so that -1 cannot be
     a class where there are two others or more. Among labels that are words `"-1"`,
-    None and NaN say the same. Missing cells are NaN; a feature
-    that had some in `fit` may have some later, and is then its mean with an
-    indicator beside it.
+    None and NaN say the same. Missing cells are NaN, in any
+    feature and at any time; they become the feature's mean, with an indicator beside it
+    if some were missing in `fit`.
 
     Args:
         method: of `METHODS`; `"vera"` trains `p(x)` besides `p(y|x)`, and only with
@@ -182,7 +182,10 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
 
     def _logits(self, X):
         check_is_fitted(self)
-        return training.logits_of(self.model_, self._rows(X, reset=False))
+        return training.logits_of(
+            self.model_,
+            self._rows(X, reset=False, encoder=self.model_.preprocessor),
+        )
 
     def predict(self, X):
         """The likeliest class of each row, `(n,)`."""

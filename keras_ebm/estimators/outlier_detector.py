@@ -193,8 +193,7 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
     def score_samples(self, X):
         """Minus the score, `(n,)`: higher is more like the rows of `fit`."""
         check_is_fitted(self)
-        X = self._rows(X, reset=False)
-        training.check_missing(self.detector_.model.preprocessor, X)
+        X = self._rows(X, reset=False, encoder=self.detector_.model.preprocessor)
         padded = training.padded(X)
         decision = self.detector_.predict(padded, training.PREDICTION_BATCH)
         return -decision["ood_score"][: len(X)].astype(np.float64)

@@ -17,6 +17,7 @@ from keras_ebm.generators import GaussianGenerator
 from keras_ebm.layers import TableEncoder
 from keras_ebm.models import VERA, EnergyModel
 from keras_ebm.networks import mlp_decoder, mlp_energy
+from keras_ebm.precision import float32_merges
 
 #: Latents of a generator at most; fewer where there are fewer features.
 MAX_LATENTS = 16
@@ -28,16 +29,23 @@ PREDICTION_BATCH = 256
 class TakesGaps:
     """What both estimators ask of rows: numbers, NaN where a cell is missing."""
 
-    def _rows(self, X, *arrays, **options):
-        """Rows (and labels) as `validate_data` checks them."""
-        return validate_data(
+    def _rows(self, X, *arrays, encoder=None, **options):
+        """Rows (and labels) as `validate_data` checks them, in the type that serves.
+
+        That is float32, or float64 where `encoder`, or without one a column of the
+        rows themselves, needs it.
+        """
+        checked = validate_data(
             self,
             X,
             *arrays,
-            dtype=np.float32,
+            dtype=[np.float64, np.float32],
             ensure_all_finite="allow-nan",
             **options,
         )
+        if not arrays:
+            return _in_type(checked, encoder)
+        return _in_type(checked[0], encoder), *checked[1:]
 
     def _draw_seed(self) -> int:
         return int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -46,6 +54,24 @@ class TakesGaps:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
+
+
+def _in_type(x: np.ndarray, encoder) -> np.ndarray:
+    if encoder is None:
+        wide = any(float32_merges(column) for column in x.T)
+        dtype = "float64" if wide else "float32"
+    else:
+        dtype = encoder.input_dtype
+    with np.errstate(over="ignore", under="ignore"):
+        rows = x.astype(dtype)
+    infinite = np.isinf(rows)
+    if infinite.any():
+        row, column = (int(place[0]) for place in np.nonzero(infinite))
+        raise ValueError(
+            f"`X` must be finite in {dtype}, or NaN where a cell is missing. Received: "
+            f"{x[row, column]} in row {row}, feature {column} (counted from 0)."
+        )
+    return rows
 
 
 @contextlib.contextmanager
@@ -154,12 +180,7 @@ def check_finite(model) -> None:
 
 
 def logits_of(model, x: np.ndarray) -> np.ndarray:
-    """Logits `(n, K)` of raw rows, each the same whatever rows stand beside it.
-
-    Raises:
-        ValueError: see `check_missing`.
-    """
-    check_missing(model.preprocessor, x)
+    """Logits `(n, K)` of raw rows, each the same whatever rows stand beside it."""
     rows = padded(x)
     parts = np.split(rows, len(rows) // PREDICTION_BATCH)
     # Eagerly: a graph would be traced at every call, and could not be pickled.
@@ -169,17 +190,6 @@ def logits_of(model, x: np.ndarray) -> np.ndarray:
 def padded(x: np.ndarray) -> np.ndarray:
     """Rows `x` and zeros below them, up to whole batches of `PREDICTION_BATCH`."""
     count = math.ceil(len(x) / PREDICTION_BATCH) * PREDICTION_BATCH
-    rows = np.zeros((count, x.shape[1]), np.float32)
+    rows = np.zeros((count, x.shape[1]), x.dtype)
     rows[: len(x)] = x
     return rows
-
-
-def check_missing(encoder: TableEncoder, x: np.ndarray) -> None:
-    """Raises ValueError if a cell is missing where none was in training."""
-    surprising = np.isnan(x).any(axis=0) & ~np.array(encoder.missing, bool)
-    if surprising.any():
-        raise ValueError(
-            "`X` may have missing cells (NaN) only in features that had some in "
-            f"`fit`. Received: NaN in feature {int(np.argmax(surprising))} (counted "
-            "from 0); impute it, or fit on rows that lack it too."
-        )

@@ -72,8 +72,8 @@ def check_fixed(encoder: TableEncoder, fixed, bounds) -> set[str]:
 
 
 def check_rows(encoder: TableEncoder, name: str, rows) -> np.ndarray:
-    """Returns float32 rows, or raises ValueError if they are of another shape."""
-    rows = np.asarray(rows, np.float32)
+    """Returns rows of the encoder's type, or raises ValueError if of another shape."""
+    rows = np.asarray(rows, encoder.input_dtype)
     count = len(encoder.mean)
     if rows.ndim != 2 or rows.shape[1] != count:
         raise ValueError(

@@ -96,8 +96,9 @@ class Explainer:
             self.bounds.get(name, (np.nan, np.nan))
             for name in columns.movable_names(self.encoder)
         ]
-        self._low, self._high = np.array(limits, np.float32).reshape(-1, 2).T
-        spec = tf.TensorSpec((None, len(self.column_names)), tf.float32)
+        dtype = self.encoder.input_dtype
+        self._low, self._high = np.array(limits, dtype).reshape(-1, 2).T
+        spec = tf.TensorSpec((None, len(self.column_names)), dtype)
         # Compiled: eager loops would take a hundred times as long.
         self._contributions, self._acceptable = (
             tf.function(function, input_signature=[spec], autograph=False)
@@ -151,7 +152,7 @@ class Explainer:
         column contributes 0; all of a row whose energy is NaN contribute NaN.
 
         Args:
-            x: raw rows `(batch, columns)`, taken as float32.
+            x: raw rows `(batch, columns)`, taken in the encoder's `input_dtype`.
 
         Returns:
             `Contributions`; `sum(contributions) = energy - baseline_energy - error`.
@@ -167,7 +168,7 @@ class Explainer:
         Rows that it accepts come back unchanged.
 
         Args:
-            x: raw rows `(batch, columns)`, taken as float32.
+            x: raw rows `(batch, columns)`, taken in the encoder's `input_dtype`.
 
         Returns:
             `Change`.
@@ -178,7 +179,7 @@ class Explainer:
         return self._acceptable(_checked(self.encoder, x))
 
     def _check_baseline(self, baseline):
-        baseline = np.asarray(baseline, np.float32)
+        baseline = np.asarray(baseline, self.encoder.input_dtype)
         row = columns.check_rows(self.encoder, "baseline", np.atleast_2d(baseline))
         energy = self._level.energy(self.detector.model.preprocess(row)).numpy()
         if baseline.ndim != 1 or not np.isfinite(energy).all():

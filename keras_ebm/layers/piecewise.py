@@ -8,6 +8,8 @@ import tensorflow as tf
 #: Knots of a column at most; they lie evenly along its normal scores. A blend needs
 #: no others, as standard scores are straight between any.
 MAX_KNOTS = 100
+#: The smallest number of float32 that all processors compute with.
+_TINY = np.finfo(np.float32).tiny
 
 
 def normal_score_knots(
@@ -20,7 +22,8 @@ def normal_score_knots(
     atom. Scores are then brought to mean 0 and standard deviation 1.
 
     Args:
-        values: float array `(n,)` without NaN, of two different values or more.
+        values: float array `(n,)` without NaN, of two values or more that float32
+            tells apart.
         share: float in (0, 1], weight of the normal scores in a mean with standard
             scores.
 
@@ -28,7 +31,7 @@ def normal_score_knots(
         `(positions, scores)`, both increasing, of equal length.
     """
     # In the precision of the map, which could not tell closer values apart.
-    values = np.asarray(values, np.float32)
+    values = _without_denormals(values)
     unique, counts = np.unique(values, return_counts=True)
     ranks = np.cumsum(counts) - counts / 2.0
     scores = tf.math.ndtri(tf.constant(ranks / counts.sum(), tf.float64)).numpy()
@@ -40,8 +43,25 @@ def normal_score_knots(
     if share < 1.0:
         plain = _standardised(unique.astype(np.float64), counts)
         scores = _standardised(share * scores + (1.0 - share) * plain, counts)
-    unique, scores = unique[kept], scores[kept]
-    return unique.tolist(), scores.tolist()
+    kept = kept[_increasing(unique[kept], scores[kept])]
+    return unique[kept].tolist(), scores[kept].tolist()
+
+
+def _without_denormals(values) -> np.ndarray:
+    """Values in float32, those that processors take for 0 in its place."""
+    values = np.asarray(values, np.float32)
+    return np.where(np.abs(values) < _TINY, np.float32(0.0), values)
+
+
+def _increasing(positions, scores) -> np.ndarray:
+    """Numbers of the knots between which float32 sees a slope in both directions."""
+    kept = [0]
+    scores = scores.astype(np.float32)
+    for place in range(1, len(positions)):
+        rise = positions[place] - positions[kept[-1]]
+        if rise >= _TINY and scores[place] > scores[kept[-1]]:
+            kept.append(place)
+    return np.array(kept)
 
 
 def _standardised(values, counts):

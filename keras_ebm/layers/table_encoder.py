@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import keras
@@ -10,10 +11,14 @@ from keras import ops
 
 from keras_ebm.arguments import check_choice
 from keras_ebm.layers.piecewise import PiecewiseLinear, normal_score_knots
+from keras_ebm.precision import MERGED_SHARE, float32_merges, moments
 
 TRANSFORMS = ("standardise", "quantile", "blend")
 #: Share of a column's known cells from which one value counts as all of them.
 NEAR_CONSTANT = 0.999
+#: Standard deviations between 0 and a column's mean from which it is centred in
+#: float64: float32 rounds the mean by a 4,000th of one there.
+FAR_FROM_ZERO = 2.0**12
 
 
 class _Column(NamedTuple):
@@ -24,19 +29,26 @@ class _Column(NamedTuple):
     missing: bool = False
     kept: bool = True
     knots: tuple | None = None
+    center: float | None = None
+    wide: bool = False
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
 class TableEncoder(keras.layers.Layer):
     """Turns the raw rows of a table into features of comparable scale.
 
-    A numeric cell becomes `(x - mean) / stddev`. A missing one (NaN) becomes
-    0, the mean, and sets an indicator feature to 1; this holds for columns
-    that had missing cells when the layer was adapted. **A missing cell in any
-    other column stays NaN**, and so does the energy of its row, since nothing
-    was learned of its absence. A categorical cell becomes one feature for each
-    category and a last one for "unknown or missing": a code that is no position
-    in the vocabulary, or NaN. An infinite cell is never hidden either.
+    A numeric cell becomes `(x - mean) / stddev`. A missing one (NaN) becomes 0, the
+    mean, in any column; one that had missing cells when the layer was adapted has an
+    indicator feature besides, which is then 1. In other columns nothing was learned of
+    their absence, and nothing says that a cell was missing. A categorical cell becomes
+    one feature for each category and a last one for "unknown or missing": a code that
+    is no position in the vocabulary, or NaN. An infinite cell is never hidden.
+
+    Columns that float32 would blur (times in milliseconds, long account numbers, see
+    `keras_ebm.precision.float32_merges`) are centred and scaled in float64 before
+    anything else. If they need their cells as float64, `input_dtype` is that, and rows
+    of float32 are refused, as what told them apart is lost. **`fit` of arrays is such a
+    case**, since Keras casts them to float32: give it a `tf.data.Dataset`.
 
     With `transform="quantile"` a numeric cell becomes its normal score instead:
     the normal quantile of its mid-rank among the training cells (equal cells
@@ -62,18 +74,27 @@ class TableEncoder(keras.layers.Layer):
         kept: list of bool, likewise; whether the column becomes features at all.
         knots: list, likewise; `(values, scores)` of the quantile transform, None
             for columns that it leaves alone; None where there is no such transform.
+            Values of a column with a center are in its standard deviations from it.
         transform: `"standardise"`, `"quantile"` or `"blend"`.
         drop_constant: bool, leaves out columns of which one value fills at least
             99.9 % of the known cells of training. Nothing is learned of them, so
             an unusual value there is not noticed either; `dropped_columns` names
             them.
+        centers: list, one a column, or None: what is subtracted in float64, None for
+            columns that float32 serves.
+        wide: list of bool, likewise; whether a column's cells must come as float64.
         **kwargs: forwarded to `keras.layers.Layer`.
 
     Call arguments:
-        inputs: float tensor of shape `(batch, columns)`, computed on in float32.
+        inputs: float tensor of shape `(batch, columns)`, computed on in float32 but
+            for the columns that are centred.
 
     Returns:
         Features of shape `(batch, num_features)`.
+
+    Raises:
+        ValueError: if it was not adapted, or columns need their cells as float64 and
+            the inputs have another type.
 
     Example:
 
@@ -93,6 +114,8 @@ class TableEncoder(keras.layers.Layer):
         knots=None,
         transform: str = "standardise",
         drop_constant: bool = False,
+        centers=None,
+        wide=None,
         **kwargs,
     ):
         # Keras would cast the inputs to bfloat16 under mixed precision, which
@@ -106,6 +129,8 @@ class TableEncoder(keras.layers.Layer):
         self.missing = missing
         self.kept = [True] * len(mean) if kept is None and mean is not None else kept
         self.knots = knots
+        self.centers = centers
+        self.wide = wide
         if mean is not None:
             self._check_statistics()
             self._prepare()
@@ -119,8 +144,12 @@ class TableEncoder(keras.layers.Layer):
         Raises:
             ValueError: if there are no rows, the number of columns is not the
                 schema's, a numeric cell is infinite, or every column is dropped.
+
+        A `UserWarning` counts the values of a column that its features cannot tell
+        apart, where they are more than one in a thousand.
         """
-        x = np.asarray(x, np.float64)
+        given = np.asarray(x)
+        x = np.asarray(given, np.float64)
         expected = x.shape[-1] if self.schema is None else len(self.schema["columns"])
         if x.ndim != 2 or x.shape[0] == 0 or x.shape[1] != expected:
             raise ValueError(
@@ -134,20 +163,24 @@ class TableEncoder(keras.layers.Layer):
                 f"cells in column {np.argmax(np.isinf(x).any(0) & numeric)} (counted "
                 "from 0). Correct or drop such rows."
             )
-        columns = [self._study(x[:, j], numeric[j]) for j in range(expected)]
-        self.mean, self.stddev, self.missing, self.kept, knots = (
+        narrow = given.dtype in (np.float16, np.float32)
+        columns = [self._study(x[:, j], numeric[j], narrow) for j in range(expected)]
+        self.mean, self.stddev, self.missing, self.kept, knots, centers, wide = (
             list(values) for values in zip(*columns, strict=True)
         )
         self.knots = None if self.transform == "standardise" else knots
+        centred = any(center is not None for center in centers)
+        self.centers, self.wide = (centers, wide) if centred else (None, None)
         if not any(self.kept):
             raise ValueError(
                 "`x` must have a column that varies. Received: "
                 f"{expected} columns, each of one value in nearly all rows."
             )
         self._prepare()
+        self._report_merged(x)
 
-    def _study(self, values: np.ndarray, is_numeric: bool) -> _Column:
-        """The statistics of one column."""
+    def _study(self, values: np.ndarray, is_numeric: bool, narrow: bool) -> _Column:
+        """The statistics of one column; `narrow` says that it came in float32."""
         present = values[~np.isnan(values)]
         missing = len(present) < len(values)
         kept = not (self.drop_constant and not missing and _near_constant(present))
@@ -155,16 +188,20 @@ class TableEncoder(keras.layers.Layer):
             return _Column(kept=kept)
         if len(present) == 0:
             return _Column(missing=missing, kept=kept)
-        # Rounding gives a constant column a spread that is tiny but not 0.
-        if present.min() == present.max():
-            return _Column(float(present[0]), 1.0, missing, kept)
-        return _Column(
-            float(present.mean()),
-            float(present.std()),
-            missing,
-            kept,
-            self._find_knots(present),
-        )
+        mean, stddev = moments(present)
+        merges = float32_merges(present)
+        center = None
+        if merges or abs(mean) > FAR_FROM_ZERO * (stddev or 1.0):
+            # A cell of its own, so that it and its equals become exactly 0.
+            center = float(np.median(present)) if stddev else mean
+        if not stddev:
+            knots = None
+        elif center is None:
+            knots = self._find_knots(present)
+        else:
+            knots = self._find_knots((present - center) / stddev)
+        wide = merges and not narrow
+        return _Column(mean, stddev or 1.0, missing, kept, knots, center, wide)
 
     def _find_knots(self, values: np.ndarray):
         """Knots of a column; None where it is standardised."""
@@ -178,10 +215,41 @@ class TableEncoder(keras.layers.Layer):
         """What `call` reads again and again, out of the statistics."""
         is_numeric = self._is_numeric(len(self.mean))
         self._numeric = np.flatnonzero(is_numeric & np.array(self.kept, bool))
-        self._mean = np.array(self.mean, np.float32)[self._numeric]
-        self._stddev = np.array(self.stddev, np.float32)[self._numeric]
+        mean, stddev = (
+            np.array(values, np.float64)[self._numeric]
+            for values in (self.mean, self.stddev)
+        )
+        self._center = self._unit = None
+        if self.centers is not None:
+            centers = [self.centers[j] for j in self._numeric]
+            is_centred = np.array([center is not None for center in centers], bool)
+            self._center = np.array([center or 0.0 for center in centers], np.float64)
+            # From here on a centred column is in its own standard deviations.
+            self._unit = np.where(is_centred, stddev, 1.0)
+            mean, stddev = (mean - self._center) / self._unit, stddev / self._unit
+        self._mean, self._stddev = mean.astype(np.float32), stddev.astype(np.float32)
         self._missing = np.array(self.missing, bool)[self._numeric]
         self._scores = self._make_scores() if len(self._numeric) else None
+
+    def _report_merged(self, x: np.ndarray) -> None:
+        """Warns of columns whose different values become equal features."""
+        if self.centers is None:
+            return
+        names, lost = self._names(), []
+        features = ops.convert_to_numpy(self._encode_numeric(x)[0])
+        for place, column in enumerate(self._numeric):
+            cells, made = (
+                len(np.unique(values[~np.isnan(x[:, column])]))
+                for values in (x[:, column], features[:, place])
+            )
+            if self.centers[column] is not None and made < (1 - MERGED_SHARE) * cells:
+                lost.append(f"{names[column]} ({cells} become {made})")
+        if lost:
+            warnings.warn(
+                "different values that features in float32 cannot tell apart, in "
+                f"columns: {', '.join(lost)}",
+                stacklevel=3,
+            )
 
     def _make_scores(self):
         """The map of numeric columns to features and back."""
@@ -200,10 +268,13 @@ class TableEncoder(keras.layers.Layer):
     def dropped_columns(self) -> list[str]:
         """Names of the columns that were left out; numbers without a schema."""
         self._require_statistics()
-        dropped = np.flatnonzero(~np.array(self.kept, bool))
-        if self.schema is None:
-            return [str(position) for position in dropped]
-        return [self.schema["columns"][position]["name"] for position in dropped]
+        names = self._names()
+        return [names[j] for j in np.flatnonzero(~np.array(self.kept, bool))]
+
+    @property
+    def input_dtype(self) -> str:
+        """`"float64"` where a column needs its cells so, else `"float32"`."""
+        return "float64" if any(self.wide or ()) else "float32"
 
     @property
     def feature_columns(self) -> np.ndarray:
@@ -224,12 +295,19 @@ class TableEncoder(keras.layers.Layer):
 
         Args:
             features: `(batch, num_numeric)`, the first features of rows.
+
+        Returns:
+            Tensor of that shape, of `input_dtype`.
         """
         if self._scores is None:
-            return features
-        if self.knots is None:
-            return features * self._stddev + self._mean
-        return self._scores.inverse(features)
+            values = features
+        elif self.knots is None:
+            values = features * self._stddev + self._mean
+        else:
+            values = self._scores.inverse(features)
+        if self._center is not None:
+            values = ops.cast(values, "float64") * self._unit + self._center
+        return ops.cast(values, self.input_dtype)
 
     @property
     def num_features(self) -> int:
@@ -238,23 +316,26 @@ class TableEncoder(keras.layers.Layer):
 
     def call(self, inputs):
         self._require_statistics()
-        inputs = ops.cast(inputs, "float32")
+        inputs = ops.convert_to_tensor(inputs)
+        self._check_dtype(inputs)
         parts = self._encode_numeric(inputs) if len(self._numeric) else []
         for column, size in self._categorical():
-            parts.append(_one_hot(inputs[:, column], size))
+            parts.append(_one_hot(ops.cast(inputs[:, column], "float32"), size))
         return ops.cast(ops.concatenate(parts, axis=-1), self.compute_dtype)
 
     def _encode_numeric(self, inputs):
         values = ops.take(inputs, self._numeric, axis=1)
+        if self._center is not None:
+            values = (ops.cast(values, "float64") - self._center) / self._unit
+        values = ops.cast(values, "float32")
         absent = ops.isnan(values)
-        indicated = ops.logical_and(absent, self._missing)
         # Replaced before the arithmetic, for 0 * NaN in its gradient is NaN.
-        values = ops.where(indicated, self._mean, values)
+        values = ops.where(absent, self._mean, values)
         if self.knots is None:
             parts = [(values - self._mean) / self._stddev]
         else:
             # The mean score is 0 whatever the column's mean is mapped to.
-            parts = [ops.where(indicated, 0.0, self._scores(values))]
+            parts = [ops.where(absent, 0.0, self._scores(values))]
         if self._missing.any():
             indicators = ops.take(absent, np.flatnonzero(self._missing), axis=1)
             parts.append(ops.cast(indicators, "float32"))
@@ -274,7 +355,27 @@ class TableEncoder(keras.layers.Layer):
             "knots": _as_list(self.knots),
             "transform": self.transform,
             "drop_constant": self.drop_constant,
+            "centers": _as_list(self.centers),
+            "wide": _as_list(self.wide),
         }
+
+    def _names(self) -> list[str]:
+        """Names of all columns; their numbers without a schema."""
+        if self.schema is None:
+            return [str(position) for position in range(len(self.mean))]
+        return [column["name"] for column in self.schema["columns"]]
+
+    def _check_dtype(self, inputs) -> None:
+        dtype = keras.backend.standardize_dtype(inputs.dtype)
+        if self.input_dtype == "float32" or dtype == "float64" or "int" in dtype:
+            return
+        names = [name for name, w in zip(self._names(), self.wide, strict=True) if w]
+        raise ValueError(
+            f"`inputs` must be float64, as float32 merges the cells of {names[0]!r}"
+            f"{f' and {len(names) - 1} other columns' if names[1:] else ''}. Received: "
+            f"{dtype}. Keras casts arrays that `fit` and `predict` are given: give "
+            "them a tf.data.Dataset of float64 rows."
+        )
 
     def _is_numeric(self, num_columns: int) -> np.ndarray:
         if self.schema is None:
@@ -305,14 +406,15 @@ class TableEncoder(keras.layers.Layer):
             "missing": len(self.missing or ()),
             "kept": len(self.kept),
         }
-        if self.knots is not None:
-            lengths["knots"] = len(self.knots)
+        for name in ("knots", "centers", "wide"):
+            if getattr(self, name) is not None:
+                lengths[name] = len(getattr(self, name))
         if self.schema is not None:
             lengths["schema"] = len(self.schema["columns"])
         if len(set(lengths.values())) > 1:
             raise ValueError(
-                "`mean`, `stddev`, `missing`, `kept`, `knots` and `schema` must "
-                f"have one entry a column. Received: {lengths} entries."
+                "`mean`, `stddev`, `missing`, `kept`, `knots`, `centers`, `wide` and "
+                f"`schema` must have one entry a column. Received: {lengths} entries."
             )
 
 

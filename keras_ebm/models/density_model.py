@@ -106,11 +106,11 @@ class DensityModel(EnergyModel):
         # A constant added to an energy changes no score: its gradient is zero.
         gradients = tape.gradient(scaled, watched, unconnected_gradients="zero")
         update(self.optimizer, gradients, variables, loss)
-        return self.report(logs)
+        return self.report(logs, x)
 
     def test_step(self, data):
         x, _ = self._unpack(data)
         _, logs = self.criterion_losses(x, StepRandom(self.seed, 0))
         if "data_energy" not in logs:
             logs["data_energy"] = self.to_energy(self.network(x, training=False))
-        return self.report(logs)
+        return self.report(logs, x)

@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ebm import objectives
-from keras_ebm.arguments import check_choice, check_positive, check_share
+from keras_ebm.arguments import check_choice, check_positive
 from keras_ebm.gradients import energy_and_gradient
 from keras_ebm.layers.logit_energy import LogitEnergy
 from keras_ebm.layers.spectral_norm import update_spectral_norms
@@ -132,6 +132,9 @@ class EnergyModel(SavesParts, ReportsMeans, GivesProbabilities, keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        # Inputs come as they are: what Keras would cast to is the networks' business,
+        # not that of a preprocessor of long numbers or of codes.
+        self.autocast = False
         self.network = network
         self.preprocessor = preprocessor
         self.negatives = negatives
@@ -148,8 +151,7 @@ class EnergyModel(SavesParts, ReportsMeans, GivesProbabilities, keras.Model):
             setattr(self, name, check_positive(name, value, zero_allowed=True))
         self.semi_supervised = semi_supervised
         self.class_names = self._check_class_names(class_names)
-        self.temperature = check_positive("temperature", temperature)
-        self.lapse_rate = check_share("lapse_rate", lapse_rate, zero_allowed=True)
+        self._add_calibration(temperature, lapse_rate)
         self.seed = seed
         self.to_energy = LogitEnergy()
         self._add_trackers("loss", "data_energy", "negative_energy")
@@ -347,7 +349,9 @@ class EnergyModel(SavesParts, ReportsMeans, GivesProbabilities, keras.Model):
 
         Returns:
             `(loss, logs)`: a scalar and the terms by name; `negative_energies`
-            among them holds one tensor for each batch of negatives.
+            among them holds one tensor for each batch of negatives, and
+            `loss_parts` is a list of `(value, rows)`: terms of the loss that are
+            means over others than all rows, which an epoch's loss weighs by them.
         """
         logs = {}
         network = self.network
@@ -358,7 +362,7 @@ class EnergyModel(SavesParts, ReportsMeans, GivesProbabilities, keras.Model):
             logits = tf.cast(network(x, training=training), tf.float32)
             energy = self.to_energy(logits)
         logs["data_energy"] = energy
-        labelled, loss = 0.0, 0.0
+        labelled, loss, share = 0.0, 0.0, self.ramp(training)
         if self.num_classes > 1:
             class_logits = logits
             if class_x is not None:
@@ -367,7 +371,7 @@ class EnergyModel(SavesParts, ReportsMeans, GivesProbabilities, keras.Model):
                 class_logits, y if class_y is None else class_y, logs
             )
             loss = self._unlabelled_loss(
-                x, logits, y, logs, random if training else None
+                x, logits, y, logs, random if training else None, share
             )
         if negatives:
             logs["negative_energies"] = [
@@ -381,7 +385,7 @@ class EnergyModel(SavesParts, ReportsMeans, GivesProbabilities, keras.Model):
             )
         penalty = self.gradient_penalty * logs.get("gradient_penalty", 0.0)
         loss += self.energy_weight * penalty
-        return labelled + self.ramp(training) * loss, logs
+        return labelled + share * loss, logs
 
     def ramp(self, training=True):
         """Share, in (0, 1], at which all but the cross-entropy counts by now."""
@@ -408,21 +412,30 @@ class EnergyModel(SavesParts, ReportsMeans, GivesProbabilities, keras.Model):
         )
         logs["accuracy"] = (correct, labelled)
         logs["cross_entropy"] = (values, labelled)
-        return self.classification_weight * objectives.mean_over(values, labelled)
+        term = self.classification_weight * objectives.mean_over(values, labelled)
+        _count_part(logs, term, objectives.count_over(labelled))
+        return term
 
-    def _unlabelled_loss(self, x, logits, y, logs, random):
-        """Terms on the rows without labels; those of `semi_supervised` by `random`."""
+    def _unlabelled_loss(self, x, logits, y, logs, random, share=1.0):
+        """Terms on the rows without labels; those of `semi_supervised` by `random`.
+
+        `share` is what they are multiplied with in the loss.
+        """
         entropy = objectives.conditional_entropy(logits)
         logs["conditional_entropy"] = entropy
         loss = 0.0
         if self.conditional_entropy_weight:
             unlabelled = objectives.mean_over(entropy, y < 0)
-            loss += self.conditional_entropy_weight * unlabelled
+            term = self.conditional_entropy_weight * unlabelled
+            _count_part(logs, share * term, objectives.count_over(y < 0))
+            loss += term
         if self.semi_supervised is not None and random is not None:
             terms, term_logs = self.semi_supervised.loss(
                 self._plain_logits, x, logits, y < 0, random
             )
             loss += terms
+            for term, rows in term_logs.pop("loss_parts"):
+                _count_part(logs, share * term, rows)
             logs |= term_logs
         return loss
 
@@ -513,7 +526,7 @@ class EnergyModel(SavesParts, ReportsMeans, GivesProbabilities, keras.Model):
         x, y, random, views = self.begin_step(data)
         negatives, logs = self.draw_negatives(x, random, training=True)
         step = self.descend_energy(x, y, negatives=negatives, **views)
-        return self.report({**logs, **step.logs})
+        return self.report({**logs, **step.logs}, x)
 
     def add_data_noise(self, x, random):
         """Adds the Gaussian noise of `data_stddev` to preprocessed data."""
@@ -526,4 +539,9 @@ class EnergyModel(SavesParts, ReportsMeans, GivesProbabilities, keras.Model):
         random = StepRandom(self.seed, 0)
         negatives, _ = self.draw_negatives(x, random)
         loss, logs = self.energy_loss(x, y, negatives)
-        return self.report({**logs, "loss": loss})
+        return self.report({**logs, "loss": loss}, x)
+
+
+def _count_part(logs, term, rows) -> None:
+    """Notes a term of the loss that is a mean over so many rows."""
+    logs.setdefault("loss_parts", []).append((term, rows))

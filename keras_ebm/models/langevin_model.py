@@ -274,7 +274,7 @@ class LangevinModel(EnergyModel):
         step = self.descend_energy(
             x, y, negatives=[made.x], extra_loss=extra, **arguments
         )
-        return self.report({**made.logs, **step.logs})
+        return self.report({**made.logs, **step.logs}, x)
 
     def _neighbours(self, random):
         """`(states, known)` of the buffer before the chains of this step walk."""
@@ -327,7 +327,7 @@ class LangevinModel(EnergyModel):
         loss, logs = self.energy_loss(x, y, [])
         if self.num_classes > 1:
             logs["loss"] = loss  # Of a density nothing is left without negatives.
-        return self.report(logs)
+        return self.report(logs, x)
 
     def sample(
         self,

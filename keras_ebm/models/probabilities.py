@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from keras_ebm.arguments import check_positive, check_share
 from keras_ebm.metrics.calibration import fit_temperature
 
 
@@ -12,7 +13,45 @@ class GivesProbabilities:
     `T` is its `temperature` and `l` its `lapse_rate`, the share of rows whose class is
     anyone's guess. They change no class and no energy: how sure an answer sounds, and
     nothing else. They are saved with the model.
+
+    Both are variables, so that a function that was traced with them follows a change.
+    They are part of the model's configuration, and so of no file of weights.
     """
+
+    def _add_calibration(self, temperature: float, lapse_rate: float) -> None:
+        self._calibration = self.add_weight(
+            shape=(2,), dtype="float64", trainable=False, name="calibration"
+        )
+        self.temperature, self.lapse_rate = temperature, lapse_rate
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by, above 0."""
+        return float(self._calibration.numpy()[0])
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        self._calibrate(0, check_positive("temperature", value))
+
+    @property
+    def lapse_rate(self) -> float:
+        """Share of an even guess, at least 0 and below 1."""
+        return float(self._calibration.numpy()[1])
+
+    @lapse_rate.setter
+    def lapse_rate(self, value: float) -> None:
+        self._calibrate(1, check_share("lapse_rate", value, zero_allowed=True))
+
+    def _calibrate(self, place: int, value: float) -> None:
+        values = self._calibration.numpy()
+        values[place] = value
+        self._calibration.assign(values)
+
+    def save_own_variables(self, store):
+        """Saves nothing: the two numbers are in the configuration."""
+
+    def load_own_variables(self, store):
+        """Loads nothing, see `save_own_variables`."""
 
     def probabilities(self, x):
         """`p(y|x)` of raw inputs, `(batch, K)` float32."""
@@ -24,19 +63,24 @@ class GivesProbabilities:
         Half precision is raised to float32.
         """
         p = tf.nn.softmax(self._tempered(logits))
-        return (1.0 - self.lapse_rate) * p + self.lapse_rate / self.num_classes
+        lapse_rate = self._read(1, p.dtype)
+        return (1.0 - lapse_rate) * p + lapse_rate / self.num_classes
 
     def to_log_probabilities(self, logits):
         """Their logarithms, which are finite where a probability rounds to 0."""
-        if self.lapse_rate:
-            return tf.math.log(self.to_probabilities(logits))
-        return tf.nn.log_softmax(self._tempered(logits))
+        plain = tf.nn.log_softmax(self._tempered(logits))
+        lapsing = tf.math.log(self.to_probabilities(logits))
+        return tf.where(self._read(1, plain.dtype) > 0.0, lapsing, plain)
+
+    def _read(self, place: int, dtype):
+        # Not as an attribute: a traced function has to read the variable.
+        return tf.cast(tf.convert_to_tensor(self._calibration)[place], dtype)
 
     def _tempered(self, logits):
         logits = tf.convert_to_tensor(logits)
         if logits.dtype.size < 4:
             logits = tf.cast(logits, tf.float32)
-        return logits / tf.cast(self.temperature, logits.dtype)
+        return logits / self._read(0, logits.dtype)
 
     def fit_temperature(self, x, y, batch_size: int = 256) -> tuple[float, float]:
         """Sets `temperature` and `lapse_rate` by labelled rows unseen in training.

@@ -5,6 +5,40 @@ import tensorflow as tf
 from keras import ops
 
 
+class LossMean(keras.metrics.Mean):
+    """The mean of a sum of terms, each over the rows that it counts.
+
+    A batch's loss is the mean over its rows of some terms, and over its labelled or
+    unlabelled rows of others. Batches differ in how many of these they hold, so the
+    mean of their losses would depend on how rows are cut into batches. Parts keep
+    sums of their own.
+    """
+
+    def __init__(self, name: str = "loss", max_parts: int = 3, **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.parts = self.add_variable((2, max_parts), "zeros", name="parts")
+
+    def update_state(self, values, sample_weight=None, parts=()):
+        """Adds a batch.
+
+        Args:
+            values: scalar loss, or losses `(rows,)`.
+            sample_weight: scalar, how many rows a scalar is the mean of.
+            parts: list of `(value, rows)`, the terms of a scalar loss that are means
+                over so many rows instead.
+        """
+        rest = values - sum(value for value, _ in parts) if parts else values
+        super().update_state(rest, sample_weight=sample_weight)
+        if parts:
+            sums = [ops.stack([value * rows, rows]) for value, rows in parts]
+            sums += [ops.zeros(2)] * (self.parts.shape[1] - len(sums))
+            self.parts.assign_add(ops.stack(sums, axis=1))
+
+    def result(self):
+        totals, rows = self.parts[0], self.parts[1]
+        return super().result() + ops.sum(ops.divide_no_nan(totals, rows))
+
+
 class ReportsMeans:
     """Mixin for `keras.Model`: a mean by name for everything that is logged.
 
@@ -17,7 +51,8 @@ class ReportsMeans:
 
     def _add_trackers(self, *names):
         for name in names:
-            self.trackers[name] = keras.metrics.Mean(name=name)
+            kind = LossMean if name == "loss" else keras.metrics.Mean
+            self.trackers[name] = kind(name=name)
 
     @property
     def metrics(self):
@@ -37,16 +72,28 @@ class ReportsMeans:
             if ops.convert_to_numpy(tracker.count)
         }
 
-    def report(self, logs):
-        """Updates each tracker that `logs` has a value for."""
+    def report(self, logs, x):
+        """Updates each tracker that `logs` has a value for.
+
+        Args:
+            logs: values by name: one a row, pairs of those and their weights, or
+                scalars, means over the batch. `loss_parts` among them: see
+                `LossMean`.
+            x: the batch `(rows, ...)`, whose rows a scalar counts for.
+        """
+        rows = tf.cast(tf.shape(x)[0], tf.float32)
         for name, tracker in self.trackers.items():
             if name not in logs:
                 continue
             value = logs[name]
             if isinstance(value, tuple):
                 tracker.update_state(value[0], sample_weight=value[1])
-            else:
+            elif len(value.shape):
                 tracker.update_state(value)
+            else:
+                parts = logs.get("loss_parts", ()) if name == "loss" else ()
+                more = {"parts": parts} if parts else {}
+                tracker.update_state(value, sample_weight=rows, **more)
         results = {
             name: tracker.result()
             for name, tracker in self.trackers.items()

@@ -234,7 +234,7 @@ class VERA(EnergyModel):
             # Before the generator's update, as the draw is of its old weights.
             logs["posterior_loss"] = self._descend_posterior(held, random)
         logs |= self._descend_generator(tape, draw, estimate, gradient)
-        return self.report(logs)
+        return self.report(logs, x)
 
     def _estimate_entropy(self, tape, draw, held, random):
         """The entropy's estimate, recorded by the tape of the draw, and its logs."""
@@ -304,4 +304,4 @@ class VERA(EnergyModel):
         samples = self.draw(tf.shape(x)[0], random).x
         own, _ = self.draw_negatives(x, random)
         loss, logs = self.energy_loss(x, y, [samples, *own])
-        return self.report({**logs, "loss": loss})
+        return self.report({**logs, "loss": loss}, x)

@@ -2,6 +2,7 @@
 
 from keras_ebm.objectives.classification import (
     conditional_entropy,
+    count_over,
     cross_entropy,
     mean_over,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "SlicedScoreMatching",
     "conditional_entropy",
     "contrastive_loss",
+    "count_over",
     "cross_entropy",
     "gradient_penalty",
     "logistic_loss",

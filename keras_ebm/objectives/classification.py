@@ -34,9 +34,19 @@ def mean_over(values, mask):
     such row the term is 0, as it has nothing to say about that batch.
     """
     weights = tf.cast(mask, values.dtype)
-    count = tf.reduce_sum(weights)
+    count = tf.cast(count_over(mask), values.dtype)
+    return tf.math.divide_no_nan(tf.reduce_sum(values * weights), count)
+
+
+def count_over(mask):
+    """Rows of the global batch where `mask` holds, over the number of replicas.
+
+    What a mean of `mean_over` has to be multiplied with, so that the sum over replicas
+    and batches is the sum of its values.
+    """
+    count = tf.reduce_sum(tf.cast(mask, tf.float32))
     _, num_replicas = replica_context()
     if num_replicas > 1:
         context = tf.distribute.get_replica_context()
         count = context.all_reduce(tf.distribute.ReduceOp.SUM, count) / num_replicas
-    return tf.math.divide_no_nan(tf.reduce_sum(values * weights), count)
+    return count

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_ebm.arguments import check_positive, check_share
 from keras_ebm.gradients import squared_norm
-from keras_ebm.objectives.classification import mean_over
+from keras_ebm.objectives.classification import count_over, mean_over
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
@@ -81,14 +81,18 @@ class SemiSupervised:
             random: `keras_ebm.random.StepRandom`, for the first direction.
 
         Returns:
-            `(loss, logs)`: a scalar, and values by the names in `log_names`.
+            `(loss, logs)`: a scalar, and values by the names in `log_names`; under
+            `"loss_parts"` a list of `(value, rows)`, the terms that are means over
+            other rows than all.
         """
-        loss, logs = 0.0, {}
+        loss, logs = 0.0, {"loss_parts": []}
         if self.pseudo_label_weight:
             values, confident = pseudo_label_loss(logits, self.pseudo_label_threshold)
             counted = values * tf.cast(confident, values.dtype)
             logs["pseudo_labelled"] = (tf.cast(confident, "float32"), unlabelled)
-            loss += self.pseudo_label_weight * mean_over(counted, unlabelled)
+            term = self.pseudo_label_weight * mean_over(counted, unlabelled)
+            logs["loss_parts"].append((term, count_over(unlabelled)))
+            loss += term
         if self.virtual_adversarial_weight:
             direction = random.normal(tf.shape(x), "adversarial")
             values = virtual_adversarial_loss(

@@ -1,5 +1,6 @@
 """Scores by name, and the sum of several of them."""
 
+import warnings
 from collections.abc import Mapping
 
 import numpy as np
@@ -38,6 +39,8 @@ SCORE_CLASSES = {
     )
 }
 SCORES = tuple(SCORE_CLASSES)
+#: Spread of a score, as a share of its largest value, that float32's rounding makes.
+ROUNDING = 1e-6
 
 
 class SumScore(Score):
@@ -49,6 +52,10 @@ class SumScore(Score):
     to stored rows is 0 for the rows themselves. Then scores that read nothing but
     inputs, whose validation rows no network needs unseen, are fitted on all rows. No
     foreign row is used.
+
+    A score that does not vary over the validation rows, but for rounding, has no scale
+    and is left out with a `UserWarning`: distances to the nearest row are all 0 where
+    every row occurs many times. `name` and `scores` are then those that are left.
 
     Args:
         *scores: two `Score`s or more.
@@ -65,9 +72,7 @@ class SumScore(Score):
             raise ValueError(
                 f"`scores` must be two or more. Received: {len(scores)} of them."
             )
-        self.scores = scores
-        self.name = "+".join(score.name for score in scores)
-        self.requires = frozenset().union(*(score.requires for score in scores))
+        self._join(scores)
 
     def fit(self, train, validation=None):
         """Fits all scores, and their scales on validation rows.
@@ -82,20 +87,46 @@ class SumScore(Score):
             The score itself.
 
         Raises:
-            ValueError: if there are no validation rows, or a score is
-                constant or not finite on them.
+            ValueError: if there are no validation rows, a score is not finite on
+                them, or none varies over them.
         """
         known = self._known_rows(validation)
-        scales = []
+        scales, kept = [], []
         for score in self.scores:
             values = score.fit(train, validation).predict(known)
-            scales.append(_mean_and_std(values.astype(np.float64), score.name))
+            _check_finite(values, score.name)
+            if not _varies(values):
+                self._notice(score, values)
+                continue
+            values = values.astype(np.float64)
+            scales.append((values.mean(), values.std()))
+            kept.append(score)
             if score.requires == {"inputs"}:
                 rows = [part["inputs"] for part in (train, known)]
                 score.fit({"inputs": np.concatenate(rows)})
+        if not kept:
+            raise ValueError(
+                f"`validation` must have rows on which a score of `{self.name}` "
+                f"differs. Received: {len(values)} rows that are all alike to each; "
+                "take a single score."
+            )
         means, stds = np.asarray(scales, np.float32).T
         self.arrays = {"means": means, "stds": stds}
+        self._join(kept)
         return self
+
+    def _join(self, scores) -> None:
+        self.scores = tuple(scores)
+        self.name = "+".join(score.name for score in scores)
+        self.requires = frozenset().union(*(score.requires for score in scores))
+
+    def _notice(self, score, values) -> None:
+        warnings.warn(
+            f"score {score.name!r} is left out of {self.name!r}: it is "
+            f"{values[0]:g} for each of {len(values)} validation rows, which tells "
+            "nothing",
+            stacklevel=3,
+        )
 
     def _known_rows(self, validation):
         if validation is None:
@@ -136,7 +167,9 @@ class SumScore(Score):
     @classmethod
     def from_state(cls, state):
         count = len(state["means"])
-        score = cls(*(load_score(_part(state, f"{place}.")) for place in range(count)))
+        score = cls.__new__(cls)
+        Score.__init__(score)
+        score._join([load_score(_part(state, f"{place}.")) for place in range(count)])
         score.arrays = {key: np.asarray(state[key]) for key in cls.fitted_names}
         return score
 
@@ -177,7 +210,7 @@ def load_score(state: Mapping[str, np.ndarray]) -> Score:
         ValueError: if the state names no known score.
     """
     name = str(state["name"])
-    if "+" in name:
+    if "+" in name or "means" in state:
         return SumScore.from_state(state)
     if name not in SCORE_CLASSES:
         raise ValueError(
@@ -186,7 +219,7 @@ def load_score(state: Mapping[str, np.ndarray]) -> Score:
     return SCORE_CLASSES[name].from_state(state)
 
 
-def _mean_and_std(values: np.ndarray, name: str) -> tuple[float, float]:
+def _check_finite(values: np.ndarray, name: str) -> None:
     if not len(values):
         raise ValueError(
             "`validation` must have at least one labelled row, or no key "
@@ -198,13 +231,10 @@ def _mean_and_std(values: np.ndarray, name: str) -> tuple[float, float]:
             f"`validation` must have finite scores of `{name}`. Received: "
             f"{(~finite).sum()} of {len(values)} rows with nan or inf."
         )
-    if np.ptp(values) == 0.0:
-        raise ValueError(
-            f"`validation` must have rows whose `{name}` scores differ, to "
-            f"measure their spread. Received: {values[0]} for each of "
-            f"{len(values)} rows. Pass more rows."
-        )
-    return values.mean(), values.std()
+
+
+def _varies(values: np.ndarray) -> bool:
+    return bool(np.ptp(values) > ROUNDING * np.abs(values).max())
 
 
 def _part(state, prefix: str) -> dict[str, np.ndarray]:

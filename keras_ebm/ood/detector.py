@@ -31,7 +31,7 @@ class Detector:
         self.conformal = conformal
         self.target_fpr = float(target_fpr)
         self._outputs = output_function(model, score.requires)
-        self._compiled = None
+        self._compiled = {}
 
     def __reduce__(self):
         # What it compiles cannot be pickled, and is made of these.
@@ -142,13 +142,27 @@ class Detector:
         return list(self.model.class_names or default)
 
     def predict(self, x: np.ndarray, batch_size: int = 256) -> dict[str, np.ndarray]:
-        """`decide` on numpy rows, in batches, as numpy arrays."""
+        """`decide` on numpy rows, in batches, as numpy arrays.
+
+        Rows may be none, and of another type at every call.
+        """
         x = np.asarray(x)
-        if self._compiled is None:
-            spec = tf.TensorSpec((None, *x.shape[1:]), x.dtype)
-            decide = tf.function(self.decide, autograph=False)
-            self._compiled = decide.get_concrete_function(spec)
+        decide = self._compile(x)
+        # Some operations fail on no rows: the answers to one are cut to none.
+        rows = x if len(x) else np.zeros([1, *x.shape[1:]], x.dtype)
         parts = []
-        for start in range(0, len(x), batch_size):
-            parts.append(self._compiled(tf.constant(x[start : start + batch_size])))
-        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+        for start in range(0, len(rows), batch_size):
+            parts.append(decide(tf.constant(rows[start : start + batch_size])))
+        return {
+            key: np.concatenate([p[key] for p in parts])[: len(x)] for key in parts[0]
+        }
+
+    def _compile(self, x):
+        """`decide` as a graph for rows like `x`; traced anew for other settings."""
+        spec = tf.TensorSpec((None, *x.shape[1:]), x.dtype)
+        settings = self.target_fpr, self.conformal, tuple(self.class_names)
+        key = (spec, settings)
+        if key not in self._compiled:
+            decide = tf.function(self.decide, autograph=False)
+            self._compiled[key] = decide.get_concrete_function(spec)
+        return self._compiled[key]

@@ -15,8 +15,7 @@ class KNN(Score):
     """Distance to the k-th nearest training row, on L2-normalised features.
 
     Uses every training row, labelled or not, and keeps them all: 4 bytes a
-    number, within a SavedModel too, whose graph is limited to 2 GB. Distances
-    come from inner products in float32: below about 1e-3 they are rounding.
+    number, within a SavedModel too, whose graph is limited to 2 GB.
 
     Args:
         k: int >= 1. Defaults to `10`.
@@ -47,11 +46,9 @@ class KNN(Score):
         return self
 
     def _score(self, inputs):
-        squared = _squared_distances(
-            _unit_tensor(inputs["features"]), tf.constant(self.arrays["rows"])
+        return _kth_distance(
+            _unit_tensor(inputs["features"]), self.arrays["rows"], self.k
         )
-        nearest_first = -tf.math.top_k(-squared, self.k).values
-        return tf.sqrt(_without_negatives(nearest_first[:, -1]))
 
     def get_config(self):
         return {"k": self.k}
@@ -88,20 +85,14 @@ class Nearest(Score):
                 f"`train['inputs']` must have at least k={self.k} rows. "
                 f"Received: {len(rows)}. Lower `k` or pass more rows."
             )
-        # Centring keeps the float32 products of the distances small.
-        center = rows.mean(axis=0)
-        self.arrays = {
-            "center": center.astype(np.float32),
-            "rows": (rows - center).astype(np.float32),
-        }
+        # Centred in float32, as `_score` does: equal rows stay equal to the bit.
+        center = rows.mean(axis=0).astype(np.float32)
+        self.arrays = {"center": center, "rows": rows.astype(np.float32) - center}
         return self
 
     def _score(self, inputs):
-        squared = _squared_distances(
-            inputs["inputs"] - self.arrays["center"], tf.constant(self.arrays["rows"])
-        )
-        nearest_first = -tf.math.top_k(-squared, self.k).values
-        return tf.sqrt(_without_negatives(nearest_first[:, -1]))
+        centred = inputs["inputs"] - self.arrays["center"]
+        return _kth_distance(centred, self.arrays["rows"], self.k)
 
     def get_config(self):
         return {"k": self.k}
@@ -238,14 +229,25 @@ def _unit_tensor(features: tf.Tensor) -> tf.Tensor:
     return features / tf.maximum(norms, SMALLEST_NORM)
 
 
+def _kth_distance(x: tf.Tensor, rows: np.ndarray, k: int) -> tf.Tensor:
+    """Distance of each `x` to its k-th nearest of `rows`, `(batch,)`; 0 if equal to k.
+
+    Products in float64 find the k nearest, as those of float32 would blur distances
+    below about 1e-3 of the rows' lengths; the distances are then of differences.
+    """
+    rows = tf.constant(rows)
+    wide = tf.cast(rows, tf.float64)
+    lengths = tf.reduce_sum(tf.square(wide), axis=-1)
+    products = tf.matmul(tf.cast(x, tf.float64), wide, transpose_b=True)
+    nearest = tf.math.top_k(2.0 * products - lengths, k).indices
+    differences = x[:, None] - tf.gather(rows, nearest)
+    squared = tf.reduce_sum(tf.square(differences), axis=-1)
+    return tf.sqrt(tf.reduce_max(squared, axis=-1))
+
+
 def _squared_distances(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
     """`|a - b|^2` of each row of one with each of the other, `(n, m)`."""
     products = tf.matmul(left, right, transpose_b=True)
     left_norms = tf.reduce_sum(tf.square(left), axis=-1)
     right_norms = tf.reduce_sum(tf.square(right), axis=-1)
     return left_norms[:, None] - 2.0 * products + right_norms
-
-
-def _without_negatives(squared: tf.Tensor) -> tf.Tensor:
-    """Lifts what rounding left below 0, and no nan: nan < 0 is false."""
-    return tf.where(squared < 0.0, tf.zeros_like(squared), squared)

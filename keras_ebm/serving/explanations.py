@@ -1,6 +1,7 @@
 """The signatures `explain` and `acceptable` of a table's model."""
 
 import numpy as np
+import tensorflow as tf
 
 from keras_ebm.data.schema import TableSchema
 from keras_ebm.explain import Explainer
@@ -63,7 +64,7 @@ def _by_column(explainer):
         for position, column in enumerate(schema.columns):
             if column.kind == "numeric":
                 name = inputs.column_names(schema)[column.name]
-                cells[name] = change.rows[:, position]
+                cells[name] = tf.cast(change.rows[:, position], specs[name].dtype)
         return {**cells, **_figures(change)}
 
     return {"explain": (explain, [specs]), "acceptable": (acceptable, [specs])}

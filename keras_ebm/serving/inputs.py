@@ -19,10 +19,11 @@ def input_kind(model) -> str:
 
 
 def raw_spec(model) -> tf.TensorSpec:
-    """Spec of a batch of raw images (uint8) or vectors (float32)."""
+    """Spec of a batch of raw images (uint8) or vectors (float32 or float64)."""
     shape = tuple(model.network.input_shape)
     if isinstance(model.preprocessor, TableEncoder):
         shape = (None, len(model.preprocessor.mean))
+        return tf.TensorSpec(shape, model.preprocessor.input_dtype, name="inputs")
     scaled_image = input_kind(model) == "image" and model.preprocessor is not None
     dtype = tf.uint8 if scaled_image else tf.float32
     return tf.TensorSpec(shape, dtype, name="inputs")
@@ -51,16 +52,25 @@ def column_names(schema: TableSchema) -> dict[str, str]:
 
 
 def column_specs(schema: TableSchema) -> dict[str, tf.TensorSpec]:
-    """Specs of a table's columns: float32 numbers and strings, each `(batch,)`."""
+    """Specs of a table's columns, each `(batch,)`: numbers and strings.
+
+    Numbers are float32, or float64 where float32 would merge them.
+    """
     names = column_names(schema)
     return {
         names[column.name]: tf.TensorSpec(
             (None,),
-            tf.float32 if column.kind == "numeric" else tf.string,
+            _served_type(column),
             name=names[column.name],
         )
         for column in schema.columns
     }
+
+
+def _served_type(column):
+    if column.kind != "numeric":
+        return tf.string
+    return tf.float64 if column.wide else tf.float32
 
 
 def encode_columns(schema: TableSchema, columns: dict[str, tf.Tensor]) -> tf.Tensor:
@@ -71,12 +81,13 @@ def encode_columns(schema: TableSchema, columns: dict[str, tf.Tensor]) -> tf.Ten
     missing) NaN, and NaN is a missing number.
     """
     names = column_names(schema)
+    dtype = tf.float64 if any(c.wide for c in schema.columns) else tf.float32
     cells = []
     for column in schema.columns:
         value = columns[names[column.name]]
         if column.kind != "numeric":
             value = _codes(tf.strings.strip(value), column)
-        cells.append(value)
+        cells.append(tf.cast(value, dtype))
     return tf.stack(cells, axis=-1)
 
 

@@ -88,7 +88,8 @@ def _request(model, x):
         return {"inputs": tf.constant(x)}
     schema = TableSchema.from_config(model.model.preprocessor.schema)
     columns = inputs.split_columns(schema, np.asarray(x))
-    return {name: tf.constant(values) for name, values in columns.items()}
+    specs = inputs.column_specs(schema)
+    return {name: tf.constant(v, specs[name].dtype) for name, v in columns.items()}
 
 
 def _difference(name, served, expected):
@@ -132,7 +133,7 @@ def _compare_changes(served, explainer, x, decision):
 
 
 def _changed_rows(served, explainer, x):
-    rows = np.array(x, np.float32)
+    rows = np.array(x, explainer.encoder.input_dtype)
     if inputs.input_kind(explainer.detector.model) != "table":
         return served["inputs"]
     schema = TableSchema.from_config(explainer.encoder.schema)

@@ -72,7 +72,7 @@ def test_labels_of_an_npz_file_may_be_absent_or_missing(save):
         ({"x": np.array([["a"]])}, "rank 3 or 4"),
         ({"x": np.array([[None]])}, "could not be read: Object arrays"),
         ({"x": np.array([[1.0], [np.nan]])}, "nan in column 0, first in row 1"),
-        ({"x": np.array([[1.0], [1e300]])}, "inf in column 0, first in row 1"),
+        ({"x": np.array([[1.0], [np.inf]])}, "inf in column 0, first in row 1"),
         ({"x": IMAGES, "y": LABELS * 1.0}, "integer.*float64"),
         ({"x": IMAGES, "y": LABELS[:3]}, "each of the 8 rows"),
         ({"x": IMAGES, "y": LABELS - 2}, "from 0, with -1.*from -2 to -1"),

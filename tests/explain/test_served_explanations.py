@@ -34,7 +34,7 @@ for signature in ("explain", "acceptable"):
     np.savez(f"{sys.argv[3]}/{signature}.npz", **answers)
 """
 REQUEST = {
-    "age": np.array([70.0, 45.0, 70.0, NAN, 70.0], np.float32),
+    "age": np.array([70.0, 45.0, 70.0, np.inf, 70.0], np.float32),
     "colour": np.array([b"red", b"green", b" blue", b"NA", b""]),
     "height__m_": np.array([6.0, 2.0, NAN, 2.0, 2.5], np.float32),
     "unit": np.array([7.0, 9.0, 7.0, 7.0, NAN], np.float32),
@@ -101,10 +101,10 @@ def test_changed_rows_are_the_librarys_with_their_words(exported, answers):
         np.testing.assert_allclose(served[name], cells, rtol=1e-3)
     for name in ("colour", "paid"):
         np.testing.assert_array_equal(served[name], REQUEST[name])
-    # The second row was accepted, the fourth has no energy: both as they came.
+    # The second row was accepted, the fourth is infinitely far: both as they came.
     for name in ("age", "height__m_"):
         np.testing.assert_array_equal(served[name][[1, 3]], REQUEST[name][[1, 3]])
-    assert served["distance"][1] == 0.0 and np.isnan(served["distance"][3])
+    assert served["distance"][1] == 0.0 and np.isinf(served["distance"][3])
 
 
 def test_every_axis_0_is_a_batch(exported):

@@ -54,11 +54,15 @@ def test_what_is_no_category_takes_the_last_slot(encoder, code):
     np.testing.assert_array_equal(features[0, -3:], [0.0, 0.0, 1.0])
 
 
-def test_a_missing_cell_where_training_had_none_stays_nan(encoder):
-    features = encode(encoder, [NAN, 0, 20.0, 7.0], [3.0, 0, 20.0, 7.0])
-    assert np.isnan(features[0, 0])
-    assert np.isfinite(features[0, 1:]).all()
-    assert np.isfinite(features[1]).all()
+@pytest.mark.parametrize("transform", ["standardise", "quantile", "blend"])
+def test_a_missing_cell_where_training_had_none_is_the_mean(transform):
+    layer = TableEncoder(transform=transform)
+    layer.adapt(np.random.default_rng(0).gamma(0.5, size=(200, 2)))
+    # 0 is the mean of the features, which are no more than before.
+    features = encode(layer, [NAN, 0.3], [0.1, 0.3])
+    assert features.shape == (2, 2)
+    assert features[0, 0] == 0.0
+    assert features[0, 1] == features[1, 1] != 0.0
 
 
 @pytest.mark.parametrize("column", range(4))
@@ -244,7 +248,7 @@ def test_quantiles_keep_missing_cells_and_infinite_ones_apart():
     layer = quantile(x)
     features = encode(layer, [NAN, 1.0], [1.0, NAN], [np.inf, 1.0])
     assert features[0, 0] == 0.0 and features[0, 2] == 1.0
-    assert np.isnan(features[1, 1])
+    assert features[1, 1] == 0.0
     assert np.isinf(features[2, 0])
 
 
@@ -283,6 +287,98 @@ def test_near_constant_columns_are_dropped_and_named():
     np.testing.assert_allclose(layer.decode_numeric(layer(x)), x[:, [1, 3]], atol=1e-5)
     with pytest.raises(ValueError, match="must have a column that varies"):
         TableEncoder(drop_constant=True).adapt(np.ones((20, 3)))
+
+
+# Columns that float32 would blur
+
+HOUR = 1_700_000_000_000 + np.random.default_rng(5).permutation(3_600_000)[:1999]
+TINY = np.linspace(1e-40, 9e-40, 50)
+FAR = {
+    "a constant": np.full(50, 20240101.0),
+    "a large constant": np.full(50, 1e30),
+    "a constant denormal": np.full(50, 1e-40),
+    "two consecutive dates": np.repeat([20240101.0, 20240102.0], 25),
+    "account numbers": 12_345_678_901.0 + np.arange(1279),
+    "milliseconds of an hour": HOUR.astype(np.float64),
+    "denormals": TINY,
+    "p-values": np.append(TINY, np.linspace(0.0, 1.0, 50)),
+    "beyond float32": np.linspace(-1e200, 1e200, 50),
+    "nearly constant": np.append(np.full(9999, 1e9), 1e9 + 1.0),
+}
+NO_SPREAD = ("a constant", "a large constant", "a constant denormal")
+
+
+@pytest.mark.parametrize("transform", ["standardise", "quantile", "blend"])
+@pytest.mark.parametrize("name", FAR)
+def test_columns_far_from_zero_or_tiny_are_standardised(transform, name):
+    x = FAR[name][:, None]
+    layer = adapted(transform, x)
+    features = layer(x).numpy()[:, 0].astype(np.float64)
+    if name in NO_SPREAD:
+        np.testing.assert_array_equal(features, 0.0)
+        return
+    # Knots leave out a little of the bend of scores.
+    np.testing.assert_allclose(features.mean(), 0.0, atol=0.01)
+    np.testing.assert_allclose(features.std(), 1.0, atol=0.01)
+    order = np.argsort(x[:, 0], kind="stable")
+    assert np.all(np.diff(features[order]) >= 0.0)
+    if name != "p-values":
+        assert len(np.unique(features)) == len(np.unique(x))
+
+
+@pytest.mark.parametrize("transform", ["standardise", "quantile", "blend"])
+def test_a_cell_far_from_zero_can_be_turned_back(transform):
+    x = FAR["milliseconds of an hour"][:, None]
+    layer = adapted(transform, x)
+    # Features of float32 tell half a second of this hour apart, or less.
+    np.testing.assert_allclose(layer.decode_numeric(layer(x)), x, rtol=0, atol=500.0)
+    gap = layer(np.array([[np.nan], [x.max() + 3_600_000.0]])).numpy()[:, 0]
+    assert gap[0] == 0.0 and gap[1] > 3.0
+
+
+def test_an_hour_beside_a_zero_keeps_its_values_by_ranks():
+    x = np.append(HOUR.astype(np.float64), 0.0)[:, None]
+    assert len(np.unique(quantile(x)(x))) == 2000
+
+
+def test_float32_rows_are_refused_where_they_merge_cells():
+    x = FAR["milliseconds of an hour"][:, None]
+    layer = adapted("standardise", x)
+    assert layer.input_dtype == "float64"
+    with pytest.raises(ValueError, match="must be float64, as float32 merges .*'0'"):
+        layer(x.astype(np.float32))
+    # What came in float32 has lost nothing more, and goes in as it came.
+    rounded = np.unique(x.astype(np.float32))[:, None]
+    again = adapted("standardise", rounded)
+    assert again.input_dtype == "float32"
+    np.testing.assert_allclose(again(rounded).numpy().std(), 1.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [np.append(HOUR, HOUR + 31_536_000_000.0), np.linspace(1e-310, 9e-310, 3998)],
+    ids=["hours a year apart", "denormals of float64"],
+)
+def test_values_that_features_cannot_tell_apart_are_counted(cells):
+    with pytest.warns(UserWarning, match=r"columns: 0 \(3998 become \d+\)"):
+        layer = adapted("standardise", cells[:, None])
+    assert np.isfinite(layer(cells[:, None])).all()
+
+
+def test_a_saved_encoder_of_wide_columns_encodes_the_same(tmp_path):
+    x = np.stack([HOUR.astype(np.float64), np.arange(1999.0)], axis=1)
+    layer = adapted("quantile", x)
+    model = keras.Sequential([keras.Input((2,), dtype="float64"), layer])
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(x), model(x))
+    assert len(np.unique(loaded(x)[:, 0])) == 1999
+
+
+def test_ordinary_columns_are_computed_in_float32_as_ever():
+    x = np.random.default_rng(6).normal(1000.0, 1.0, (300, 1))
+    layer = adapted("standardise", x)
+    assert layer.centers is None and layer.input_dtype == "float32"
 
 
 def test_features_know_their_column(encoder):

@@ -42,6 +42,36 @@ def test_a_density_has_one_logit_and_no_class_metrics():
     np.testing.assert_allclose(model.energy(X), -model.logits(X)[:, 0], rtol=1e-6)
 
 
+@pytest.mark.parametrize("labelled", [65, 5])
+def test_losses_of_an_epoch_do_not_depend_on_how_rows_are_cut(labelled):
+    x, y = rows(65)
+    y = np.where(np.arange(65) < labelled, np.abs(y), -1)
+    model = make_model(
+        rate=0.0,
+        energy_weight=0.1,
+        gradient_penalty=1.0,
+        conditional_entropy_weight=0.3,
+        ramp_steps=0,
+        semi_supervised=objectives.SemiSupervised(
+            pseudo_label_weight=1.0, pseudo_label_threshold=0.3, radius=1.0
+        ),
+    )
+    found = []
+    for size in (65, 32, 7, 1):
+        fitted = model.fit(
+            x, y, batch_size=size, validation_data=(x, y), shuffle=False, verbose=0
+        )
+        logs = {name: values[0] for name, values in fitted.history.items()}
+        found.append(logs)
+        logs["evaluated"] = model.evaluate(
+            x, y, batch_size=size, verbose=0, return_dict=True
+        )["loss"]
+        assert logs["evaluated"] == pytest.approx(logs["val_loss"], rel=1e-6)
+    # Sums of float32 in other orders.
+    for logs in found[1:]:
+        assert logs == pytest.approx(found[0], rel=1e-5)
+
+
 def test_inputs_go_through_the_preprocessor_everywhere():
     raw = (X * 50).astype(np.int32)
     scale = keras.layers.Rescaling(0.02)

@@ -52,6 +52,31 @@ def test_it_is_saved_and_served(model, tmp_path):
     np.testing.assert_allclose(decision["probabilities"], p, rtol=1e-5)
 
 
+def test_what_was_traced_before_follows_a_new_temperature(model):
+    detector = Detector.fit(model, X, target_fpr=0.1)
+    traced = tf.function(model.probabilities)
+    before = detector.predict(X)["probabilities"], traced(X)
+    model.fit_temperature(X, Y)
+    after = detector.predict(X)["probabilities"], traced(X)
+    for old, new in zip(before, after, strict=True):
+        assert np.abs(new - old).max() > 0.1
+        np.testing.assert_allclose(new, model.probabilities(X), rtol=1e-5)
+
+
+def test_a_detector_takes_rows_of_any_type_and_of_any_number(model):
+    detector = Detector.fit(model, X, target_fpr=0.1)
+    expected = detector.predict(X)
+    for x in (X.astype(np.float64), X.tolist()):
+        np.testing.assert_allclose(
+            detector.predict(x)["energy"], expected["energy"], rtol=1e-5
+        )
+    none = detector.predict(X[:0])
+    assert {name: len(value) for name, value in none.items()} == dict.fromkeys(none, 0)
+    assert none["probabilities"].shape == (0, CLASSES)
+    detector.target_fpr = 0.5
+    assert detector.predict(X)["accept"].sum() < expected["accept"].sum()
+
+
 def test_precision_is_kept_but_for_halves(model):
     model.temperature = 3.0
     for kind, expected in (("float64", "float64"), ("float16", "float32")):
