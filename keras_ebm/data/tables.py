@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import pathlib
 import re
 import warnings
-import zlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from keras_ebm.data.csv_text import check_header, check_unnamed, read_text
 from keras_ebm.data.dataset import Dataset
 from keras_ebm.data.optional import require
 from keras_ebm.data.schema import Column, TableSchema
@@ -68,7 +67,10 @@ def read_csv(
             its cells do not fit the rules above; the message names the column
             and, counted from 0 without the header, the row.
     """
-    frame = _leave_out(_read_text(path), ignore_columns, path)
+    frame = _leave_out(read_text(path), ignore_columns, path)
+    if schema is None:
+        check_header(frame, path)
+        row_names = check_unnamed(frame, path)
     if schema is None and target is None:
         target = frame.columns[-1]
     if target and target not in frame.columns:
@@ -77,7 +79,7 @@ def read_csv(
             f"The columns are: {', '.join(frame.columns)}."
         )
     if schema is None:
-        schema = _infer(frame, target, path)
+        schema = _infer(frame, target, row_names, path)
     elif target is not None:
         schema = dataclasses.replace(schema, target=target or None)
     _check_columns(frame, [column.name for column in schema.columns], path)
@@ -109,7 +111,7 @@ def read_columns(
         ValueError: if the file cannot be read, lacks a column, or a cell that should
             be a number is none.
     """
-    frame = _read_text(path)
+    frame = read_text(path)
     _check_columns(frame, is_numeric, path)
     return {
         name: _encode(frame[name], Column(name, "numeric"), path).astype(np.float32)
@@ -128,47 +130,6 @@ def _check_columns(frame, names, path) -> None:
         )
 
 
-def _read_text(path):
-    """Reads every cell as text, so that "01" stays "01" and "None" "None"."""
-    pandas = require("pandas")
-    if not pathlib.Path(path).is_file():
-        raise ValueError(f"`path` must be a CSV file. There is no file {path}.")
-    try:
-        frame = pandas.read_csv(
-            path, dtype=object, na_filter=False, encoding="utf-8-sig"
-        )
-    except pandas.errors.EmptyDataError:
-        frame = pandas.DataFrame()
-    except (pandas.errors.ParserError, ValueError, OSError, EOFError, zlib.error) as e:
-        raise ValueError(
-            f"{path}: it could not be read as comma-separated UTF-8 text: {e}"
-        ) from e
-    if len(frame) == 0:
-        raise ValueError(
-            f"{path}: there must be a header line and at least one row below it. "
-            f"Received: {len(frame.columns)} columns and no rows."
-        )
-    only = frame.columns[0] if len(frame.columns) == 1 else ""
-    separators = [mark for mark in ";\t|" if mark in only]
-    if separators:
-        raise ValueError(
-            f"{path}: cells must be separated by commas. Received: the header "
-            f"{only!r}; write commas in the place of {separators[0]!r}."
-        )
-    if not isinstance(frame.index, pandas.RangeIndex):
-        raise ValueError(
-            f"{path}: its rows have more cells than its header has names. "
-            "Name every column."
-        )
-    frame = frame.fillna("").rename(columns=str.strip)
-    if not frame.columns.is_unique:
-        raise ValueError(
-            f"{path}: column names must differ in more than spaces. "
-            f"Received: {', '.join(frame.columns)}. Rename one."
-        )
-    return frame.apply(lambda cells: cells.str.strip())
-
-
 def _leave_out(frame, ignore_columns, path):
     absent = sorted(set(ignore_columns) - set(frame.columns))
     if absent:
@@ -184,14 +145,17 @@ def _leave_out(frame, ignore_columns, path):
     return frame
 
 
-def _infer(frame, target: str, path) -> TableSchema:
+def _infer(frame, target: str, row_names, path) -> TableSchema:
     names = [name for name in frame.columns if name != target]
     if not names:
         raise ValueError(
             f"{path}: there must be a column besides the target {target!r}. "
             "If the file has no classes, pass target=''."
         )
-    found = {name: _infer_column(frame[name], path) for name in names}
+    found = {
+        name: None if name in row_names else _infer_column(frame[name], path)
+        for name in names
+    }
     columns = tuple(column for column in found.values() if column is not None)
     row_names = [name for name, column in found.items() if column is None]
     if not columns:
