@@ -86,7 +86,7 @@ def test_a_first_column_of_other_things_needs_a_name(write, cells):
     "text",
     [
         "5.1,3.5,setosa\n4.9,3.0,setosa\n6.3,3.3,virginica\n",
-        "7,2\n3,4\n2,2\n",
+        "7,2\n3,4\n9,2\n",
         "p,x\ne,y\np,x\ne,x\n",
     ],
     ids=["numbers and words", "numbers", "words"],
