@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ebm import data
+from keras_ebm.data.schema import EARLIER_MISSING
 from keras_ebm.ood import ConformalDetector
 from keras_ebm.serving.export import CARD, SCORER_OUTPUTS
 from keras_ebm.serving.inputs import RATE
@@ -85,7 +86,9 @@ def read_request(settings: PredictSettings, card: dict, specs: dict) -> dict:
         is_numeric = {
             name: specs[served].dtype == tf.float32 for name, served in names.items()
         }
-        columns = data.read_columns(os.path.expanduser(path), is_numeric)
+        # An export of an earlier version says nothing of them.
+        missing = card.get("missing", EARLIER_MISSING)
+        columns = data.read_columns(os.path.expanduser(path), is_numeric, missing)
         return {names[name]: values for name, values in columns.items()}
     x = data.read(spec, data_dir=settings.data_dir or None).x
     expected = specs["inputs"]
