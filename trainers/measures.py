@@ -25,9 +25,9 @@ def measure(model, run) -> dict:
 
     Returns:
         Dict of floats and ints: with classes `temperature`, `lapse_rate`, and where
-        rows are labelled `accuracy`, `nll` (nats), `ece`, `brier`; always `energy` (mean, nats) and
-        `num_test`; for a toy density that is known exactly, `nll_gap` (nats, on at
-        most 20,000 test points).
+        rows are labelled `accuracy`, `nll` (nats), `ece`, `brier`; always `energy`
+        (mean, nats) and `num_test`; for a toy density that is known exactly, `nll_gap`
+        (nats, on at most 20,000 test points).
     """
     x, y = run.rows("test")
     logits = network_outputs(model, x, requires=("logits",))["logits"]

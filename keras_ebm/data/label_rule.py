@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import numbers
 import re
 import warnings
 from collections.abc import Iterable, Sequence
@@ -82,6 +83,9 @@ def encode(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         ValueError: if labels are of several kinds, infinite or fractions.
     """
     absent = _absent(labels)
+    if any(isinstance(label, str) for label in labels):
+        # The number -1 may stand among words.
+        absent |= np.array([_is_minus_one(label) for label in labels])
     values = labels[~absent]
     if labels.dtype == object:
         values = _of_one_kind(values)
@@ -111,26 +115,31 @@ def _is_absent(label) -> bool:
     return isinstance(label, float | np.floating) and label != label
 
 
+def _is_minus_one(label) -> bool:
+    return isinstance(label, numbers.Real) and label == -1
+
+
 def _of_one_kind(values):
     """Objects that are all words as they are, or all numbers in an array of them."""
     has_words = {isinstance(value, str) for value in values}
-    numbers = values if True in has_words else np.array(values.tolist())
-    if has_words == {True, False} or (has_words == {False} and numbers.dtype == object):
+    found = values if True in has_words else np.array(values.tolist())
+    if has_words == {True, False} or (has_words == {False} and found.dtype == object):
         raise ValueError(
             "`y` must hold words alone or numbers alone. Received an Unknown label "
             f"type: {sorted({type(value).__name__ for value in values})}. Name the "
             "classes by str."
         )
-    return numbers
+    return found
 
 
 def _encode_words(values):
     unlabelled = set(values) & set(missing_labels()) - {""}
     if unlabelled:
         rows = int(np.isin(values, list(unlabelled)).sum())
+        words = ", ".join(repr(str(word)) for word in sorted(unlabelled))
         warnings.warn(
-            f"`y`: {', '.join(map(repr, sorted(unlabelled)))} in {rows} rows: read as "
-            "no label. If it is a class, write it otherwise.",
+            f"`y`: {words} in {rows} rows: read as no label. If it is a class, write "
+            "it otherwise.",
             stacklevel=4,
         )
     spellings = {name: set() for name in class_names(values)}
@@ -185,9 +194,9 @@ def whole_numbers(y, name: str) -> np.ndarray:
             "np.unique(y, return_inverse=True)[1]."
         )
     _check_whole(values, name)
-    numbers = np.full(y.shape, -1, np.int64)
-    numbers[~absent] = values.astype(np.int64)
-    return numbers
+    filled = np.full(y.shape, -1, np.int64)
+    filled[~absent] = values.astype(np.int64)
+    return filled
 
 
 def _check_whole(values, name: str) -> None:

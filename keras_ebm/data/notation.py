@@ -8,7 +8,7 @@ from keras_ebm.data.optional import require
 
 #: What numbers are written with, besides digits: currencies, separators, percents,
 #: the signs and brackets of bookkeeping.
-MARKS = re.compile(r"[$€£¥₹₽¢%‰,'’()\s]|\b(?:USD|EUR|GBP|CHF|JPY)\b")
+MARKS = re.compile(r"[$€£¥₹₽¢%‰,'’()−\s]|\b(?:USD|EUR|GBP|CHF|JPY)\b")
 #: A number and its unit or its thousands.
 WITH_UNIT = re.compile(r"([+-]?\d[\d.,]*)\s*([^\W\d_]{1,5}(?:/[^\W\d_]{1,3})?[²³]?)")
 THOUSANDS = {"k", "K", "m", "M", "b", "B", "bn", "Mio"}

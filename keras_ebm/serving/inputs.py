@@ -66,7 +66,8 @@ def encode_columns(schema: TableSchema, columns: dict[str, tf.Tensor]) -> tf.Ten
     """Columns by name to the float rows that a `TableEncoder` takes.
 
     As in training: a category that is not in the vocabulary becomes -1, a
-    missing one (an empty string, or a word that is missing by the schema) NaN, and NaN is a missing number.
+    missing one (an empty string, or a word that is missing by the schema) NaN, and
+    NaN is a missing number.
     """
     names = column_names(schema)
     cells = []
@@ -78,13 +79,14 @@ def encode_columns(schema: TableSchema, columns: dict[str, tf.Tensor]) -> tf.Ten
     return tf.stack(cells, axis=-1)
 
 
-def _codes(values, column, words):
+def _codes(values, column, missing_words):
     words = tf.strings.lower(values) if column.kind == "boolean" else values
     matches = words[:, None] == tf.constant(list(column.vocabulary))[None]
     known = tf.reduce_any(matches, axis=-1)
     code = tf.cast(tf.argmax(matches, axis=-1, output_type=tf.int32), tf.float32)
     code = tf.where(known, code, -1.0)
-    missing = tf.reduce_any(values[:, None] == tf.constant(list(words))[None], -1)
+    missing_words = tf.constant(list(missing_words))
+    missing = tf.reduce_any(values[:, None] == missing_words[None], axis=-1)
     return tf.where(missing, float("nan"), code)
 
 
