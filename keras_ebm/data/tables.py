@@ -173,9 +173,11 @@ def _tell_missing(frame, schema: TableSchema, path) -> None:
             texts = ", ".join(map(repr, sorted(found.unique())))
             told.append(f"{len(found)} in {name!r} ({texts})")
     if told:
+        more = f" and in {len(told) - 20} more columns" if len(told) > 20 else ""
         warnings.warn(
-            f"{path}: cells read as missing: {', '.join(told)}. Where such a word is "
-            "a value, name those that are none by `missing` (`--missing_words`)",
+            f"{path}: cells read as missing: {', '.join(told[:20])}{more}. Where such "
+            "a word is a value, name those that are none by `missing` "
+            "(`--missing_words`)",
             stacklevel=3,
         )
 

@@ -93,7 +93,7 @@ def test_booleans_may_be_absent(iris):
 
 
 def test_labels_that_are_fractions_are_refused(iris):
-    with pytest.raises(ValueError, match="Received: 0.05, a continuous value"):
+    with pytest.raises(ValueError, match="Received: 0.95, a continuous value"):
         EnergyClassifier(**QUICK).fit(iris[0], np.where(iris[2] > 0, 0.95, 0.05))
 
 
