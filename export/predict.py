@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ebm import data
+from keras_ebm.data.schema import EARLIER_MISSING
 from keras_ebm.ood import ConformalDetector
 from keras_ebm.serving.export import CARD, SCORER_OUTPUTS
 from keras_ebm.serving.inputs import RATE
@@ -87,7 +88,9 @@ def read_request(settings: PredictSettings, card: dict, specs: dict) -> dict:
             name: None if dtype == tf.string else dtype.as_numpy_dtype
             for name, dtype in types.items()
         }
-        columns = data.read_columns(os.path.expanduser(path), dtypes)
+        # An export of an earlier version says nothing of them.
+        missing = card.get("missing", EARLIER_MISSING)
+        columns = data.read_columns(os.path.expanduser(path), dtypes, missing)
         return {names[name]: values for name, values in columns.items()}
     expected = specs["inputs"]
     dtype = expected.dtype.name if expected.dtype.is_floating else None

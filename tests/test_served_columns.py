@@ -50,3 +50,12 @@ def test_booleans_are_words_in_any_letters():
     np.testing.assert_array_equal(rows[:, 0], [1, 0, 0, -1, np.nan, np.nan])
     back = inputs.split_columns(table, rows.numpy())
     assert back["member"][:3] == ["yes", "no", "no"]
+
+
+def test_words_for_missing_values_are_those_of_the_schema():
+    words = TableSchema(
+        (Column("w", "categorical", ("NA", "red")),), missing=("", "none")
+    )
+    cells = tf.constant(["NA", " red", "none", "", "blue"])
+    rows = inputs.encode_columns(words, {"w": cells})
+    np.testing.assert_array_equal(rows[:, 0], [0, 1, np.nan, np.nan, -1])

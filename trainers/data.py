@@ -25,6 +25,11 @@ class DataSettings:
         None, "Label column of a csv; default the last one. Empty if there is none."
     )
     ignore_columns: tuple = setting((), "Columns of a csv to leave out.")
+    missing_words: str | None = setting(
+        None,
+        "Words of a csv that stand for missing values, with commas between them; "
+        "default NA, NaN, null, None and the like. Empty: none but the empty cell.",
+    )
     holdout_classes: tuple = setting(
         (), "Classes taken out of training; they become the foreign set 'holdout'."
     )
@@ -86,6 +91,7 @@ def load(settings: DataSettings, schema=None, class_names=None) -> RunData:
         target=settings.target,
         ignore_columns=settings.ignore_columns,
         schema=schema,
+        missing=missing_words(settings),
         class_names=class_names,
         num_rows=settings.toy_rows,
         seed=settings.seed,
@@ -99,6 +105,12 @@ def load(settings: DataSettings, schema=None, class_names=None) -> RunData:
     if settings.holdout_classes:
         full = data.relabel(full, settings.holdout_classes)
     return RunData(full, splits, settings)
+
+
+def missing_words(settings: DataSettings) -> list[str] | None:
+    """The words of `--missing_words`; None where it is not given."""
+    words = settings.missing_words
+    return None if words is None else [word.strip() for word in words.split(",")]
 
 
 def record(run: RunData, workdir: Path, can_calibrate: bool = True) -> None:
@@ -158,7 +170,9 @@ def recall(model_path, dataset: str = "", data_dir: str = "") -> RunData:
     for name in ("holdout_classes", "ignore_columns"):
         settings[name] = tuple(settings.get(name, ()))
     if recorded["schema"] is not None:
-        settings["target"] = recorded["schema"]["target"] or ""
+        schema = TableSchema.from_config(recorded["schema"])
+        settings["target"] = schema.target or ""
+        settings["missing_words"] = ",".join(schema.missing)
     settings |= {"dataset": dataset or settings["dataset"]}
     settings |= {"data_dir": data_dir or settings["data_dir"]}
     run = load(DataSettings(**settings))

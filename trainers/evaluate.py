@@ -93,9 +93,9 @@ def evaluate(settings: EvaluateSettings, foreign_specs) -> dict:
         foreign_specs: list of specs for `keras_ebm.data.foreign`.
 
     Returns:
-        Flat dict: `accuracy`, `nll` (nats), `ece`, `brier`, `num_known`, and
-        `ood`: foreign set -> score -> `auroc`, `aupr`, `fpr95`, each with
-        `_low` and `_high` (95 % bootstrap), `kind` (`"energy"`,
+        Flat dict: `accuracy`, `nll` (nats), `ece`, `brier` where known rows are
+        labelled, `num_known`, and `ood`: foreign set -> score -> `auroc`, `aupr`,
+        `fpr95`, each with `_low` and `_high` (95 % bootstrap), `kind` (`"energy"`,
         `"baseline"` or `"combined"`) and `worse_than_chance`. With `samples`
         also `samples`: see `sample_measures`.
 

@@ -1,6 +1,7 @@
 """Flat measures of a trained model on the test split."""
 
 import sys
+import warnings
 
 import numpy as np
 
@@ -23,10 +24,10 @@ def measure(model, run) -> dict:
         run: `trainers.data.RunData`.
 
     Returns:
-        Dict of floats and ints: with classes `accuracy`, `nll` (nats), `ece`,
-        `brier`, `temperature`, `lapse_rate`; always `energy` (mean, nats) and
-        `num_test`; for a toy density that is known exactly, `nll_gap` (nats, on at
-        most 20,000 test points).
+        Dict of floats and ints: with classes `temperature`, `lapse_rate`, and where
+        rows are labelled `accuracy`, `nll` (nats), `ece`, `brier`; always `energy`
+        (mean, nats) and `num_test`; for a toy density that is known exactly, `nll_gap`
+        (nats, on at most 20,000 test points).
     """
     x, y = run.rows("test")
     logits = network_outputs(model, x, requires=("logits",))["logits"]
@@ -68,12 +69,18 @@ def density_measures(model, run) -> dict:
 def classification_measures(model, logits: np.ndarray, labels: np.ndarray) -> dict:
     """Accuracy, NLL (nats), ECE (15 bins) and Brier score of labelled rows.
 
-    Of the probabilities at the model's temperature and lapse rate.
+    Of the probabilities at the model's temperature and lapse rate. Nothing where no
+    row has a label, and a `UserWarning` that says so.
     """
     labelled = labels >= 0
     logits, labels = logits[labelled], labels[labelled]
     if not len(labels):
-        raise ValueError("Measures of a classifier need labelled rows; there are none.")
+        warnings.warn(
+            "none of the rows to measure on has a label, so that there is no accuracy, "
+            "NLL, ECE and Brier score",
+            stacklevel=3,
+        )
+        return {}
     logits = logits.astype(np.float64)
     probabilities = model.to_probabilities(logits).numpy()
     log_p = model.to_log_probabilities(logits).numpy()

@@ -80,7 +80,7 @@ class Evidence(NamedTuple):
 def draw(results: dict, evidence: Evidence) -> dict[str, bytes]:
     """Draws what there is to draw: PNG files by name."""
     figures = {}
-    if evidence.model.num_classes > 1:
+    if evidence.model.num_classes > 1 and np.any(evidence.y >= 0):
         figures["reliability"] = _reliability(evidence)
     if len(evidence.energies) > 1:
         figures["energies"] = _energies(results, evidence)

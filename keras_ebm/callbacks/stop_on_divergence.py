@@ -46,7 +46,7 @@ class StopOnDivergence(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         for name, value in (logs or {}).items():
-            if not math.isfinite(value) and not self.reason:
+            if not (math.isfinite(value) or self.reason or _of_no_rows(name, logs)):
                 self._stop(name, value, f"at the end of epoch {epoch + 1}")
 
     def _stop(self, name, value, when):
@@ -60,3 +60,14 @@ class StopOnDivergence(keras.callbacks.Callback):
             "energy_l2, or let chains take more or smaller steps"
         )
         self.model.stop_training = True
+
+
+def _of_no_rows(name: str, logs) -> bool:
+    """Whether a log is NaN since no row has a label, which is no divergence.
+
+    An accuracy is NaN for no other reason; a cross-entropy is where there is one.
+    """
+    prefix = "val_" if name.startswith("val_") else ""
+    accuracy = logs.get(f"{prefix}accuracy", 0.0)
+    of_labels = name.removeprefix("val_") in ("accuracy", "cross_entropy")
+    return of_labels and math.isnan(accuracy)

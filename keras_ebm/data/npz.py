@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import warnings
 import zipfile
 import zlib
 
 import numpy as np
 
 from keras_ebm.data.dataset import Dataset
+from keras_ebm.data.label_rule import is_binary, whole_numbers
 from keras_ebm.precision import float32_merges
 
 # Labels beyond this are taken for a mistake, such as row numbers or codes.
@@ -21,15 +23,16 @@ def read_npz(path: str | os.PathLike, dtype: str | None = None) -> Dataset:
     Args:
         path: a `.npz` file. "x" is uint8 of shape `(n, height, width)` or
             `(n, height, width, channels)` for images, or numbers of shape
-            `(n, d)` for vectors. "y" holds one integer a row, from 0, with -1
-            for "unlabelled".
+            `(n, d)` for vectors. "y" holds the number of a class for each
+            row, counted from 0, with -1 or NaN for "unlabelled"; or 1 and -1 alone,
+            two classes: see `keras_ebm.data.label_rule`.
         dtype: `"float32"` or `"float64"`, of vectors; None: float64 where float32
             would merge the numbers of a column, see
             `keras_ebm.precision.float32_merges`.
 
     Returns:
         `Dataset` whose classes are named "0", "1" and so on up to the largest
-        label.
+        label, or "-1" and "1".
 
     Raises:
         ValueError: if the file cannot be read without pickle, lacks "x", or
@@ -38,12 +41,12 @@ def read_npz(path: str | os.PathLike, dtype: str | None = None) -> Dataset:
     arrays = _read_arrays(path)
     x, kind = _as_rows(arrays["x"], path, dtype)
     y = _as_labels(arrays.get("y"), len(x), path)
-    num_classes = int(y.max(initial=-1)) + 1
+    y, class_names = _with_names(y, path)
     return Dataset(
         x=x,
         y=y,
         kind=kind,
-        class_names=tuple(str(label) for label in range(num_classes)),
+        class_names=class_names,
         name=f"npz:{path}",
     )
 
@@ -106,7 +109,7 @@ def _finite_columns(x: np.ndarray):
 def _as_labels(y: np.ndarray | None, num_rows: int, path) -> np.ndarray:
     if y is None:
         return np.full(num_rows, -1, np.int64)
-    if y.dtype.kind not in "iub" or y.shape != (num_rows,):
+    if y.dtype.kind not in "iubf" or y.shape != (num_rows,):
         # Words become their places among the sorted ones.
         words = y.dtype.kind in "US"
         save = "np.unique(y, return_inverse=True)[1]" if words else "y.astype('int64')"
@@ -114,7 +117,7 @@ def _as_labels(y: np.ndarray | None, num_rows: int, path) -> np.ndarray:
             f"{path}: 'y' must hold one integer for each of the {num_rows} rows. "
             f"Received: {y.dtype} of shape {y.shape}. Save {save}."
         )
-    y = y.astype(np.int64)
+    y = whole_numbers(y, f"{path}: 'y'").astype(np.int64)
     if y.size and (y.min() < -1 or y.max() >= MAX_CLASSES):
         raise ValueError(
             f"{path}: labels must count the classes from 0, with -1 for "
@@ -122,3 +125,16 @@ def _as_labels(y: np.ndarray | None, num_rows: int, path) -> np.ndarray:
             "Renumber them with numpy.unique(y, return_inverse=True)[1]."
         )
     return y
+
+
+def _with_names(y: np.ndarray, path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Labels as places among the classes, and the names of these."""
+    if is_binary(str(label) for label in np.unique(y)):
+        warnings.warn(
+            f"{path}: 1 and -1, the only labels, are taken for two classes; beside "
+            "others -1 means unlabelled",
+            stacklevel=4,
+        )
+        return np.where(y == 1, 1, 0), ("-1", "1")
+    num_classes = int(y.max(initial=-1)) + 1
+    return y, tuple(str(label) for label in range(num_classes))

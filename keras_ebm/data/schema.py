@@ -6,6 +6,23 @@ import dataclasses
 from typing import Any
 
 KINDS = ("numeric", "categorical", "boolean")
+#: What stands for "no value" in tables written before a schema said so itself.
+EARLIER_MISSING = ("", "NA", "N/A", "<NA>", "NaN", "nan", "NULL", "null", "None")
+#: What stands for "no value" in a cell: these words, as pandas takes them, of R's
+#: tables, of spreadsheets and of databases. `?`, `-` and `.` are not among them.
+MISSING = (
+    *EARLIER_MISSING,
+    "n/a",
+    "#N/A",
+    "#N/A N/A",
+    "#NA",
+    "-NaN",
+    "-nan",
+    "1.#IND",
+    "-1.#IND",
+    "1.#QNAN",
+    "-1.#QNAN",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,11 +63,19 @@ class TableSchema:
         columns: tuple of `Column`, the target not among them.
         target: str or `None`, the column that holds the class.
         class_names: tuple of str; a label is a position in here.
+        missing: tuple of str, the texts that are missing values. The empty one is
+            among them whether it is given or not.
     """
 
     columns: tuple[Column, ...]
     target: str | None = None
     class_names: tuple[str, ...] = ()
+    missing: tuple[str, ...] = MISSING
+
+    def __post_init__(self):
+        words = tuple(self.missing)
+        words = words if "" in words else ("", *words)
+        object.__setattr__(self, "missing", words)
 
     def to_config(self) -> dict[str, Any]:
         """Returns the schema as a dict that JSON can hold."""
@@ -67,11 +92,12 @@ class TableSchema:
             ],
             "target": self.target,
             "class_names": list(self.class_names),
+            "missing": list(self.missing),
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> TableSchema:
-        """Builds the schema that `to_config` described."""
+        """Builds the schema that `to_config` described, now or before `missing`."""
         columns = tuple(
             Column(
                 entry["name"],
@@ -81,4 +107,9 @@ class TableSchema:
             )
             for entry in config["columns"]
         )
-        return cls(columns, config["target"], tuple(config["class_names"]))
+        return cls(
+            columns,
+            config["target"],
+            tuple(config["class_names"]),
+            tuple(config.get("missing", EARLIER_MISSING)),
+        )

@@ -12,6 +12,7 @@ from keras_ebm.data import toy
 from keras_ebm.data.builders import SOURCES
 from keras_ebm.data.dataset import Dataset, validate
 from keras_ebm.data.images import read_image_folder
+from keras_ebm.data.label_rule import is_binary, plain
 from keras_ebm.data.npz import read_npz
 from keras_ebm.data.optional import require
 from keras_ebm.data.schema import TableSchema
@@ -38,6 +39,7 @@ def load(
     target: str | None = None,
     ignore_columns: Sequence[str] = (),
     schema: TableSchema | None = None,
+    missing: Sequence[str] | None = None,
     class_names: tuple[str, ...] | None = None,
     num_rows: int = 20_000,
     seed: int = 0,
@@ -66,6 +68,7 @@ def load(
         ignore_columns: columns of a `csv:` file to leave out.
         schema: `TableSchema` of the table that a model was trained on, which
             a `csv:` file, or a table of TensorFlow Datasets, must then fit.
+        missing: texts of a `csv:` file that stand for "no value", see `read_csv`.
         class_names: tuple of str, the classes of a model trained elsewhere,
             in its order. Labels are renumbered to it by name; those of a
             `npz:` file, which has no names, are taken as they are.
@@ -90,6 +93,7 @@ def load(
         target=target,
         ignore_columns=ignore_columns,
         schema=schema,
+        missing=missing,
         num_rows=num_rows,
         seed=seed,
         dtype=dtype,
@@ -108,6 +112,7 @@ def read(
     target: str | None = None,
     ignore_columns: Sequence[str] = (),
     schema: TableSchema | None = None,
+    missing: Sequence[str] | None = None,
     num_rows: int = 20_000,
     seed: int = 0,
     dtype: str | None = None,
@@ -124,7 +129,8 @@ def read(
     if source == "tfds" and name:
         return read_tfds(name, data_dir)
     if source == "csv" and name:
-        return read_csv(os.path.expanduser(name), target, schema, ignore_columns)
+        path = os.path.expanduser(name)
+        return read_csv(path, target, schema, ignore_columns, missing)
     if source == "stacked" and name:
         return read_stacked(name, data_dir, num_rows=num_rows, seed=seed)
     if source == "images" and name:
@@ -153,9 +159,11 @@ def _recode(dataset: Dataset, class_names: tuple[str, ...]) -> Dataset:
     """Renumbers the labels by name so that they count in `class_names`."""
     y, schema = dataset.y, dataset.schema
     if not dataset.name.startswith("npz:"):
+        places = {plain(name): place for place, name in enumerate(class_names)}
+        places |= {name: place for place, name in enumerate(class_names)}
         present = np.unique(y[y >= 0])
         unknown = [dataset.class_names[code] for code in present]
-        unknown = [name for name in unknown if name not in class_names]
+        unknown = [name for name in unknown if name not in places]
         if unknown:
             raise ValueError(
                 f"{dataset.name}: every class must be one of {', '.join(class_names)}"
@@ -163,8 +171,11 @@ def _recode(dataset: Dataset, class_names: tuple[str, ...]) -> Dataset:
             )
         table = np.full(dataset.num_classes + 1, -1, np.int64)
         for code in present:
-            table[code] = class_names.index(dataset.class_names[code])
+            table[code] = places[dataset.class_names[code]]
         y = table[y]  # A label of -1 reads the last entry, which is -1.
+    elif is_binary(dataset.class_names) and not is_binary(class_names):
+        # To a model of other classes 1 is a class's number and -1 no label.
+        y = 2 * y - 1
     if schema is not None:
         schema = dataclasses.replace(schema, class_names=class_names)
     return dataclasses.replace(dataset, y=y, schema=schema, class_names=class_names)

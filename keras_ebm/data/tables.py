@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import pathlib
-import re
 import warnings
-import zlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from keras_ebm.data.csv_text import check_header, check_unnamed, read_text
 from keras_ebm.data.dataset import Dataset
+from keras_ebm.data.label_rule import class_names, is_binary, missing_labels, plain
+from keras_ebm.data.notation import check_no_dates, check_no_numbers
 from keras_ebm.data.optional import require
-from keras_ebm.data.schema import Column, TableSchema
+from keras_ebm.data.schema import MISSING, Column, TableSchema
 from keras_ebm.precision import float32_merges
-
-# What stands for "no value" in a feature. The target is compared with the
-# empty text alone, since "None" is a fair name for a class.
-MISSING = ("", "NA", "N/A", "<NA>", "NaN", "nan", "NULL", "null", "None")
 
 MAX_CATEGORIES = 1000
 #: No more different texts than this are taken as categories, or classes, even where
 #: hardly any of them occurs twice.
 FEW_TEXTS = 20
-#: What numbers are written with, besides digits: currencies, separators, a percent.
-NOTATION = re.compile(r"[$€£¥%,'\s]")
 #: Words of boolean columns, false before true.
 BOOLEANS = (("false", "true"), ("f", "t"), ("no", "yes"), ("n", "y"))
 
@@ -36,21 +30,25 @@ def read_csv(
     target: str | None = None,
     schema: TableSchema | None = None,
     ignore_columns: Sequence[str] = (),
+    missing: Sequence[str] | None = None,
 ) -> Dataset:
     """Reads a table with a header line, and finds out or applies its schema.
 
     Without a schema a column is numeric when each of its values is a number,
     boolean when all are words of one pair of `BOOLEANS`, in whatever letters, and
-    else categorical with the sorted values as its vocabulary. Classes are the
-    sorted texts of the target, in the order of the numbers when all of them
-    are whole numbers. Empty cells and `NA`, `N/A`, `<NA>`, `NaN`, `nan`,
-    `NULL`, `null`, `None` are missing; a row with an empty target is unlabelled.
+    else categorical with the sorted values as its vocabulary. Empty cells and the
+    words in `missing` are missing, and a `UserWarning` counts these words by column.
+    Classes are the sorted texts of the target by the rule of
+    `keras_ebm.data.label_rule`: in the order of the numbers when all of them are whole
+    numbers, and with a row unlabelled where the target is missing, `?`, or -1 beside
+    others than 1.
 
     A text column in which more than half of the values are different, and more than
     20, names the rows, and numbers that count them up by one do: nothing can be learned
-    of them, and they are left out with a `UserWarning`. If the texts are numbers after
-    all, some of them or in another notation, the column is refused. A target whose
-    values differ as much is no class.
+    of them, and they are left out with a `UserWarning`. A text column is refused if
+    most of it is dates or times, or if it has more than 20 different values and most
+    are numbers in another notation, such as `12,5`, `45%` or `$12.50`. A target whose
+    values nearly all differ is no class.
 
     Args:
         path: a `.csv` or `.csv.gz` file, comma-separated, in UTF-8.
@@ -60,6 +58,9 @@ def read_csv(
             that it does not know are left out, a category it does not know
             becomes -1, and the target may be absent.
         ignore_columns: names of columns to leave out.
+        missing: texts that stand for "no value", beside empty cells. Defaults to those
+            of the schema, or to `keras_ebm.data.schema.MISSING`: `NA`, `NaN`, `null`,
+            `None`, `#N/A` and the like; `()` where such words are values.
 
     Returns:
         `Dataset` of kind `"table"`. Its rows are float64 where float32 would merge
@@ -70,7 +71,10 @@ def read_csv(
             its cells do not fit the rules above; the message names the column
             and, counted from 0 without the header, the row.
     """
-    frame = _leave_out(_read_text(path), ignore_columns, path)
+    frame = _leave_out(read_text(path), ignore_columns, path)
+    if schema is None:
+        check_header(frame, path)
+        row_names = check_unnamed(frame, path)
     if schema is None and target is None:
         target = frame.columns[-1]
     if target and target not in frame.columns:
@@ -79,11 +83,18 @@ def read_csv(
             f"The columns are: {', '.join(frame.columns)}."
         )
     if schema is None:
-        schema = _infer(frame, target, path)
-    elif target is not None:
-        schema = dataclasses.replace(schema, target=target or None)
+        words = TableSchema((), missing=MISSING if missing is None else missing).missing
+        schema = _infer(frame, target, row_names, words, path)
+    else:
+        changed = {} if target is None else {"target": target or None}
+        changed |= {} if missing is None else {"missing": tuple(missing)}
+        schema = dataclasses.replace(schema, **changed)
     _check_columns(frame, [column.name for column in schema.columns], path)
-    cells = [_encode(frame[column.name], column, path) for column in schema.columns]
+    _tell_missing(frame, schema, path)
+    cells = [
+        _encode(frame[column.name], column, path, schema.missing)
+        for column in schema.columns
+    ]
     return Dataset(
         x=np.stack(cells, axis=1),
         y=_encode_target(frame, schema, path),
@@ -95,7 +106,9 @@ def read_csv(
 
 
 def read_columns(
-    path: str | os.PathLike, dtypes: Mapping[str, np.dtype | None]
+    path: str | os.PathLike,
+    dtypes: Mapping[str, np.dtype | None],
+    missing: Sequence[str] = MISSING,
 ) -> dict[str, np.ndarray]:
     """Reads some columns as a table that is served takes them.
 
@@ -103,6 +116,7 @@ def read_columns(
         path: as of `read_csv`.
         dtypes: by the name of a column, the type of its numbers, float32 or float64,
             or None where it holds texts.
+        missing: texts that stand for "no value", the empty one always among them.
 
     Returns:
         Array of shape `(rows,)` by column: numbers, NaN where a cell is missing, or
@@ -112,13 +126,17 @@ def read_columns(
         ValueError: if the file cannot be read, lacks a column, or a cell that should
             be a number is none.
     """
-    frame = _read_text(path)
+    frame = read_text(path)
     _check_columns(frame, dtypes, path)
+    words = ("", *missing)
     return {
         name: frame[name].to_numpy(object)
         if dtype is None
         else _encode(
-            frame[name], Column(name, "numeric", wide=dtype == np.float64), path
+            frame[name],
+            Column(name, "numeric", wide=dtype == np.float64),
+            path,
+            words,
         )
         for name, dtype in dtypes.items()
     }
@@ -131,47 +149,6 @@ def _check_columns(frame, names, path) -> None:
             f"{path}: every column of the schema must be in the file. Missing: "
             f"{', '.join(absent)}. The file has: {', '.join(frame.columns)}."
         )
-
-
-def _read_text(path):
-    """Reads every cell as text, so that "01" stays "01" and "None" "None"."""
-    pandas = require("pandas")
-    if not pathlib.Path(path).is_file():
-        raise ValueError(f"`path` must be a CSV file. There is no file {path}.")
-    try:
-        frame = pandas.read_csv(
-            path, dtype=object, na_filter=False, encoding="utf-8-sig"
-        )
-    except pandas.errors.EmptyDataError:
-        frame = pandas.DataFrame()
-    except (pandas.errors.ParserError, ValueError, OSError, EOFError, zlib.error) as e:
-        raise ValueError(
-            f"{path}: it could not be read as comma-separated UTF-8 text: {e}"
-        ) from e
-    if len(frame) == 0:
-        raise ValueError(
-            f"{path}: there must be a header line and at least one row below it. "
-            f"Received: {len(frame.columns)} columns and no rows."
-        )
-    only = frame.columns[0] if len(frame.columns) == 1 else ""
-    separators = [mark for mark in ";\t|" if mark in only]
-    if separators:
-        raise ValueError(
-            f"{path}: cells must be separated by commas. Received: the header "
-            f"{only!r}; write commas in the place of {separators[0]!r}."
-        )
-    if not isinstance(frame.index, pandas.RangeIndex):
-        raise ValueError(
-            f"{path}: its rows have more cells than its header has names. "
-            "Name every column."
-        )
-    frame = frame.fillna("").rename(columns=str.strip)
-    if not frame.columns.is_unique:
-        raise ValueError(
-            f"{path}: column names must differ in more than spaces. "
-            f"Received: {', '.join(frame.columns)}. Rename one."
-        )
-    return frame.apply(lambda cells: cells.str.strip())
 
 
 def _leave_out(frame, ignore_columns, path):
@@ -189,14 +166,39 @@ def _leave_out(frame, ignore_columns, path):
     return frame
 
 
-def _infer(frame, target: str, path) -> TableSchema:
+def _tell_missing(frame, schema: TableSchema, path) -> None:
+    """Warns of the words that are taken for missing values, by column."""
+    words = {column.name: schema.missing for column in schema.columns}
+    if schema.target in frame.columns:
+        labels = set(missing_labels(schema.missing)) - set(schema.class_names)
+        words[schema.target] = tuple(labels)
+    told = []
+    for name, missing in words.items():
+        found = frame[name][frame[name].isin(missing) & (frame[name] != "")]
+        if len(found):
+            texts = ", ".join(map(repr, sorted(found.unique())))
+            told.append(f"{len(found)} in {name!r} ({texts})")
+    if told:
+        more = f" and in {len(told) - 20} more columns" if len(told) > 20 else ""
+        warnings.warn(
+            f"{path}: cells read as missing: {', '.join(told[:20])}{more}. Where such "
+            "a word is a value, name those that are none by `missing` "
+            "(`--missing_words`)",
+            stacklevel=3,
+        )
+
+
+def _infer(frame, target: str, row_names, missing, path) -> TableSchema:
     names = [name for name in frame.columns if name != target]
     if not names:
         raise ValueError(
             f"{path}: there must be a column besides the target {target!r}. "
             "If the file has no classes, pass target=''."
         )
-    found = {name: _infer_column(frame[name], path) for name in names}
+    found = {
+        name: None if name in row_names else _infer_column(frame[name], missing, path)
+        for name in names
+    }
     columns = tuple(column for column in found.values() if column is not None)
     row_names = [name for name, column in found.items() if column is None]
     if not columns:
@@ -210,13 +212,13 @@ def _infer(frame, target: str, path) -> TableSchema:
             f"{', '.join(row_names)}",
             stacklevel=3,
         )
-    classes = _class_names(frame[target], path) if target else ()
-    return TableSchema(columns, target or None, classes)
+    classes = _class_names(frame[target], missing, path) if target else ()
+    return TableSchema(columns, target or None, classes, missing)
 
 
-def _infer_column(cells, path) -> Column | None:
+def _infer_column(cells, missing, path) -> Column | None:
     """A column's kind; None if it names or numbers the rows."""
-    present = cells[~cells.isin(MISSING)]
+    present = cells[~cells.isin(missing)]
     values = _to_number(present)
     numbers = values.notna()
     if numbers.all():
@@ -227,9 +229,12 @@ def _infer_column(cells, path) -> Column | None:
     for pair in BOOLEANS:
         if present.str.lower().isin(pair).all():
             return Column(cells.name, "boolean", pair)
+    check_no_dates(present, path)
     vocabulary = tuple(sorted(present.unique()))
-    if _nearly_all_differ(present):
-        _check_no_numbers(present, numbers, path)
+    names_rows = _nearly_all_differ(present)
+    if len(vocabulary) > FEW_TEXTS:
+        check_no_numbers(present, numbers, path, names_rows=names_rows)
+    if names_rows:
         return None
     if len(vocabulary) > MAX_CATEGORIES:
         raise ValueError(
@@ -257,22 +262,8 @@ def _nearly_all_differ(values) -> bool:
     return values.nunique() > max(FEW_TEXTS, len(values) / 2)
 
 
-def _check_no_numbers(present, numbers, path) -> None:
-    """Raises if texts that nearly all differ are numbers for the most part."""
-    other = present[~numbers]
-    written = _to_number(other.str.replace(NOTATION, "", regex=True)).notna()
-    if numbers.sum() + written.sum() <= len(present) / 2:
-        return
-    row = other[written if written.mean() > 0.5 else ~written].index[0]
-    raise ValueError(
-        f"{path}: a column of numbers must hold nothing else, written like 1234.5. "
-        f"Received: {present[row]!r} in column {present.name!r}, row {row} (counted "
-        "from 0). Rewrite such cells, empty them if they stand for missing values, "
-        "or leave the column out by `ignore_columns`."
-    )
-
-
-def _class_names(cells, path) -> tuple[str, ...]:
+def _class_names(cells, missing, path) -> tuple[str, ...]:
+    cells = cells.where(~cells.isin(missing_labels(missing)), "")
     # Rows without a label count: there may be one label of each class.
     if _nearly_all_differ(cells):
         raise ValueError(
@@ -281,25 +272,28 @@ def _class_names(cells, path) -> tuple[str, ...]:
             f"target {cells.name!r}. Name another column as the target, or pass "
             "target='' if there is none."
         )
-    names = sorted(set(cells) - {""})
+    names = class_names(cells, missing)
     if len(names) > MAX_CATEGORIES:
         raise ValueError(
             f"{path}: the target must have at most {MAX_CATEGORIES} classes. "
             f"Received: {len(names)} distinct values in column {cells.name!r}. "
             "Name another column as the target, or pass target='' if there is none."
         )
-    try:
-        return tuple(sorted(names, key=int))
-    except ValueError:
-        return tuple(names)
+    if is_binary(names):
+        warnings.warn(
+            f"{path}: 1 and -1, the only labels of the target {cells.name!r}, are "
+            "taken for its two classes; beside others -1 means unlabelled",
+            stacklevel=4,
+        )
+    return tuple(names)
 
 
 def _to_number(cells):
     return require("pandas").to_numeric(cells, errors="coerce").astype(np.float64)
 
 
-def _encode(cells, column: Column, path) -> np.ndarray:
-    missing = cells.isin(MISSING).to_numpy()
+def _encode(cells, column: Column, path, words=MISSING) -> np.ndarray:
+    missing = cells.isin(words).to_numpy()
     if column.kind != "numeric":
         cells = cells.str.lower() if column.kind == "boolean" else cells
         codes = {value: code for code, value in enumerate(column.vocabulary)}
@@ -327,14 +321,22 @@ def _encode(cells, column: Column, path) -> np.ndarray:
 def _encode_target(frame, schema: TableSchema, path) -> np.ndarray:
     if schema.target not in frame.columns:
         return np.full(len(frame), -1, np.int64)
-    codes = {name: code for code, name in enumerate(schema.class_names)}
-    codes[""] = -1
+    codes = _label_codes(schema)
     cells = frame[schema.target]
-    unknown = sorted(set(cells) - set(codes))
+    labels = {cell: codes.get(cell, codes.get(plain(cell))) for cell in set(cells)}
+    unknown = sorted(cell for cell, code in labels.items() if code is None)
     if unknown:
         raise ValueError(
             f"{path}: a label in column {schema.target!r} must be one of "
             f"{', '.join(schema.class_names)}, or empty. Received: "
             f"{', '.join(unknown[:20])}."
         )
-    return cells.map(codes).to_numpy(np.int64)
+    return cells.map(labels).to_numpy(np.int64)
+
+
+def _label_codes(schema: TableSchema) -> dict[str, int]:
+    """What a label counts as; the classes' own names come before any rule."""
+    codes = dict.fromkeys([*missing_labels(schema.missing), "-1"], -1)
+    names = list(enumerate(schema.class_names))
+    codes |= {plain(name): code for code, name in names}
+    return codes | {name: code for code, name in names}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from keras_ebm.arguments import check_choice, check_size
+from keras_ebm.data import label_rule
 from keras_ebm.estimators import training
 from keras_ebm.estimators.sklearn_base import (
     BaseEstimator,
     ClassifierMixin,
-    check_classification_targets,
     check_is_fitted,
+    column_or_1d,
 )
 from keras_ebm.objectives import SemiSupervised
 
@@ -30,11 +31,11 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
     """A joint energy model of a table, trained against a generator (VERA).
 
     Rows of numbers, of which few need labels: **a label of -1 means "unlabelled"**,
-    as everywhere in scikit-learn's semi-supervised estimators, so that -1 cannot be
-    a class where there are two others or more. Among labels that are words `"-1"`,
-    None and NaN say the same. Missing cells are NaN, in any
-    feature and at any time; they become the feature's mean, with an indicator beside it
-    if some were missing in `fit`.
+    as everywhere in scikit-learn's semi-supervised estimators, but where labels are
+    1 and -1 and nothing else. None, NaN, pandas's NA, and among words `"-1"`, `"NA"`
+    and the like say the same; see `keras_ebm.data.label_rule`. Missing cells are NaN,
+    in any feature and at any time; they become the feature's mean, with an indicator
+    beside it if some were missing in `fit`.
 
     Args:
         method: of `METHODS`; `"vera"` trains `p(x)` besides `p(y|x)`, and only with
@@ -121,15 +122,17 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         """Trains on rows `(n, features)` and labels `(n,)`, -1 for none.
 
         Raises:
-            ValueError: if a parameter breaks its rule, rows are infinite, or fewer
-                than two classes have labels.
+            ValueError: if a parameter breaks its rule, rows are infinite, labels are
+                fractions or of several kinds, or fewer than two classes have labels.
         """
         check_choice("method", self.method, METHODS)
         check_size("steps", self.steps)
         check_size("batch_size", self.batch_size)
-        X, y = self._rows(X, _one_kind(y))
-        check_classification_targets(y)
-        self.classes_, codes = self._codes(y)
+        if y is None:
+            self._rows(X, y)
+        classes, codes = self._codes(y)
+        X, codes = self._rows(X, codes)
+        self.classes_ = classes
         seed = self._draw_seed()
         with training.seeded(seed):
             encoder = training.build_encoder(X, self.feature_transform)
@@ -151,17 +154,15 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
     @staticmethod
     def _codes(y):
         """The classes, and each row's place among them or -1."""
-        classes = np.unique(y)
-        unlabelled = -1 if classes.dtype.kind in "iuf" else "-1"
-        if len(classes) > 2 and unlabelled in classes:
-            classes = classes[classes != unlabelled]
+        classes, codes = label_rule.encode(_one_dimensional(y))
         if len(classes) < 2:
+            found = f"one class, {classes[0]!r}" if len(classes) else "no label"
             raise ValueError(
-                "`y` must have labels of two classes or more. Received: one class, "
-                f"{classes[0]!r}; for a density of rows take EnergyOutlierDetector."
+                f"`y` must have labels of two classes or more. Received: {found} (-1 "
+                "beside others than 1 means unlabelled); for a density of rows take "
+                "EnergyOutlierDetector."
             )
-        codes = np.searchsorted(classes, y).clip(0, len(classes) - 1)
-        return classes, np.where(classes[codes] == y, codes, -1)
+        return classes, codes
 
     def _losses(self, num_features):
         terms = METHODS[self.method]
@@ -209,24 +210,7 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         return largest + np.log(np.exp(logits - largest[:, None]).sum(axis=1))
 
 
-def _one_kind(y):
-    """Labels with `-1` or `"-1"`, as their kind is, where objects hold none."""
+def _one_dimensional(y) -> np.ndarray:
     labels = np.asarray(y)
-    if labels.dtype != object or labels.ndim != 1:
-        return y
-    absent = np.array([_is_absent(label) for label in labels], bool)
-    if not absent.any():
-        return y
-    has_words = any(isinstance(label, str) for label in labels[~absent])
-    filled = labels.copy()
-    filled[absent] = "-1" if has_words else -1
-    return filled if has_words else np.array(filled.tolist())
-
-
-def _is_absent(label) -> bool:
-    if isinstance(label, str):
-        return label == "-1"
-    # pandas's NA is equal to nothing, and no bool.
-    if label is None or type(label).__name__ == "NAType":
-        return True
-    return label == -1 or label != label
+    # Warns of a column, and refuses what has more.
+    return labels if labels.ndim == 1 else column_or_1d(labels, warn=True)

@@ -3,8 +3,7 @@
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, OutlierMixin
     from sklearn.utils import check_random_state
-    from sklearn.utils.multiclass import check_classification_targets
-    from sklearn.utils.validation import check_is_fitted, validate_data
+    from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 except ImportError:
 
     class BaseEstimator:
@@ -22,15 +21,15 @@ except ImportError:
     class OutlierMixin:
         """Nothing, without scikit-learn."""
 
-    check_random_state = check_classification_targets = None
+    check_random_state = column_or_1d = None
     check_is_fitted = validate_data = None
 
 __all__ = [
     "BaseEstimator",
     "ClassifierMixin",
     "OutlierMixin",
-    "check_classification_targets",
     "check_is_fitted",
     "check_random_state",
+    "column_or_1d",
     "validate_data",
 ]

@@ -1,5 +1,6 @@
 """The base of every model here: an energy network trained by `fit`."""
 
+import warnings
 from typing import NamedTuple
 
 import keras
@@ -11,6 +12,7 @@ from keras_ebm.arguments import check_choice, check_positive
 from keras_ebm.gradients import energy_and_gradient
 from keras_ebm.layers.logit_energy import LogitEnergy
 from keras_ebm.layers.spectral_norm import update_spectral_norms
+from keras_ebm.models.label_checks import check_array, check_batch
 from keras_ebm.models.loss_scaling import with_loss_scale
 from keras_ebm.models.probabilities import GivesProbabilities
 from keras_ebm.models.reporting import ReportsMeans
@@ -270,6 +272,44 @@ class EnergyModel(SavesParts, ReportsMeans, GivesProbabilities, keras.Model):
         # fail under strategies and lose their state on a resume.
         self.optimizer.build(self.network.trainable_variables)
 
+    def fit(self, x=None, y=None, *args, validation_data=None, **kwargs):
+        """Trains as Keras's `fit` does, with labels that are numbers of classes.
+
+        Args:
+            x: raw inputs, or batches `(x, y)`, of which `y` may be absent.
+            y: labels `(n,)` from 0 to `num_classes - 1`; -1, and NaN or NA among
+                floats and objects, mean unlabelled.
+            *args: further arguments of Keras's `fit`, as are `validation_data` and
+                `kwargs`.
+
+        Raises:
+            ValueError: if a label in an array is another one. In batches such a label
+                is a `tf.errors.InvalidArgumentError` of its step.
+        """
+        if isinstance(validation_data, tuple) and len(validation_data) > 1:
+            inputs, labels, *rest = validation_data
+            labels = check_array(labels, self.num_classes)
+            validation_data = (inputs, labels, *rest)
+        y = check_array(y, self.num_classes)
+        return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """Measures as Keras's `evaluate` does; for labels see `fit`.
+
+        Without a labelled row `accuracy` and `cross_entropy` are NaN, and a
+        `UserWarning` says so.
+        """
+        y = check_array(y, self.num_classes)
+        results = super().evaluate(x, y, *args, **kwargs)
+        # Not after every epoch of `fit`, which asks with an iterator of its own.
+        if self.has_no_labels() and "_use_cached_eval_dataset" not in kwargs:
+            warnings.warn(
+                "`evaluate`: no row has a label, so that there is no accuracy and no "
+                "cross-entropy: both are NaN",
+                stacklevel=2,
+            )
+        return results
+
     def _optimizers(self):
         return {"optimizer": self.optimizer}
 
@@ -293,7 +333,7 @@ class EnergyModel(SavesParts, ReportsMeans, GivesProbabilities, keras.Model):
                 "`y` must hold the number of a class for each row, or -1. Received: "
                 f"shape {tuple(y.shape)}; of one-hot rows take y.argmax(axis=-1)."
             )
-        return x, tf.reshape(tf.cast(y, tf.int32), [-1])
+        return x, tf.reshape(check_batch(y, self.num_classes), [-1])
 
     def draw_negatives(self, x, random, training=False):
         """Negatives that need no gradient.

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from keras_ebm.arguments import check_positive, check_share
 from keras_ebm.metrics.calibration import fit_temperature
+from keras_ebm.models.label_checks import check_array
 
 
 class GivesProbabilities:
@@ -87,14 +88,15 @@ class GivesProbabilities:
 
         Args:
             x: numpy array, raw rows `(n, ...)`.
-            y: `(n,)` integer labels; rows of -1 are left out.
+            y: `(n,)` labels as `fit` takes them; rows of -1 are left out.
             batch_size: int, rows in one pass of the network.
 
         Returns:
             `(temperature, lapse_rate)`; see `metrics.fit_temperature`.
 
         Raises:
-            ValueError: if the model has no classes, or no row has a label.
+            ValueError: if the model has no classes, no row has a label, or a label is
+                no class.
 
         References:
             - Guo et al. (2017), "On calibration of modern neural networks",
@@ -105,7 +107,7 @@ class GivesProbabilities:
                 "`fit_temperature` needs a model with classes. Received: "
                 f"{self.num_classes} output."
             )
-        x, y = np.asarray(x), np.asarray(y)
+        x, y = np.asarray(x), np.asarray(check_array(np.asarray(y), self.num_classes))
         x, y = x[y >= 0], y[y >= 0]
         starts = range(0, len(x), batch_size)
         parts = [self.logits(tf.constant(x[i : i + batch_size])) for i in starts]

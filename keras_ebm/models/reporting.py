@@ -4,6 +4,9 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+#: Means over the labelled rows alone; NaN where there is none.
+OF_LABELS = ("accuracy", "cross_entropy")
+
 
 class LossMean(keras.metrics.Mean):
     """The mean of a sum of terms, each over the rows that it counts.
@@ -42,7 +45,9 @@ class LossMean(keras.metrics.Mean):
 class ReportsMeans:
     """Mixin for `keras.Model`: a mean by name for everything that is logged.
 
-    A subclass names them by `_add_trackers` and ends its steps with `report`.
+    A subclass names them by `_add_trackers` and ends its steps with `report`. Means of
+    labelled rows are NaN as long as there is none: 0 would be the worst accuracy and
+    the best cross-entropy.
     """
 
     def __init__(self, *args, **kwargs):
@@ -66,11 +71,25 @@ class ReportsMeans:
         trackers that a pass does not use, finds that the names differ, and
         takes the mean of what the replicas had: rows would not count equally.
         """
-        return {
-            name: tracker.result()
+        used = {
+            name
             for name, tracker in self.trackers.items()
             if ops.convert_to_numpy(tracker.count)
         }
+        # Every pass of a model with classes reports these two, of no rows too.
+        used |= set(OF_LABELS) if used else set()
+        return {name: self._mean(name) for name in self.trackers if name in used}
+
+    def has_no_labels(self) -> bool:
+        """Whether the rows since the last reset of the trackers had no labels."""
+        tracker = self.trackers.get("accuracy")
+        return tracker is not None and not ops.convert_to_numpy(tracker.count)
+
+    def _mean(self, name):
+        tracker = self.trackers[name]
+        if name not in OF_LABELS:
+            return tracker.result()
+        return ops.where(tracker.count > 0, tracker.result(), float("nan"))
 
     def report(self, logs, x):
         """Updates each tracker that `logs` has a value for.
@@ -94,11 +113,7 @@ class ReportsMeans:
                 parts = logs.get("loss_parts", ()) if name == "loss" else ()
                 more = {"parts": parts} if parts else {}
                 tracker.update_state(value, sample_weight=rows, **more)
-        results = {
-            name: tracker.result()
-            for name, tracker in self.trackers.items()
-            if name in logs
-        }
+        results = {name: self._mean(name) for name in self.trackers if name in logs}
         if _several_workers():
             # Keras takes the mean over their first axis, which scalars lack.
             return {name: ops.reshape(value, [1]) for name, value in results.items()}

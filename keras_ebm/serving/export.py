@@ -189,4 +189,5 @@ def model_card(detector: Detector, names) -> dict:
     if inputs.input_kind(detector.model) == "table":
         schema = TableSchema.from_config(detector.model.preprocessor.schema)
         card["columns"] = inputs.column_names(schema)
+        card["missing"] = list(schema.missing)
     return card

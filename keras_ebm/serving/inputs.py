@@ -5,7 +5,6 @@ import re
 import tensorflow as tf
 
 from keras_ebm.data.schema import TableSchema
-from keras_ebm.data.tables import MISSING
 from keras_ebm.layers import TableEncoder
 
 RATE = "target_fpr"
@@ -77,8 +76,8 @@ def encode_columns(schema: TableSchema, columns: dict[str, tf.Tensor]) -> tf.Ten
     """Columns by name to the float rows that a `TableEncoder` takes.
 
     As in training: a category that is not in the vocabulary becomes -1, a
-    missing one (an empty string, or a word that a csv's reader takes for
-    missing) NaN, and NaN is a missing number.
+    missing one (an empty string, or a word that is missing by the schema) NaN, and
+    NaN is a missing number.
     """
     names = column_names(schema)
     dtype = tf.float64 if any(c.wide for c in schema.columns) else tf.float32
@@ -86,18 +85,19 @@ def encode_columns(schema: TableSchema, columns: dict[str, tf.Tensor]) -> tf.Ten
     for column in schema.columns:
         value = columns[names[column.name]]
         if column.kind != "numeric":
-            value = _codes(tf.strings.strip(value), column)
+            value = _codes(tf.strings.strip(value), column, schema.missing)
         cells.append(tf.cast(value, dtype))
     return tf.stack(cells, axis=-1)
 
 
-def _codes(values, column):
+def _codes(values, column, missing_words):
     words = tf.strings.lower(values) if column.kind == "boolean" else values
     matches = words[:, None] == tf.constant(list(column.vocabulary))[None]
     known = tf.reduce_any(matches, axis=-1)
     code = tf.cast(tf.argmax(matches, axis=-1, output_type=tf.int32), tf.float32)
     code = tf.where(known, code, -1.0)
-    missing = tf.reduce_any(values[:, None] == tf.constant(list(MISSING))[None], -1)
+    missing_words = tf.constant(list(missing_words))
+    missing = tf.reduce_any(values[:, None] == missing_words[None], axis=-1)
     return tf.where(missing, float("nan"), code)
 
 

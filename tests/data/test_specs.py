@@ -63,6 +63,24 @@ def test_labels_of_an_npz_file_may_be_absent_or_missing(save):
     assert dataset.class_names == ("0", "1", "2")
 
 
+def test_labels_of_an_npz_file_may_be_whole_floats_and_nan(save):
+    some = np.where(LABELS == 1, 1.0, np.nan)
+    some[0] = 0.0
+    dataset = data.load(save(x=IMAGES, y=some))
+    np.testing.assert_array_equal(dataset.y, [0, 1, -1, 1, 1, -1, -1, 1])
+
+
+def test_one_and_minus_one_are_two_classes_of_an_npz_file(save):
+    spec = save(x=IMAGES, y=2 * LABELS - 1)
+    with pytest.warns(UserWarning, match="taken for two classes"):
+        dataset = data.load(spec)
+    assert dataset.class_names == ("-1", "1")
+    np.testing.assert_array_equal(dataset.y, LABELS)
+    with pytest.warns(UserWarning, match="taken for two classes"):
+        known = data.load(spec, class_names=("0", "1", "2"))
+    np.testing.assert_array_equal(known.y, 2 * LABELS - 1)
+
+
 @pytest.mark.parametrize(
     "arrays, message",
     [
@@ -73,7 +91,9 @@ def test_labels_of_an_npz_file_may_be_absent_or_missing(save):
         ({"x": np.array([[None]])}, "could not be read: Object arrays"),
         ({"x": np.array([[1.0], [np.nan]])}, "nan in column 0, first in row 1"),
         ({"x": np.array([[1.0], [np.inf]])}, "inf in column 0, first in row 1"),
-        ({"x": IMAGES, "y": LABELS * 1.0}, "integer.*float64"),
+        ({"x": IMAGES, "y": LABELS.astype("U1")}, "integer.*return_inverse"),
+        ({"x": IMAGES, "y": 0.05 + 0.9 * LABELS}, "'y' must hold classes.*0.05"),
+        ({"x": IMAGES, "y": LABELS + np.inf}, "'y' must hold classes.*inf"),
         ({"x": IMAGES, "y": LABELS[:3]}, "each of the 8 rows"),
         ({"x": IMAGES, "y": LABELS - 2}, "from 0, with -1.*from -2 to -1"),
         ({"x": IMAGES, "y": LABELS + 10**9}, "Renumber"),

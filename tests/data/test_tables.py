@@ -14,6 +14,8 @@ PEOPLE = """age,colour,member,zip,height,class
 5,NA,,7,2,None
 """
 
+TELLS_MISSING = pytest.mark.filterwarnings("ignore:.*cells read as missing")
+
 
 @pytest.fixture
 def write(tmp_path):
@@ -27,7 +29,9 @@ def write(tmp_path):
 
 
 def test_types_vocabularies_and_classes_are_found_out(write):
-    dataset = tables.read_csv(write(PEOPLE))
+    path = write(PEOPLE)
+    with pytest.warns(UserWarning, match="cells read as missing"):
+        dataset = tables.read_csv(path)
     assert dataset.schema == TableSchema(
         (
             Column("age", "numeric"),
@@ -37,7 +41,7 @@ def test_types_vocabularies_and_classes_are_found_out(write):
             Column("height", "numeric"),
         ),
         target="class",
-        class_names=("None", "no", "yes"),
+        class_names=("no", "yes"),
     )
     nan = np.nan
     expected = [
@@ -47,11 +51,12 @@ def test_types_vocabularies_and_classes_are_found_out(write):
         [5, nan, nan, 7, 2],
     ]
     np.testing.assert_array_equal(dataset.x, np.array(expected, np.float32))
-    np.testing.assert_array_equal(dataset.y, [1, 2, -1, 0])
-    assert dataset.kind == "table" and dataset.class_names == ("None", "no", "yes")
+    np.testing.assert_array_equal(dataset.y, [0, 1, -1, -1])
+    assert dataset.kind == "table" and dataset.class_names == ("no", "yes")
     assert dataset.x.dtype == np.float32 and dataset.y.dtype == np.int64
 
 
+@TELLS_MISSING
 def test_a_gzipped_file_reads_the_same(write):
     plain = tables.read_csv(write(PEOPLE))
     packed = tables.read_csv(write(PEOPLE, "table.csv.gz"))
@@ -59,6 +64,7 @@ def test_a_gzipped_file_reads_the_same(write):
     assert packed.schema == plain.schema
 
 
+@TELLS_MISSING
 def test_a_schema_survives_json(write):
     schema = tables.read_csv(write(PEOPLE)).schema
     config = json.loads(json.dumps(schema.to_config()))
@@ -66,8 +72,8 @@ def test_a_schema_survives_json(write):
 
 
 def test_classes_that_are_whole_numbers_sort_as_numbers(write):
-    dataset = tables.read_csv(write("x,class\n1,10\n2,9\n3,-1\n"))
-    assert dataset.class_names == ("-1", "9", "10")
+    dataset = tables.read_csv(write("x,class\n1,10\n2,9\n3,-5\n"))
+    assert dataset.class_names == ("-5", "9", "10")
     np.testing.assert_array_equal(dataset.y, [2, 1, 0])
 
 
@@ -81,6 +87,7 @@ def test_the_target_can_be_any_column_or_none(write):
     np.testing.assert_array_equal(bare.y, [-1, -1])
 
 
+@TELLS_MISSING
 def test_other_rows_are_encoded_to_a_given_schema(write):
     schema = tables.read_csv(write(PEOPLE)).schema
     other = "height,note,zip,colour,age,member\n1,hi,8,green,,True\n,,9,red,3,\n"
@@ -89,7 +96,7 @@ def test_other_rows_are_encoded_to_a_given_schema(write):
     expected = [[nan, -1, 1, 8, 1], [3, 1, nan, 9, nan]]
     np.testing.assert_array_equal(dataset.x, np.array(expected, np.float32))
     np.testing.assert_array_equal(dataset.y, [-1, -1])
-    assert dataset.class_names == ("None", "no", "yes")
+    assert dataset.class_names == ("no", "yes")
 
 
 def test_labels_keep_the_numbers_of_a_given_schema(write):
@@ -209,6 +216,107 @@ def test_numbers_in_another_notation_are_refused(write, cells, received):
         tables.read_csv(write(rows(["x", *cells], CLASS)))
 
 
+@pytest.mark.parametrize(
+    "form",
+    ["{},5", "{}%", "${}.50", "1.{:03},25", "({})", "{} kg", "€{}.5M", "−{}"],
+)
+def test_a_few_numbers_in_another_notation_are_refused_too(write, form):
+    # 45 different ones in 180 rows: as many as an honest category may have.
+    cells = [f'"{form.format(row % 45 + 1)}"' for row in range(180)]
+    label = ["class", *("ab"[row % 2] for row in range(180))]
+    with pytest.raises(ValueError, match="written like 1234.5.*column 'x', row 0"):
+        tables.read_csv(write(rows(["x", *cells], label)))
+
+
+@pytest.mark.parametrize("form", ["{}%", '"{},5"', "${}"])
+def test_steps_written_otherwise_are_categories(write, form):
+    cells = ["x", *(form.format(5 * (row % 10)) for row in range(40))]
+    dataset = tables.read_csv(write(rows(cells, CLASS)))
+    assert len(dataset.schema.columns[0].vocabulary) == 10
+
+
+@pytest.mark.parametrize("form", ["1-{}", "A{}", "{}-1234", "E{}.9", "v1.{}"])
+def test_codes_with_digits_are_categories(write, form):
+    cells = ["x", *(form.format(row % 25) for row in range(100))]
+    label = ["class", *("ab"[row % 2] for row in range(100))]
+    column = tables.read_csv(write(rows(cells, label))).schema.columns[0]
+    assert (column.kind, len(column.vocabulary)) == ("categorical", 25)
+
+
+def test_codes_of_digits_alone_stay_numbers(write):
+    cells = ["zip", *(f"0{row % 25:04}" for row in FORTY)]
+    column = tables.read_csv(write(rows(cells, CLASS))).schema.columns[0]
+    assert column.kind == "numeric"
+
+
+@pytest.mark.parametrize("days", [3, 28], ids=["few", "many"])
+@pytest.mark.parametrize(
+    "form, columns",
+    [
+        ("2024-01-{:02}", "when.year and when.day"),
+        ("2024-01-{:02}T12:30:00Z", "when.year and when.day and when.hour and"),
+        ("2024-01-{:02} 12:30:00.5+01:00", "when.year and when.day and when.hour"),
+        ("{:02}/01/2024", "when.year and when.day"),
+        ("1/{}/24", "when.year and when.day"),
+        ("{:02}.01.2024", "when.year and when.day"),
+        ("{}-Jan-2024", "when.year and when.day"),
+        ('"January {}, 2024"', "when.year and when.day"),
+        ("12:{:02}", "when.hour and when.minute"),
+        ("8:{:02}:59 PM", "when.hour and when.minute"),
+    ],
+)
+def test_dates_and_times_are_refused_with_the_columns_to_write(
+    write, form, columns, days
+):
+    cells = ["when", *(form.format(row % days + 1) for row in FORTY)]
+    match = f"dates and times must be numbers.*'when', row 0.*Write {columns}"
+    with pytest.raises(ValueError, match=match):
+        tables.read_csv(write(rows(cells, NUMBERS, CLASS)))
+
+
+def test_words_for_missing_values_are_told_by_column_and_count(write):
+    text = "a,b,plain,y\nNA,red,x,no\n1,n/a,y,\n2,,x,#N/A\n3,NULL,,yes\n"
+    path = write(text)
+    match = (
+        r"missing: 1 in 'a' .'NA'., 2 in 'b' .'NULL', 'n/a'., 1 in 'y' .'#N/A'.. Where"
+    )
+    with pytest.warns(UserWarning, match=match):
+        dataset = tables.read_csv(path)
+    nan = np.nan
+    np.testing.assert_array_equal(
+        dataset.x, [[nan, 0, 0], [1, nan, 1], [2, nan, 0], [3, nan, nan]]
+    )
+    np.testing.assert_array_equal(dataset.y, [0, -1, -1, 1])
+
+
+def test_the_words_for_missing_values_can_be_chosen(write):
+    path = write("region,y\nNA,NA\nEU,b\n-,b\n,-\n")
+    words = tables.read_csv(path, missing=())
+    assert words.schema.columns[0].vocabulary == ("-", "EU", "NA")
+    assert words.class_names == ("-", "NA", "b")
+    with pytest.warns(UserWarning, match="1 in 'region' .'-'., 1 in 'y' .'-'."):
+        dashes = tables.read_csv(path, missing=["-"])
+    assert dashes.schema.columns[0].vocabulary == ("EU", "NA")
+    np.testing.assert_array_equal(dashes.y, [0, 1, 1, -1])
+    # The schema has the words with it.
+    again = TableSchema.from_config(json.loads(json.dumps(words.schema.to_config())))
+    np.testing.assert_array_equal(tables.read_csv(path, schema=again).x, words.x)
+    assert again.missing == ("",)
+
+
+def test_a_schema_of_before_the_words_keeps_those_of_its_time(write):
+    config = TableSchema(
+        (Column("w", "categorical", ("n/a", "red")),), "y", ("NA", "b")
+    ).to_config()
+    del config["missing"]
+    schema = TableSchema.from_config(config)
+    path = write("w,y\nn/a,NA\nNULL,b\nred,\n")
+    with pytest.warns(UserWarning, match="missing: 1 in 'w' .'NULL'.. Where"):
+        dataset = tables.read_csv(path, schema=schema)
+    np.testing.assert_array_equal(dataset.x, [[0], [np.nan], [1]])
+    np.testing.assert_array_equal(dataset.y, [0, 1, -1])
+
+
 def test_numbers_among_categories_are_told(write):
     ages = ["age", *(str(row // 4) for row in range(120)), "?", "?"]
     label = ["class", *("ab"[row % 2] for row in range(122))]
@@ -234,6 +342,7 @@ def test_one_label_of_each_of_many_classes_is_enough(write):
     assert len(dataset.class_names) == 21 and np.sum(dataset.y >= 0) == 21
 
 
+@TELLS_MISSING
 def test_columns_can_be_ignored(write):
     path = write(PEOPLE)
     dataset = tables.read_csv(path, ignore_columns=("colour", "class"), target="member")

@@ -76,12 +76,30 @@ def test_labels_may_be_words_and_absent(iris, absent):
     np.testing.assert_array_equal(by_words.predict(x), NAMES[by_codes.predict(x)])
 
 
-def test_numbers_among_objects_may_be_absent(iris):
+@pytest.mark.parametrize("dtype", [object, "Int64", float])
+def test_numbers_may_be_absent(iris, dtype):
     x, few, _ = iris
-    labels = few.astype(object)
-    labels[few == -1] = None
-    found = EnergyClassifier(**QUICK_IRIS).fit(x, labels)
+    labels = pd.Series(few, dtype=dtype).where(few != -1)
+    found = EnergyClassifier(**{**QUICK, "steps": 2}).fit(x, labels)
     assert found.classes_.tolist() == [0, 1, 2]
+
+
+def test_booleans_may_be_absent(iris):
+    x, few, _ = iris
+    labels = pd.Series(few == 0, dtype="boolean").mask(few == -1)
+    found = EnergyClassifier(**{**QUICK, "steps": 2}).fit(x, labels)
+    assert found.classes_.tolist() == [False, True]
+    assert found.predict(x).dtype == bool
+
+
+def test_labels_that_are_fractions_are_refused(iris):
+    with pytest.raises(ValueError, match="Received: 0.95, a continuous value"):
+        EnergyClassifier(**QUICK).fit(iris[0], np.where(iris[2] > 0, 0.95, 0.05))
+
+
+def test_minus_one_beside_zero_alone_is_no_class(iris):
+    with pytest.raises(ValueError, match="one class.*-1 beside others than 1 means"):
+        EnergyClassifier(**QUICK).fit(iris[0], np.where(iris[2] > 0, 0, -1))
 
 
 def test_probabilities_logits_and_classes_agree(iris, fitted):

@@ -67,7 +67,7 @@ def table_rows(count, seed=0):
     income = rng.normal(3 - label, 1).round(3)
     city = np.where(rng.random(count) < 0.3, "Graz", np.where(label, "Wien", "Linz"))
     income = np.where(rng.random(count) < 0.1, "", income.astype(str))
-    city = np.where(rng.random(count) < 0.1, "NA", city)
+    city = np.where(rng.random(count) < 0.1, "", city)
     name = np.where(label, "yes", "no")
     return np.stack([age.astype(str), income, name, city], axis=1).tolist()
 

@@ -105,6 +105,15 @@ def test_other_known_data_is_read_in_the_models_form(table, write_table, tmp_pat
     assert evaluate(workdir, [], dataset=f"csv:{copy}")["num_known"] == 120
 
 
+def test_known_rows_without_labels_have_no_accuracy(table, write_table, tmp_path):
+    rows = [["50", "2", "Wien", ""], ["30", "", "Oslo", ""]] * 10
+    names = ["age", "income (k)", "city", "bought"]
+    other = write_table(tmp_path / "other.csv", rows, names)
+    with pytest.warns(UserWarning, match="none of the rows to measure on has a label"):
+        found = evaluate(table[0], ["noise:gaussian"], dataset=other, scores="energy")
+    assert set(found) == {"num_known", "ood"}
+
+
 def test_a_density_is_measured_without_classes(train, tmp_path):
     train(tmp_path, "toy:moons", train_size=256)
     found = evaluate(tmp_path, ["toy:rings"], dataset="toy:moons")

@@ -204,3 +204,25 @@ def test_a_density_has_no_best_by_accuracy(tmp_path):
     fit = vera.FitSettings(workdir=str(tmp_path), keep_best=True, picture=False)
     with pytest.raises(ValueError, match="`keep_best` needs classes"):
         vera.prepare(rows, ModelSettings(), fit)
+
+
+def test_the_words_for_missing_values_are_recorded(tmp_path):
+    path = tmp_path / "regions.csv"
+    lines = [
+        f"{'NA' if row % 3 else '-'},{row % 7},{'ab'[row % 2]}" for row in range(60)
+    ]
+    path.write_text("\n".join(["region,x,y", *lines]) + "\n")
+    settings = trainers.data.DataSettings(dataset=f"csv:{path}", missing_words="-,?")
+    with pytest.warns(UserWarning, match="missing: 20 in 'region' .'-'."):
+        run = trainers.data.load(settings)
+    assert run.dataset.schema.columns[0].vocabulary == ("NA",)
+    trainers.data.record(run, tmp_path)
+    model = tmp_path / "model.keras"
+    with pytest.warns(UserWarning, match="missing: 20 in 'region'"):
+        recalled = trainers.data.recall(model)
+        other = trainers.data.load_like(model, f"csv:{path}", "")
+    np.testing.assert_array_equal(recalled.dataset.x, run.dataset.x)
+    np.testing.assert_array_equal(other.x, run.dataset.x)
+    none = trainers.data.DataSettings(dataset=f"csv:{path}", missing_words="")
+    vocabulary = trainers.data.load(none).dataset.schema.columns[0].vocabulary
+    assert vocabulary == ("-", "NA")

@@ -1,0 +1,79 @@
+"""Labels of `fit` and `evaluate`: the numbers of classes, -1 where there is none."""
+
+import numpy as np
+import tensorflow as tf
+
+from keras_ebm.data.label_rule import whole_numbers
+
+
+def check_array(y, num_classes: int):
+    """Looks at all labels of an array before the first step.
+
+    Args:
+        y: what `fit` was given. Anything but an array is left to `check_batch`.
+        num_classes: int, logits of the model. With one there are no labels to check.
+
+    Returns:
+        `y`, with -1 for missing labels where they are floats or objects.
+
+    Raises:
+        ValueError: if a label is no whole number from -1 to `num_classes - 1`.
+    """
+    if num_classes < 2 or tf.is_tensor(y) or not hasattr(y, "__array__"):
+        return y
+    # Rows of one-hot labels are refused by their shape, not by what is in them.
+    if np.size(y) != len(y):
+        return y
+    numbers = whole_numbers(y, "`y`")
+    bad = np.ravel((numbers < -1) | (numbers >= num_classes))
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise ValueError(
+            f"{_rule(num_classes)} Received: {np.ravel(numbers)[row]} in row {row} "
+            "(counted from 0). Renumber them by np.unique(y, return_inverse=True)[1]."
+        )
+    # What was of integers is passed on as it is, a pandas series for one.
+    return y if np.asarray(y).dtype.kind in "iub" else numbers
+
+
+def check_batch(y, num_classes: int):
+    """Labels of a batch as int32, which TensorFlow looks at in each step.
+
+    That costs a comparison of the batch's integers. XLA leaves such checks out: there,
+    and there alone, a wrong label in a `tf.data.Dataset` goes unnoticed.
+
+    Args:
+        y: tensor of labels.
+        num_classes: int, as of `check_array`.
+
+    Returns:
+        int32 tensor of `y`'s shape, -1 where a label is NaN.
+
+    Raises:
+        ValueError: if they are no numbers.
+        tf.errors.InvalidArgumentError: in the step, as `check_array`.
+    """
+    if not (y.dtype.is_integer or y.dtype.is_floating or y.dtype.is_bool):
+        raise ValueError(f"{_rule(num_classes)} Received: labels of {y.dtype.name}.")
+    if num_classes < 2:
+        return tf.cast(y, tf.int32)
+    numbers = y
+    if y.dtype.is_floating:
+        numbers = tf.where(tf.math.is_nan(y), tf.cast(-1, y.dtype), y)
+    labels = tf.cast(numbers, tf.int32)
+    fits = (labels >= -1) & (labels < num_classes)
+    if y.dtype.is_floating:
+        fits &= tf.cast(labels, y.dtype) == numbers
+    message = f"{_rule(num_classes)} The batch holds:"
+    check = tf.debugging.Assert(tf.reduce_all(fits), [message, y], summarize=20)
+    # Eagerly there is no operation: the check has been made.
+    with tf.control_dependencies([] if check is None else [check]):
+        return tf.identity(labels)
+
+
+def _rule(num_classes: int) -> str:
+    return (
+        "`y` must hold the numbers of classes, whole and from 0 to "
+        f"{num_classes - 1} as the network has {num_classes} logits, or -1 for rows "
+        "without a label."
+    )
