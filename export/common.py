@@ -1,6 +1,7 @@
 """What the two exporters share: flags, calibration rows, one line at the end."""
 
 import dataclasses
+import warnings
 
 import numpy as np
 from absl import app, flags
@@ -33,6 +34,11 @@ class ExportSettings:
         "energy",
         f"Score of the decision: one of {', '.join(ood.SCORES)}, or some of them "
         "joined by +. Choose it before looking at foreign data.",
+    )
+    equal_rows: bool = setting(
+        False,
+        "Calibrate on other data although some of it has the same values as training "
+        "rows. Say so only if they are other rows that happen to be equal.",
     )
     per_class: bool = setting(False, "Calibrate within each predicted class.")
     explain: bool = setting(
@@ -96,7 +102,8 @@ def calibration_rows(settings: ExportSettings) -> np.ndarray:
     """Raw rows to calibrate on; see `ExportSettings.calibration`.
 
     Raises:
-        ValueError: if training or the choice of the model saw any of them.
+        ValueError: if more of them are equal to rows that training or the choice of
+            the model saw than happens by chance.
     """
     spec = settings.calibration
     if data.is_training_data(settings.model, spec, settings.data_dir):
@@ -104,15 +111,49 @@ def calibration_rows(settings: ExportSettings) -> np.ndarray:
         return run.rows("calibration")[0]
     other = data.load_like(settings.model, spec, settings.data_dir, settings.target)
     splits = load_splits(data.split_path(settings.model))
-    seen = seen_rows(other.x, splits)
-    if seen.any():
+    check_equal_rows(settings, int(seen_rows(other.x, splits).sum()), len(other.x))
+    return other.x
+
+
+def check_equal_rows(settings: ExportSettings, equal: int, count: int) -> None:
+    """Tells rows that training saw from such as merely have the same values.
+
+    Values alone cannot: in a table of a few words most rows occur often. But no
+    training saw the run's own calibration and test rows, so that their share of
+    equal ones is what chance gives.
+
+    Raises:
+        ValueError: if there are more than that, and `settings` do not insist.
+    """
+    if not equal:
+        return
+    spec = settings.calibration
+    chance = data.read_record(settings.model).get("equal_rows")
+    known = (
+        "of its own it is not recorded how many are, as for a run of an earlier version"
+        if chance is None
+        else f"as {chance[0]} of the {chance[1]} rows are that the run kept from both"
+    )
+    if not settings.equal_rows and not (chance and _by_chance(equal, count, *chance)):
         raise ValueError(
             "`calibration` must hold no row that training or validation saw, as "
             "that would void the false-alarm rate. Received: "
-            f"{spec}, of whose {len(seen)} rows {int(seen.sum())} were seen; pass "
-            "the training data's own spec to use the split that the run recorded."
+            f"{spec}, of whose {count} rows {equal} equal one of theirs ({known}). "
+            "Pass the training data's own spec to use the split that the run recorded, or "
+            "--equal_rows if these are other rows that happen to be equal."
         )
-    return other.x
+    warnings.warn(
+        f"{equal} of the {count} rows of {spec} equal a row that training or "
+        f"validation saw ({known}); they are taken for other rows",
+        stacklevel=2,
+    )
+
+
+def _by_chance(equal, count, chance_equal, chance_count) -> bool:
+    """Whether two shares differ by no more than three standard errors."""
+    pooled = (equal + chance_equal) / (count + chance_count)
+    variance = pooled * (1.0 - pooled) * (1.0 / count + 1.0 / chance_count)
+    return equal / count - chance_equal / chance_count <= 3.0 * variance**0.5
 
 
 def main_of(export, settings_class=ExportSettings):

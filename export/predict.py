@@ -104,6 +104,31 @@ def read_request(settings: PredictSettings, card: dict, specs: dict) -> dict:
     return {"inputs": x}
 
 
+def check_rate(rate: float, card: dict) -> None:
+    """Raises ValueError unless an export's calibration rows can keep a rate.
+
+    Args:
+        rate: share of known inputs that may be refused.
+        card: the export's. One that compares within classes must say how many rows
+            each has, which those of earlier versions do not.
+    """
+    if not card["per_class"]:
+        ConformalDetector(np.zeros(card["calibration_rows"])).check_rate(rate)
+        return
+    counts = card.get("calibration_rows_by_class")
+    if counts is None:
+        raise ValueError(
+            "`target_fpr` needs to know how many calibration rows each class has, "
+            f"which this export does not say. Received: target_fpr={rate}; leave it "
+            f"out for the export's own rate of {card['target_fpr']:g}, or export again."
+        )
+    classes = np.repeat(np.arange(len(counts)), counts)
+    scores = np.zeros(len(classes))
+    ConformalDetector(
+        scores, calibration_classes=classes, num_classes=len(counts)
+    ).check_rate(rate)
+
+
 def answer(signature, request: dict) -> dict[str, np.ndarray]:
     """The outputs of a signature on all rows, in batches."""
     count = len(next(iter(request.values())))
@@ -153,7 +178,7 @@ def main(argv):
         _, specs = signature.structured_input_signature
         request = read_request(settings, card, specs)
         if rate:
-            ConformalDetector(np.zeros(card["calibration_rows"])).check_rate(rate)
+            check_rate(rate, card)
             count = len(next(iter(request.values())))
             request[RATE] = np.full(count, rate, np.float32)
         answers = answer(signature, request)

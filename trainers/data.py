@@ -135,9 +135,17 @@ def record(run: RunData, workdir: Path, can_calibrate: bool = True) -> None:
             "schema": None if schema is None else schema.to_config(),
             "rows": {name: len(getattr(run.splits, name)) for name in parts},
             "fingerprint": run.splits.fingerprint,
+            "equal_rows": _equal_by_chance(run),
             "can_calibrate": can_calibrate,
         },
     )
+
+
+def _equal_by_chance(run: RunData) -> list[int]:
+    """How many of the rows kept from training equal one of it, and their number."""
+    kept = np.concatenate([run.splits.calibration, run.splits.test])
+    seen = data.seen_rows(run.dataset.x[kept], run.splits)
+    return [int(seen.sum()), len(kept)]
 
 
 def same_data(run: RunData, workdir: Path) -> bool:

@@ -15,6 +15,7 @@ from keras_ebm.layers.spectral_norm import update_spectral_norms
 from keras_ebm.models.label_checks import check_array, check_batch
 from keras_ebm.models.loss_scaling import with_loss_scale
 from keras_ebm.models.probabilities import GivesProbabilities
+from keras_ebm.models.raw_inputs import TakesRawInputs
 from keras_ebm.models.reporting import ReportsMeans
 from keras_ebm.models.saving import SavesParts
 from keras_ebm.models.updating import update
@@ -34,7 +35,9 @@ class EnergyStep(NamedTuple):
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class EnergyModel(SavesParts, ReportsMeans, GivesProbabilities, keras.Model):
+class EnergyModel(
+    SavesParts, ReportsMeans, GivesProbabilities, TakesRawInputs, keras.Model
+):
     """An energy-based model `p(x) = exp(-E(x)) / Z`, and a classifier if K > 1.
 
     `E(x) = -logsumexp_y f(x)[y]` for the logits `f` of `network`. One step

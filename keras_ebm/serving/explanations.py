@@ -38,7 +38,7 @@ def explanation_signatures(explainer: Explainer) -> dict:
     model = explainer.detector.model
     if inputs.input_kind(model) == "table":
         return _by_column(explainer)
-    spec = inputs.raw_spec(model)
+    spec = model.raw_spec()
 
     def explain(inputs):
         return _explanation(explainer, inputs)

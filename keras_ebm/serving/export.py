@@ -141,7 +141,7 @@ def signatures(detector: Detector, names) -> dict:
     kind = inputs.input_kind(model)
     if kind == "table":
         return _table_signatures(model, decide, rate)
-    raw = inputs.raw_spec(model)
+    raw = model.raw_spec()
     found = {
         "serving_default": (lambda inputs: decide(inputs), [raw]),
         "at_rate": (lambda inputs, target_fpr: decide(inputs, target_fpr), [raw, rate]),
@@ -183,6 +183,10 @@ def model_card(detector: Detector, names) -> dict:
         "threshold": threshold,
         "per_class": conformal.by_class,
         "calibration_rows": int(conformal.sizes.sum()),
+        # Of each predicted class, where they are compared within it.
+        "calibration_rows_by_class": conformal.sizes.tolist()
+        if conformal.by_class
+        else None,
         "class_names": detector.class_names if detector.model.num_classes > 1 else [],
         "sign": "higher scores are more out-of-distribution; accept is p_value > rate",
     }

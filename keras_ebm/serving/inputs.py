@@ -17,17 +17,6 @@ def input_kind(model) -> str:
     return "image" if len(model.network.input_shape) == 4 else "vector"
 
 
-def raw_spec(model) -> tf.TensorSpec:
-    """Spec of a batch of raw images (uint8) or vectors (float32 or float64)."""
-    shape = tuple(model.network.input_shape)
-    if isinstance(model.preprocessor, TableEncoder):
-        shape = (None, len(model.preprocessor.mean))
-        return tf.TensorSpec(shape, model.preprocessor.input_dtype, name="inputs")
-    scaled_image = input_kind(model) == "image" and model.preprocessor is not None
-    dtype = tf.uint8 if scaled_image else tf.float32
-    return tf.TensorSpec(shape, dtype, name="inputs")
-
-
 def column_names(schema: TableSchema) -> dict[str, str]:
     """Maps each column to a name that a signature can have.
 

@@ -86,11 +86,22 @@ def test_rows_that_are_all_the_same_are_refused():
         EnergyOutlierDetector(0.1).fit(np.ones((100, 3)))
 
 
-def test_missing_cells_are_learnt_where_there_are_some(cancer):
-    x = cancer[0].copy()
-    x[::3, 2] = np.nan
+@pytest.mark.parametrize("row", [0, 100, 299])
+def test_one_missing_cell_of_300_rows_is_taken_wherever_it_falls(row):
+    x = np.random.default_rng(0).normal(size=(300, 3))
+    x[row, 1] = np.nan
+    # Of the training rows, of those that scale scores, or of the calibration rows.
     detector = EnergyOutlierDetector(0.2, **QUICK).fit(x)
-    assert np.isfinite(detector.score_samples(x)).all()
-    x[0, 5] = np.nan
-    with pytest.raises(ValueError, match="NaN in feature 5"):
-        detector.predict(x)
+    gaps = np.array([[np.nan, 0.0, 0.0], [np.nan] * 3])
+    assert np.isfinite(detector.score_samples(gaps)).all()
+
+
+def test_times_in_milliseconds_are_told_apart():
+    rng = np.random.default_rng(1)
+    hour = 1.7e12 + rng.permutation(3_600_000)[:300]
+    x = np.stack([hour, rng.normal(size=300)], axis=1)
+    detector = EnergyOutlierDetector(0.1, **QUICK).fit(x)
+    assert len(np.unique(detector.score_samples(x))) == 300
+    np.testing.assert_array_equal(detector.predict([[1.7e12 + 3.6e9, 0.0]]), [-1])
+    with pytest.raises(ValueError, match="too large|infinity"):
+        detector.predict([[np.inf, 0.0]])

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import json
 import os
@@ -10,6 +11,7 @@ import trainers.data
 from export.common import ExportSettings, fit_detector, fit_explainer
 from keras_ebm import ood
 from keras_ebm.serving import export_classifier, export_ood_scorer
+from keras_ebm.serving.export import CARD
 from trainers import common
 
 SCORER = {"energy", "ood_score", "p_value", "accept"}
@@ -247,6 +249,9 @@ def test_per_class_thresholds_are_those_of_the_predicted_class(
         p_value = (1 + above) / (len(scores) + 1)
         np.testing.assert_allclose(answers["p_value"][mine], p_value, atol=step)
     assert len(set(detector.conformal.threshold(0.2))) > 1
+    counts = common.read_json(tmp_path / "m" / "1" / CARD)["calibration_rows_by_class"]
+    classes = calibration["class_id"]
+    assert counts == [int(np.sum(classes == digit)) for digit in range(10)]
 
 
 def test_a_table_is_asked_by_the_names_of_its_columns(table_export):
@@ -274,22 +279,24 @@ def test_a_table_is_asked_by_the_names_of_its_columns(table_export):
     np.testing.assert_array_equal(at_rate["accept"], answers["p_value"] > 0.5)
 
 
-def test_a_row_with_a_nan_is_never_accepted(table_export):
-    path, _ = table_export
+def test_a_gap_is_served_as_the_mean_and_an_infinite_cell_never_accepted(table_export):
+    path, detector = table_export
     loaded, found = signatures(path)
-    # No age was missing in training, so nothing was learned about its absence.
+    # No age was missing in training.
+    mean = detector.model.preprocessor.mean[0]
     request = {
-        "age": np.array([np.nan, 50], np.float32),
-        "income__k_": np.array([2, 2], np.float32),
-        "city": np.array([b"Wien", b"Wien"]),
+        "age": np.array([np.nan, mean, np.inf], np.float32),
+        "income__k_": np.array([2, 2, 2], np.float32),
+        "city": np.array([b"Wien", b"Wien", b"Wien"]),
     }
     for name, more in (
         ("serving_default", {}),
-        ("at_rate", {"target_fpr": np.array([1e-6, 1e-6], np.float32)}),
+        ("at_rate", {"target_fpr": np.full(3, 1e-6, np.float32)}),
     ):
         answers = ask(found[name], **request, **more)
-        assert np.isnan(answers["p_value"][0]) and not answers["accept"][0]
-        assert np.isfinite(answers["p_value"][1]) and answers["accept"][1]
+        assert np.isfinite(answers["energy"][0])
+        np.testing.assert_allclose(answers["energy"][0], answers["energy"][1])
+        np.testing.assert_array_equal(answers["accept"], [True, True, False])
 
 
 def test_a_program_explains_a_table(table, run, tmp_path):
@@ -347,8 +354,11 @@ def test_rows_that_training_saw_are_refused_with_their_number(
     fresh, _ = run.rows("calibration")
     np.savez(tmp_path / "rows.npz", x=np.concatenate([fresh, seen[:30]]))
     settings = ExportSettings(digits_model, f"npz:{tmp_path / 'rows.npz'}")
-    with pytest.raises(ValueError, match=r"209 rows 30 were seen"):
+    with pytest.raises(ValueError, match=r"209 rows 30 equal .*0 of the 540 rows"):
         fit_detector(settings)
+    insisting = dataclasses.replace(settings, equal_rows=True)
+    with pytest.warns(UserWarning, match="30 of the 209 rows"):
+        assert len(fit_detector(insisting)[1]) == 209
 
     workdir, spec = table
     run = trainers.data.recall(workdir / "model.keras")
@@ -357,8 +367,32 @@ def test_rows_that_training_saw_are_refused_with_their_number(
     cells = [[a, "" if np.isnan(b) else b, cities.get(c, "")] for a, b, c in frame]
     names = ["age", "income (k)", "city"]
     other = write_table(tmp_path / "seen.csv", cells, names)
-    with pytest.raises(ValueError, match=f"{len(cells)} rows {len(cells)} were seen"):
+    with pytest.raises(ValueError, match=f"{len(cells)} rows {len(cells)} equal"):
         fit_detector(ExportSettings(str(workdir / "model.keras"), other))
+
+
+def test_rows_that_are_equal_by_chance_calibrate(train, write_table, tmp_path):
+    # Three columns of three words: every row occurs among those of training.
+    words, rng = np.array(["low", "mid", "high"]), np.random.default_rng(0)
+    tables = []
+    for name, count in (("old", 300), ("new", 200)):
+        cells = words[rng.integers(0, 3, (count, 3))]
+        label = np.where(cells[:, 0] == "low", "no", "yes")
+        rows = np.column_stack([cells, label])
+        names = ["a", "b", "c", "class"]
+        tables.append(write_table(tmp_path / f"{name}.csv", rows.tolist(), names))
+    train(tmp_path / "run", tables[0])
+    model = str(tmp_path / "run" / "model.keras")
+    settings = ExportSettings(model, tables[1], target_fpr=0.1)
+    with pytest.warns(UserWarning, match=r"200 of the 200 rows .*90 of the 90 rows"):
+        _, rows = fit_detector(settings)
+    assert len(rows) == 200
+    # A run of an earlier version does not know how many are equal by chance.
+    record = common.read_json(tmp_path / "run" / "run.json")
+    del record["equal_rows"]
+    common.write_json(tmp_path / "run" / "run.json", record)
+    with pytest.raises(ValueError, match="200 rows 200 equal .*earlier version"):
+        fit_detector(settings)
 
 
 def test_rows_of_other_files_calibrate(table, write_table, new_table_rows, tmp_path):

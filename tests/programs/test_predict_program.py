@@ -8,7 +8,7 @@ from PIL import Image
 
 import trainers.data
 from export.common import ExportSettings, fit_detector
-from export.predict import write_answers
+from export.predict import check_rate, write_answers
 from keras_ebm import data
 from keras_ebm.serving import export_ood_scorer
 
@@ -82,6 +82,17 @@ def test_the_rate_can_be_another(run, table_export, table, tmp_path):
     np.testing.assert_array_equal(accepted, expected)
     assert 0.6 < np.mean(accepted) < np.mean(detector.predict(rows)["accept"])
     assert "at a false-alarm rate of 0.3" in out
+
+
+def test_a_rate_that_a_small_class_cannot_give_is_refused():
+    card = {"per_class": True, "calibration_rows": 208, "target_fpr": 0.2}
+    with pytest.raises(ValueError, match="export does not say.*target_fpr=0.05"):
+        check_rate(0.05, card)
+    card["calibration_rows_by_class"] = [199, 9]
+    check_rate(0.1, card)
+    with pytest.raises(ValueError, match="n = 9 calibration rows of predicted class 1"):
+        check_rate(0.05, card)
+    check_rate(0.05, {**card, "per_class": False})
 
 
 def test_images_and_the_latest_version_are_answered(run, digits_export, tmp_path):

@@ -1,0 +1,81 @@
+"""Keras's own ways into a model: summary, evaluate, predict, export."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from support import CLASSES, make_network, make_vera, rows
+
+from keras_ebm.layers import TableEncoder
+from keras_ebm.models import EnergyModel
+from keras_ebm.networks import convolutional_energy
+
+X, Y = rows(20)
+IMAGES = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1)).astype(np.uint8)
+
+
+def image_model():
+    scale = keras.layers.Rescaling(1 / 127.5, offset=-1)
+    network = convolutional_energy((8, 8, 1), CLASSES)
+    return EnergyModel(network, preprocessor=scale, energy_weight=0.0), IMAGES
+
+
+def table_model():
+    encoder = TableEncoder()
+    wide = np.append(X, 1.7e12 + np.arange(20.0)[:, None] ** 3, axis=1)
+    encoder.adapt(wide[:, 1:])
+    return EnergyModel(make_network(), preprocessor=encoder), wide[:, 1:]
+
+
+@pytest.fixture(scope="module", params=["vera", "image", "table"])
+def fitted(request):
+    kinds = {"vera": lambda: (make_vera(), X), "image": image_model}
+    model, x = kinds.get(request.param, table_model)()
+    model.compile("adam")
+    batches = tf.data.Dataset.from_tensor_slices((x, Y)).batch(10)
+    model.fit(batches, epochs=1, verbose=0)
+    return model, x
+
+
+def test_a_fitted_model_and_a_loaded_one_are_exported_by_keras(fitted, tmp_path):
+    model, x = fitted
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    for name, one in (("fitted", model), ("loaded", loaded)):
+        one.export(tmp_path / name, verbose=False)
+        served = tf.saved_model.load(tmp_path / name)
+        for count in (1, 20):
+            logits = served.serve(tf.constant(x[:count]))
+            np.testing.assert_allclose(logits, model(x[:count]), rtol=1e-4, atol=1e-5)
+
+
+def test_a_summary_and_rows_one_by_one_are_had(fitted):
+    model, x = fitted
+    lines = []
+    model.summary(print_fn=lambda text, **_: lines.append(text))
+    assert "Total params" in "".join(lines)
+    batches = tf.data.Dataset.from_tensor_slices((x, Y))
+    one, all_ = (
+        model.evaluate(batches.batch(size), verbose=0, return_dict=True)
+        for size in (1, 20)
+    )
+    # But for the samples of a generator, which a batch of another size draws anew.
+    for name in ("accuracy", "cross_entropy", "data_energy"):
+        assert one[name] == pytest.approx(all_[name], rel=1e-5)
+
+
+def test_no_rows_and_rows_of_other_types_are_predicted(fitted):
+    model, x = fitted
+    if x.dtype == np.float64:
+        # Keras would hand on float32.
+        with pytest.raises(ValueError, match="must be float64.*tf.data.Dataset"):
+            model.predict(x, verbose=0)
+        x = x.astype(np.int64)
+    assert model.predict(x[:0], verbose=0).shape == (0, CLASSES)
+    assert model.predict(tf.constant(x[:0]), verbose=0).shape == (0, CLASSES)
+    types = [np.int64] if x.dtype == np.int64 else [np.float64, np.int32, x.dtype]
+    for dtype in types:
+        cells = x.astype(dtype)
+        expected = model(tf.constant(cells))
+        found = model.predict(cells, verbose=0)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
