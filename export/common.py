@@ -139,8 +139,8 @@ def check_equal_rows(settings: ExportSettings, equal: int, count: int) -> None:
             "`calibration` must hold no row that training or validation saw, as "
             "that would void the false-alarm rate. Received: "
             f"{spec}, of whose {count} rows {equal} equal one of theirs ({known}). "
-            "Pass the training data's own spec to use the split that the run recorded, or "
-            "--equal_rows if these are other rows that happen to be equal."
+            "Pass the training data's own spec to use the split that the run recorded, "
+            "or --equal_rows if these are other rows that happen to be equal."
         )
     warnings.warn(
         f"{equal} of the {count} rows of {spec} equal a row that training or "

@@ -41,6 +41,9 @@ class PredictSettings:
     target_fpr: float = setting(
         0.0, "Share of known inputs that may be refused; 0: that of the export."
     )
+    optional_columns: tuple = setting(
+        (), "Columns of the model that a csv may lack; they are missing in all rows."
+    )
     output: str = setting("", "CSV file to write.")
 
 
@@ -90,7 +93,9 @@ def read_request(settings: PredictSettings, card: dict, specs: dict) -> dict:
         }
         # An export of an earlier version says nothing of them.
         missing = card.get("missing", EARLIER_MISSING)
-        columns = data.read_columns(os.path.expanduser(path), dtypes, missing)
+        columns = data.read_columns(
+            os.path.expanduser(path), dtypes, missing, settings.optional_columns
+        )
         return {names[name]: values for name, values in columns.items()}
     expected = specs["inputs"]
     dtype = expected.dtype.name if expected.dtype.is_floating else None

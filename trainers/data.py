@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_ebm import data
 from keras_ebm.data.schema import TableSchema
+from keras_ebm.layers import TableEncoder
 from trainers import common
 from trainers.common import setting
 
@@ -146,6 +147,33 @@ def _equal_by_chance(run: RunData) -> list[int]:
     kept = np.concatenate([run.splits.calibration, run.splits.test])
     seen = data.seen_rows(run.dataset.x[kept], run.splits)
     return [int(seen.sum()), len(kept)]
+
+
+def check_features(model, run: RunData) -> None:
+    """Raises ValueError if a row's features leave float32, before anything is trained.
+
+    A cell may be finite and yet so many standard deviations away that its feature, its
+    energy and all means over its part are not. Images have no such pixels.
+    """
+    if run.dataset.kind == "image":
+        return
+    x = run.dataset.x
+    features = np.concatenate(
+        [model.preprocess(x[i : i + 4096]) for i in range(0, len(x), 4096)]
+    )
+    bad = ~np.isfinite(features).all(axis=1)
+    if bad.any():
+        row = int(np.argmax(bad))
+        column = int(np.argmin(np.isfinite(features[row])))
+        if isinstance(model.preprocessor, TableEncoder):
+            column = int(model.preprocessor.feature_columns[column])
+        schema = run.dataset.schema
+        named = column if schema is None else repr(schema.columns[column].name)
+        raise ValueError(
+            f"{run.dataset.name}: a cell must lie within 1e38 standard deviations of "
+            f"the training rows. Received: {x[row, column]:g} in column {named}, row "
+            f"{row} (counted from 0). Correct or empty it."
+        )
 
 
 def same_data(run: RunData, workdir: Path) -> bool:

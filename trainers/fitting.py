@@ -27,7 +27,7 @@ from keras_ebm.data.batches import (
 )
 from trainers import backup, common
 from trainers.common import setting
-from trainers.data import RunData, record
+from trainers.data import RunData, check_features, record
 from trainers.measures import measure
 from trainers.optimizers import OptimizerSettings, compile_model
 from trainers.pictures import PICTURE_FILE, draw_density, has_picture
@@ -220,6 +220,7 @@ def prepare(
     common.check_batch(fit.batch_size, strategy)
     with common.scope_of(strategy):
         model = build(run.dataset, train_x, model_settings, run.settings.seed)
+        check_features(model, run)
         compile_model(model, model_settings, *_span(fit, steps))
         first_part = backup.restore(model, backups)
     index, count = common.worker_of(strategy)

@@ -24,6 +24,7 @@ import tensorflow as tf
 from keras_ebm import plots
 from keras_ebm.callbacks import KeepBest, StopOnDivergence
 from keras_ebm.data.batches import rows_of_worker
+from keras_ebm.precision import float32_merges
 from trainers import backup, common, dry_run, fitting
 from trainers.common import setting
 from trainers.data import DataSettings, RunData, load, record
@@ -182,6 +183,8 @@ def _check(run, fit):
             "`dataset` must be of images or of points. Received: the table "
             f"{run.dataset.name}; save its numbers as npz:PATH."
         )
+    if run.dataset.kind == "vector":
+        _check_spread(run)
     if has_picture(run, fit):
         plots.pyplot()  # Before any work, as it may not be installed.
     if not 1 <= fit.validate_every <= fit.steps:
@@ -189,6 +192,23 @@ def _check(run, fit):
             "`validate_every` must be between 1 and `steps`. Received: "
             f"validate_every={fit.validate_every}, steps={fit.steps}."
         )
+
+
+def _check_spread(run):
+    """Densities of points are of float32, and infinite where a column is constant."""
+    for place, column in enumerate(run.dataset.x.T):
+        if float32_merges(column):
+            raise ValueError(
+                f"`dataset` must have columns that float32 tells apart. Received: "
+                f"{run.dataset.name}, whose column {place} (counted from 0) is "
+                f"{column[0]:.15g} and the like; subtract its mean."
+            )
+        if column.min() == column.max():
+            raise ValueError(
+                "`dataset` must have columns that vary, as a density is infinite on a "
+                f"constant. Received: {run.dataset.name}, whose column {place} "
+                f"(counted from 0) is always {column[0]:g}; leave it out."
+            )
 
 
 def _compiled(run, rows, settings, fit):

@@ -109,6 +109,7 @@ def read_columns(
     path: str | os.PathLike,
     dtypes: Mapping[str, np.dtype | None],
     missing: Sequence[str] = MISSING,
+    optional: Sequence[str] = (),
 ) -> dict[str, np.ndarray]:
     """Reads some columns as a table that is served takes them.
 
@@ -117,6 +118,7 @@ def read_columns(
         dtypes: by the name of a column, the type of its numbers, float32 or float64,
             or None where it holds texts.
         missing: texts that stand for "no value", the empty one always among them.
+        optional: names of columns that the file may lack; their cells are then missing.
 
     Returns:
         Array of shape `(rows,)` by column: numbers, NaN where a cell is missing, or
@@ -126,8 +128,7 @@ def read_columns(
         ValueError: if the file cannot be read, lacks a column, or a cell that should
             be a number is none.
     """
-    frame = read_text(path)
-    _check_columns(frame, dtypes, path)
+    frame = _with_columns(read_text(path), dtypes, optional, path)
     words = ("", *missing)
     return {
         name: frame[name].to_numpy(object)
@@ -142,13 +143,32 @@ def read_columns(
     }
 
 
-def _check_columns(frame, names, path) -> None:
+def _check_columns(frame, names, path, remedy: str = "") -> None:
     absent = [name for name in names if name not in frame.columns]
     if absent:
         raise ValueError(
             f"{path}: every column of the schema must be in the file. Missing: "
-            f"{', '.join(absent)}. The file has: {', '.join(frame.columns)}."
+            f"{', '.join(absent)}. The file has: {', '.join(frame.columns)}.{remedy}"
         )
+
+
+def _with_columns(frame, names, optional, path):
+    """The table with empty cells in the `optional` columns that it lacks."""
+    unknown = sorted(set(optional) - set(names))
+    if unknown:
+        raise ValueError(
+            "`optional_columns` must be columns of the model. Received: "
+            f"{', '.join(unknown)}. The columns are: {', '.join(names)}."
+        )
+    absent = [name for name in optional if name not in frame.columns]
+    if absent:
+        warnings.warn(
+            f"{path}: taken as missing in all rows: {', '.join(absent)}", stacklevel=3
+        )
+    frame = frame.assign(**dict.fromkeys(absent, ""))
+    remedy = " Name those that may be missing by `optional_columns`."
+    _check_columns(frame, names, path, remedy)
+    return frame
 
 
 def _leave_out(frame, ignore_columns, path):

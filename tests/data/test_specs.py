@@ -113,6 +113,14 @@ def test_a_file_that_is_no_npz_is_refused(tmp_path, content):
         data.load(f"npz:{tmp_path / 'bad.npz'}")
 
 
+def test_vectors_that_float32_would_merge_are_float64(save):
+    times = 1.7e12 + np.random.default_rng(0).permutation(3_600_000)[:500]
+    spec = save(x=np.stack([times, np.arange(500.0)], axis=1))
+    assert data.load(spec).x.dtype == np.float64
+    assert data.load(spec, dtype="float32").x.dtype == np.float32
+    assert data.load(save(x=np.arange(10.0)[:, None])).x.dtype == np.float32
+
+
 def test_an_absent_or_a_single_array_file_is_refused(tmp_path):
     np.save(tmp_path / "one.npy", IMAGES)
     for name in ("absent.npz", "one.npy"):

@@ -119,6 +119,26 @@ def test_what_does_not_fit_a_given_schema_is_refused(write, text, message):
         tables.read_csv(write(text), schema=schema)
 
 
+def test_numbers_that_float32_would_merge_are_float64(tmp_path):
+    times = 1_700_000_000_000 + np.random.default_rng(0).permutation(3_600_000)[:1999]
+    accounts = 12_345_678_901 + 3 * np.arange(1999)
+    path = tmp_path / "t.csv"
+    rows = zip(times, accounts, range(7, 2006), times % 7, strict=True)
+    lines = [f"{a},{b},{c / 8},{d}" for a, b, c, d in rows]
+    path.write_text("\n".join(["time,account,eighth,class", *lines]))
+    table = tables.read_csv(path)
+    assert [column.wide for column in table.schema.columns] == [True, True, False]
+    assert table.x.dtype == np.float64
+    np.testing.assert_array_equal(table.x[:, 0], times)
+    np.testing.assert_array_equal(table.x[:, 1], accounts)
+    # Another file is read as the schema says, which survives JSON.
+    path.write_text("time,account,eighth\n1,2,3\n")
+    schema = TableSchema.from_config(table.schema.to_config())
+    assert tables.read_csv(path, schema=schema).x.dtype == np.float64
+    path.write_text("x,class\n1e39,a\n-2,b\n")
+    np.testing.assert_array_equal(tables.read_csv(path).x, [[1e39], [-2.0]])
+
+
 @pytest.mark.parametrize(
     "text, message",
     [

@@ -10,6 +10,7 @@ import tensorflow as tf
 import trainers.data
 from export.common import ExportSettings, fit_detector, fit_explainer
 from keras_ebm import ood
+from keras_ebm.explain import Explainer
 from keras_ebm.serving import export_classifier, export_ood_scorer
 from keras_ebm.serving.export import CARD
 from trainers import common
@@ -369,6 +370,48 @@ def test_rows_that_training_saw_are_refused_with_their_number(
     other = write_table(tmp_path / "seen.csv", cells, names)
     with pytest.raises(ValueError, match=f"{len(cells)} rows {len(cells)} equal"):
         fit_detector(ExportSettings(str(workdir / "model.keras"), other))
+
+
+def test_gaps_and_long_numbers_are_taken_in_any_part_and_served(
+    train, run, write_table, tmp_path
+):
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 2, 200)
+    when = 1_700_000_000_000 + rng.permutation(3_600_000)[:200]
+    age = (40 + 10 * label + rng.normal(size=200)).round(2).astype(str)
+    names = ["when", "age", "class"]
+
+    def write(name, cells):
+        rows = np.column_stack([when, cells, np.where(label, "yes", "no")])
+        return write_table(tmp_path / name, rows.tolist(), names)
+
+    parts = trainers.data.load(
+        trainers.data.DataSettings(dataset=write("full.csv", age))
+    ).splits
+    for part in ("validation", "calibration", "test"):
+        age[getattr(parts, part)[:2]] = ""
+    spec = write("gaps.csv", age)
+    _, metrics = train(tmp_path / "run", spec, fit={"epochs": 2})
+    assert all(np.isfinite(list(metrics.values())))
+    model = str(tmp_path / "run" / "model.keras")
+    detector, rows = fit_detector(ExportSettings(model, spec, target_fpr=0.1))
+    assert np.isnan(rows).any() and rows.dtype == np.float64
+    assert not any(detector.model.preprocessor.missing)
+    explainer = Explainer.fit(detector, rows)
+    path = export_classifier(detector, tmp_path / "served", rows, explainer=explainer)
+    loaded, found = signatures(path)
+    # A millisecond apart, which float32 would take for the same time.
+    request = {"when": when[0] + np.arange(3.0), "age": np.float32([40, np.nan, 40])}
+    answers = ask(found["serving_default"], **request)
+    expected = detector.predict(np.stack([request["when"], request["age"]], axis=1))
+    np.testing.assert_allclose(answers["energy"], expected["energy"], rtol=1e-4)
+    assert len(set(answers["energy"])) == 3
+    changed = ask(found["acceptable"], **request)
+    assert changed["when"].dtype == np.float64 and changed["age"].dtype == np.float32
+    output = tmp_path / "answers.csv"
+    flags = [f"--model={path}", f"--dataset={spec}", f"--output={output}"]
+    code, out, err = run("export.predict", *flags)
+    assert (code, err) == (0, "") and "200 rows" in out
 
 
 def test_rows_that_are_equal_by_chance_calibrate(train, write_table, tmp_path):

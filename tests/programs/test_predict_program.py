@@ -84,6 +84,25 @@ def test_the_rate_can_be_another(run, table_export, table, tmp_path):
     assert "at a false-alarm rate of 0.3" in out
 
 
+def test_a_column_that_is_not_at_hand_may_be_missing(
+    run, table_export, write_table, tmp_path
+):
+    version, detector = table_export
+    spec = write_table(tmp_path / "new.csv", [["41", "Wien"]], ["age", "city"])
+    output = tmp_path / "answers.csv"
+    flags = [f"--model={version.parent}", f"--dataset={spec}", f"--output={output}"]
+    code, _, err = run("export.predict", *flags)
+    assert code == 2
+    assert "Missing: income (k)." in err and "`optional_columns`" in err
+    code, _, err = run("export.predict", *flags, "--optional_columns=income (k)")
+    assert code == 0
+    assert "taken as missing in all rows: income (k)" in err
+    expected = detector.predict(np.array([[41.0, np.nan, 2.0]], np.float32))
+    assert_answers(read(output), expected)
+    code, _, err = run("export.predict", *flags, "--optional_columns=incom")
+    assert code == 2 and "must be columns of the model. Received: incom" in err
+
+
 def test_a_rate_that_a_small_class_cannot_give_is_refused():
     card = {"per_class": True, "calibration_rows": 208, "target_fpr": 0.2}
     with pytest.raises(ValueError, match="export does not say.*target_fpr=0.05"):
