@@ -287,8 +287,8 @@ def _check_shapes(values, labels, name) -> None:
     if values.ndim not in (1, 2) or labels.shape != values.shape[:1]:
         raise ValueError(
             f"`{name}` must have shape `(rows, num_classes)`, or `(rows,)` of two "
-            f"classes, and `labels` shape `(rows,)`. Received: shapes {values.shape} and "
-            f"{labels.shape}."
+            "classes, and `labels` shape `(rows,)`. Received: shapes "
+            f"{values.shape} and {labels.shape}."
         )
 
 
