@@ -41,6 +41,9 @@ class PredictSettings:
         0.0, "Share of known inputs that may be refused; 0: that of the export."
     )
     output: str = setting("", "CSV file to write.")
+    skip_broken_images: bool = setting(
+        False, "Whether files of images:DIR that cannot be decoded are left out."
+    )
 
 
 def find_version(folder: Path) -> Path:
@@ -62,13 +65,17 @@ def find_version(folder: Path) -> Path:
     return versions[-1]
 
 
-def read_request(settings: PredictSettings, card: dict, specs: dict) -> dict:
-    """Arrays of all rows by the names of a signature's inputs.
+def read_request(settings: PredictSettings, card: dict, specs: dict) -> tuple:
+    """Arrays of all rows by the names of a signature's inputs, and their files.
 
     Args:
         settings: `PredictSettings`.
         card: the export's, see `keras_ebm.serving`.
         specs: the signature's `TensorSpec`s by name.
+
+    Returns:
+        `(arrays, files)`: a dict, and for a folder of images the path of each row
+        below it, else None.
 
     Raises:
         ValueError: if the rows cannot be read or are none of the model's.
@@ -86,9 +93,14 @@ def read_request(settings: PredictSettings, card: dict, specs: dict) -> dict:
             name: specs[served].dtype == tf.float32 for name, served in names.items()
         }
         columns = data.read_columns(os.path.expanduser(path), is_numeric)
-        return {names[name]: values for name, values in columns.items()}
-    x = data.read(spec, data_dir=settings.data_dir or None).x
-    expected = specs["inputs"]
+        return {names[name]: values for name, values in columns.items()}, None
+    expected, files = specs["inputs"], None
+    source, _, folder = spec.partition(":")
+    if source == "images" and folder:
+        rows, files = data.read_named_images(folder, settings.skip_broken_images)
+        x = data.fit_folder(spec, rows.x, tuple(expected.shape[1:]))
+    else:
+        x = data.read(spec, data_dir=settings.data_dir or None).x
     # Vectors may be float64 in a file; images have to be bytes.
     if x.dtype.kind == "f" and expected.dtype == tf.float32:
         x = x.astype(np.float32)
@@ -96,9 +108,9 @@ def read_request(settings: PredictSettings, card: dict, specs: dict) -> dict:
         raise ValueError(
             f"`dataset` must hold rows of shape {tuple(expected.shape[1:])} and type "
             f"{expected.dtype.name}. Received: {spec}, of shape {x.shape[1:]} and type "
-            f"{x.dtype}."
+            f"{x.dtype}.{data.size_remedy(spec, tuple(expected.shape[1:]))}"
         )
-    return {"inputs": x}
+    return {"inputs": x}, files
 
 
 def answer(signature, request: dict) -> dict[str, np.ndarray]:
@@ -148,14 +160,12 @@ def main(argv):
         rate = settings.target_fpr
         signature = loaded.signatures["at_rate" if rate else "serving_default"]
         _, specs = signature.structured_input_signature
-        request = read_request(settings, card, specs)
+        request, files = read_request(settings, card, specs)
         if rate:
             ConformalDetector(np.zeros(card["calibration_rows"])).check_rate(rate)
             count = len(next(iter(request.values())))
             request[RATE] = np.full(count, rate, np.float32)
         answers = answer(signature, request)
-        source, _, name = settings.dataset.partition(":")
-        files = data.image_files(name) if source == "images" else None
         write_answers(output, answers, files)
     refused = int(np.sum(~answers["accept"]))
     print(

@@ -41,6 +41,7 @@ def load(
     class_names: tuple[str, ...] | None = None,
     num_rows: int = 20_000,
     seed: int = 0,
+    skip_broken_images: bool = False,
 ) -> Dataset:
     """Loads and checks the data set that `spec` names.
 
@@ -71,6 +72,8 @@ def load(
         num_rows: int > 0. How many points of a `toy:` density, or images of a
             `stacked:` set.
         seed: int >= 0, of those points or images.
+        skip_broken_images: bool. Whether files of an `images:` folder that cannot be
+            decoded are left out, with a `UserWarning`. Defaults to `False`.
 
     Returns:
         `Dataset`.
@@ -89,6 +92,7 @@ def load(
         schema=schema,
         num_rows=num_rows,
         seed=seed,
+        skip_broken_images=skip_broken_images,
     )
     if class_names is not None:
         dataset = _recode(dataset, tuple(class_names))
@@ -106,6 +110,7 @@ def read(
     schema: TableSchema | None = None,
     num_rows: int = 20_000,
     seed: int = 0,
+    skip_broken_images: bool = False,
 ) -> Dataset:
     """Does what `load` does, but for checking the result; see there."""
     source, _, name = spec.partition(":")
@@ -123,7 +128,7 @@ def read(
     if source == "stacked" and name:
         return read_stacked(name, data_dir, num_rows=num_rows, seed=seed)
     if source == "images" and name:
-        return read_image_folder(name)
+        return read_image_folder(name, skip_broken_images)
     if source == "npz" and name:
         return read_npz(os.path.expanduser(name))
     raise ValueError(
