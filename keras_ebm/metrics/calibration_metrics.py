@@ -165,6 +165,7 @@ class ExpectedCalibrationError(_CalibrationMetric):
         check_num_bins(num_bins)
         super().__init__(from_logits=from_logits, name=name, **kwargs)
         self.num_bins = num_bins
+        self._direction = "down"
         self.gap = self.add_variable((num_bins,), "zeros", dtype="float64", name="gap")
 
     def _add(self, labels, probabilities, weight):
@@ -212,6 +213,7 @@ class BrierScore(_CalibrationMetric):
     def __init__(self, from_logits: bool = False, name: str = "brier", **kwargs):
         super().__init__(from_logits=from_logits, name=name, **kwargs)
         self.total = self.add_variable((), "zeros", dtype="float64", name="total")
+        self._direction = "down"
 
     def _add(self, labels, probabilities, weight):
         num_classes = probabilities.shape[-1]

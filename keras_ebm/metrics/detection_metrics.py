@@ -107,6 +107,7 @@ class AUROC(_ScoreMetric):
 
     def __init__(self, name: str = "auroc", **kwargs):
         super().__init__(name=name, **kwargs)
+        self._direction = "up"
 
     def _statistic(self, known, foreign):
         below = tf.searchsorted(known, foreign, side="left")
@@ -146,6 +147,7 @@ class FPRAtRecall(_ScoreMetric):
         check_recall(recall)
         super().__init__(name=name, **kwargs)
         self.recall = recall
+        self._direction = "down"
 
     def _statistic(self, known, foreign):
         size = tf.cast(tf.size(known), tf.float64)

@@ -176,6 +176,7 @@ class FrechetDistance(_ReferencedMetric):
     ):
         super().__init__(reference, feature_extractor, name, **kwargs)
         self.moments = Moments()
+        self._direction = "down"
 
     def _add(self, found):
         self.moments.update_state(found)
@@ -235,6 +236,7 @@ class KernelDistance(_ReferencedMetric):
         self.capacity = capacity
         self.seed = seed
         self.reservoir = Reservoir(capacity, seed)
+        self._direction = "down"
 
     def _add(self, found):
         self.reservoir.update_state(found)
@@ -308,6 +310,7 @@ class InceptionScore(_SampleMetric):
             (splits,), "zeros", dtype="float64", name="negentropy"
         )
         self.total = None
+        self._direction = "up"
 
     def update_state(self, images):
         extractor = self.feature_extractor

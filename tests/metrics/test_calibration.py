@@ -7,8 +7,10 @@ import tensorflow as tf
 from sklearn.metrics import log_loss
 
 from keras_ebm.metrics import (
+    AUROC,
     BrierScore,
     ExpectedCalibrationError,
+    FPRAtRecall,
     brier_score,
     expected_calibration_error,
     negative_log_likelihood,
@@ -316,3 +318,8 @@ def test_labels_of_another_shape_raise():
         metric.update_state([[0, 1], [1, 0]], PROBABILITIES[:2])
     with pytest.raises(ValueError, match="1 labels for 4 rows"):
         metric.update_state([0], PROBABILITIES)
+
+
+def test_callbacks_know_what_is_the_best_of_each_metric():
+    kinds = [ExpectedCalibrationError, BrierScore, FPRAtRecall, AUROC]
+    assert [kind()._direction for kind in kinds] == ["down", "down", "down", "up"]
