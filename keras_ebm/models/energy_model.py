@@ -7,7 +7,12 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ebm import objectives
-from keras_ebm.arguments import check_choice, check_positive, check_share
+from keras_ebm.arguments import (
+    check_choice,
+    check_floatx,
+    check_positive,
+    check_share,
+)
 from keras_ebm.gradients import energy_and_gradient
 from keras_ebm.layers.logit_energy import LogitEnergy
 from keras_ebm.layers.spectral_norm import update_spectral_norms
@@ -131,6 +136,7 @@ class EnergyModel(SavesParts, ReportsMeans, GivesProbabilities, keras.Model):
         seed: int = 0,
         **kwargs,
     ):
+        check_floatx()
         super().__init__(**kwargs)
         self.network = network
         self.preprocessor = preprocessor

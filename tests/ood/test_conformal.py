@@ -27,7 +27,9 @@ def test_p_values_count_calibration_scores_at_or_above():
 def test_99_rows_at_one_percent_refuse_what_is_above_them_all(rate):
     detector = ConformalDetector(draw(99))
     largest = detector.scores.max()
-    scores = np.array([largest - 1e-3, largest, np.nextafter(largest, np.inf)])
+    scores = np.array(
+        [largest - 1e-3, largest, np.nextafter(largest, np.float32(np.inf))]
+    )
     accepted = detector.accept(tf.constant(scores, tf.float32), rate)
     np.testing.assert_array_equal(accepted, [True, True, False])
 
