@@ -35,8 +35,20 @@ core:
 
 # The lowest versions that setup.py admits must install together, and serve: a fit, its
 # export and answers, tables, folders, prepared sets, estimators and pictures.
+# On the lowest Python too, as older versions have no wheels for newer ones.
 LOWEST_PYTHON ?= python3.11
-LOWEST_TESTS := tests/test_arguments.py tests/test_plots.py
+LOWEST_TESTS = tests/test_arguments.py tests/test_plots.py \
+	tests/data/test_images.py tests/data/test_specs.py tests/data/test_tables.py \
+	tests/data/test_tfds_images.py tests/ood/test_conformal.py \
+	tests/callbacks/test_training_callbacks.py::$(AVERAGES) \
+	tests/estimators/test_energy_classifier.py::$(PIPELINES) \
+	tests/programs/test_exporters.py::$(COLUMNS) \
+	tests/programs/test_tune_program.py::$(HYPERBAND) tests/test_readme.py::$(QUICK)
+AVERAGES := test_averaged_weights_take_the_place_of_the_last_ones
+PIPELINES := test_it_stands_in_pipelines_searches_and_cross_validation
+COLUMNS := test_a_table_is_asked_by_the_names_of_its_columns
+HYPERBAND := test_hyperband_goes_on_with_a_trial_as_if_it_had_not_stopped
+QUICK := test_the_quick_start_runs_and_knows_most_test_digits
 lowest: VENV_LOWEST := $(VENV)-lowest
 lowest:
 	$(LOWEST_PYTHON) -m venv $(VENV_LOWEST)

@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 CORE = [
     "absl-py>=2.1",
     "h5py>=3.11",
-    "keras>=3.12",
+    "keras>=3.15",
     "numpy>=1.26",
     "tensorflow>=2.21",
     "tensorflow-probability>=0.25",
