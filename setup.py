@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 CORE = [
     "absl-py>=2.1",
     "h5py>=3.11",
-    "keras>=3.12",
+    "keras>=3.15",
     "numpy>=1.26",
     "tensorflow>=2.21",
     "tensorflow-probability>=0.25",
@@ -19,16 +19,16 @@ CORE = [
 PLOTS = ["matplotlib>=3.8", "tensorboard>=2.20"]
 
 DATA = [
-    "pandas>=2.2",
+    "pandas>=2.2.1",
     "pillow>=10.0",
-    "scikit-learn>=1.4",
+    "scikit-learn>=1.6",
     "tensorflow-datasets>=4.9.10",
     # tensorflow-datasets 4.9.10 imports it without declaring it.
     "importlib_resources>=6.0",
 ]
 
 # The last two are for its Bayesian search.
-TUNE = ["keras-tuner>=1.4.8", "scikit-learn>=1.4", "scipy>=1.11"]
+TUNE = ["keras-tuner>=1.4.8", "scikit-learn>=1.6", "scipy>=1.11.1"]
 
 # What benchmarks.step_baselines compares with; the library never imports it.
 BENCH = ["torch>=2.13"]
@@ -37,11 +37,11 @@ DEV = [
     *PLOTS,
     *DATA,
     *TUNE,
-    "protobuf>=4.21",
+    "protobuf>=6.31.1",
     "pytest>=8.0",
-    "pytest-xdist>=3.6",
+    "pytest-xdist>=3.6.1",
     "ruff>=0.9",
-    "scipy>=1.11",
+    "scipy>=1.11.1",
 ]
 
 setup(

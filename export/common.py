@@ -48,6 +48,9 @@ class ExportSettings:
         "--score=energy.",
     )
     output: str = setting("", "Folder DIR/NAME; versions are DIR/NAME/1, 2, ...")
+    skip_broken_images: bool = setting(
+        False, "Whether files of images:DIR that cannot be decoded are left out."
+    )
 
 
 def fit_detector(settings: ExportSettings):
@@ -109,7 +112,13 @@ def calibration_rows(settings: ExportSettings) -> np.ndarray:
     if data.is_training_data(settings.model, spec, settings.data_dir):
         run = data.recall(settings.model, spec, settings.data_dir)
         return run.rows("calibration")[0]
-    other = data.load_like(settings.model, spec, settings.data_dir, settings.target)
+    other = data.load_like(
+        settings.model,
+        spec,
+        settings.data_dir,
+        settings.target,
+        settings.skip_broken_images,
+    )
     splits = load_splits(data.split_path(settings.model))
     check_equal_rows(settings, int(seen_rows(other.x, splits).sum()), len(other.x))
     return other.x

@@ -45,6 +45,9 @@ class PredictSettings:
         (), "Columns of the model that a csv may lack; they are missing in all rows."
     )
     output: str = setting("", "CSV file to write.")
+    skip_broken_images: bool = setting(
+        False, "Whether files of images:DIR that cannot be decoded are left out."
+    )
 
 
 def find_version(folder: Path) -> Path:
@@ -66,13 +69,17 @@ def find_version(folder: Path) -> Path:
     return versions[-1]
 
 
-def read_request(settings: PredictSettings, card: dict, specs: dict) -> dict:
-    """Arrays of all rows by the names of a signature's inputs.
+def read_request(settings: PredictSettings, card: dict, specs: dict) -> tuple:
+    """Arrays of all rows by the names of a signature's inputs, and their files.
 
     Args:
         settings: `PredictSettings`.
         card: the export's, see `keras_ebm.serving`.
         specs: the signature's `TensorSpec`s by name.
+
+    Returns:
+        `(arrays, files)`: a dict, and for a folder of images the path of each row
+        below it, else None.
 
     Raises:
         ValueError: if the rows cannot be read or are none of the model's.
@@ -96,17 +103,22 @@ def read_request(settings: PredictSettings, card: dict, specs: dict) -> dict:
         columns = data.read_columns(
             os.path.expanduser(path), dtypes, missing, settings.optional_columns
         )
-        return {names[name]: values for name, values in columns.items()}
-    expected = specs["inputs"]
-    dtype = expected.dtype.name if expected.dtype.is_floating else None
-    x = data.read(spec, data_dir=settings.data_dir or None, dtype=dtype).x
+        return {names[name]: values for name, values in columns.items()}, None
+    expected, files = specs["inputs"], None
+    source, _, folder = spec.partition(":")
+    if source == "images" and folder:
+        rows, files = data.read_named_images(folder, settings.skip_broken_images)
+        x = data.fit_folder(spec, rows.x, tuple(expected.shape[1:]))
+    else:
+        dtype = expected.dtype.name if expected.dtype.is_floating else None
+        x = data.read(spec, data_dir=settings.data_dir or None, dtype=dtype).x
     if not expected.is_compatible_with(tf.TensorSpec(x.shape, x.dtype)):
         raise ValueError(
             f"`dataset` must hold rows of shape {tuple(expected.shape[1:])} and type "
             f"{expected.dtype.name}. Received: {spec}, of shape {x.shape[1:]} and type "
-            f"{x.dtype}."
+            f"{x.dtype}.{data.size_remedy(spec, tuple(expected.shape[1:]))}"
         )
-    return {"inputs": x}
+    return {"inputs": x}, files
 
 
 def check_rate(rate: float, card: dict) -> None:
@@ -181,14 +193,12 @@ def main(argv):
         rate = settings.target_fpr
         signature = loaded.signatures["at_rate" if rate else "serving_default"]
         _, specs = signature.structured_input_signature
-        request = read_request(settings, card, specs)
+        request, files = read_request(settings, card, specs)
         if rate:
             check_rate(rate, card)
             count = len(next(iter(request.values())))
             request[RATE] = np.full(count, rate, np.float32)
         answers = answer(signature, request)
-        source, _, name = settings.dataset.partition(":")
-        files = data.image_files(name) if source == "images" else None
         write_answers(output, answers, files)
     refused = int(np.sum(~answers["accept"]))
     print(

@@ -6,9 +6,35 @@ data (the energy is such a score as it stands). A label of -1 means
 "unlabelled". Energies and likelihoods are in nats.
 """
 
+import os
+import sys
+
+
+def _keras_backend() -> str:
+    """What Keras runs on; asked of the environment first, before anything is loaded."""
+    chosen = os.environ.get("KERAS_BACKEND")
+    if chosen and "keras" not in sys.modules:
+        return chosen
+    try:
+        import keras
+    except ModuleNotFoundError as error:
+        # The backend in keras.json is not even installed.
+        if error.name in ("jax", "torch", "openvino"):
+            return error.name
+        raise
+    return keras.backend.backend()
+
+
+if _keras_backend() != "tensorflow":
+    raise ImportError(
+        "keras_ebm serves Keras's TensorFlow backend alone. Received: "
+        f"{_keras_backend()!r}; set the environment variable KERAS_BACKEND=tensorflow, "
+        'or "backend": "tensorflow" in ~/.keras/keras.json, before Keras is imported.'
+    )
+
 # All of them are imported, so that everything a `.keras` file may name is
 # registered once the package is.
-from keras_ebm import (
+from keras_ebm import (  # noqa: E402
     callbacks,
     data,
     entropy,
@@ -25,8 +51,13 @@ from keras_ebm import (
     schedules,
     serving,
 )
-from keras_ebm.generators import GaussianGenerator
-from keras_ebm.models import VERA, DensityModel, EnergyModel, LangevinModel
+from keras_ebm.generators import GaussianGenerator  # noqa: E402
+from keras_ebm.models import (  # noqa: E402
+    VERA,
+    DensityModel,
+    EnergyModel,
+    LangevinModel,
+)
 
 __version__ = "0.1.0"
 

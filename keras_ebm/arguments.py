@@ -1,6 +1,10 @@
-"""Checks of arguments that many constructors share."""
+"""Checks of arguments, and of packages, that many constructors share."""
 
+import importlib
 import math
+import re
+
+import keras
 
 
 def check_positive(name: str, value, *, zero_allowed: bool = False):
@@ -38,3 +42,48 @@ def check_size(name: str, value):
             f"`{name}` must be an integer of at least 1. Received: {name}={value!r}."
         )
     return value
+
+
+def why_not_imported(package: str, cause: ImportError, needs: str = "") -> str:
+    """Why a part of an optional package cannot be had, to follow "which".
+
+    Args:
+        package: str, the module that is imported, such as `"sklearn"`.
+        cause: the error of that import.
+        needs: str, the lowest version that serves; empty if any does.
+
+    Returns:
+        str: not installed, too old (found what, needs what), or broken and how.
+    """
+    try:
+        found = getattr(importlib.import_module(package), "__version__", "")
+    except ModuleNotFoundError as error:
+        if error.name == package:
+            return "is not installed"
+        return f"cannot be imported ({error})"
+    except ImportError as error:
+        return f"cannot be imported ({error})"
+    if needs and found and _release(found) < _release(needs):
+        return f"is too old: found {found}, needs >= {needs}"
+    return f"cannot be imported ({cause})"
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """`(1, 6, 0)` of `"1.6"` or `"1.6.0rc1"`."""
+    numbers = [int(number) for number in re.findall(r"\d+", version)[:3]]
+    return (*numbers, 0, 0, 0)[:3]
+
+
+def check_floatx() -> None:
+    """Raises `ValueError` unless Keras makes weights in float32.
+
+    Energies, noise and the inputs of networks are float32 throughout; of weights in
+    another type some parts fail and others round.
+    """
+    if keras.config.floatx() != "float32":
+        raise ValueError(
+            "`keras.config.floatx()` must be 'float32', the one type of weights that "
+            f"is served. Received: {keras.config.floatx()!r}; call "
+            "keras.config.set_floatx('float32') before networks are built. For half "
+            "precision give the network's layers the policy 'mixed_bfloat16'."
+        )

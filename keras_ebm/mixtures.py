@@ -108,8 +108,8 @@ def _fit(rows, count, ridge, seed) -> tuple:
         from sklearn.mixture import GaussianMixture
     except ImportError as error:
         raise ImportError(
-            "A mixture is fitted by scikit-learn, which is not installed. Run "
-            '`pip install "keras_ebm[data]"`.'
+            f"A mixture is fitted by scikit-learn, which cannot be imported ({error}). "
+            'Run `pip install "keras_ebm[data]"`.'
         ) from error
     center = rows.mean(axis=0)
     # Rows that are all the same have no scale of their own.

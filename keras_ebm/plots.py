@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_ebm.arguments import why_not_imported
+
 
 def pyplot():
     """Imports matplotlib.pyplot without a display; ImportError says how to get it."""
@@ -15,7 +17,9 @@ def pyplot():
         from matplotlib import pyplot as module
     except ImportError as error:
         raise ImportError(
-            'Pictures need matplotlib: pip install "keras_ebm[plots]".'
+            "Pictures need matplotlib, which "
+            f"{why_not_imported('matplotlib', error)}. "
+            'Run `pip install "keras_ebm[plots]"`.'
         ) from error
     return module
 

@@ -40,6 +40,9 @@ class DataSettings:
     train_size: int = setting(0, "Training rows to use; 0 uses all.")
     toy_rows: int = setting(20_000, "Points drawn of a toy density, before the split.")
     seed: int = setting(0, "Seed of the split, the weights and the noise.")
+    skip_broken_images: bool = setting(
+        False, "Whether files of images:DIR that cannot be decoded are left out."
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +87,8 @@ def load(settings: DataSettings, schema=None, class_names=None) -> RunData:
     """
     if not settings.dataset:
         raise ValueError(
-            "`dataset` is required: digits, toy:NAME, tfds:NAME, csv:PATH or npz:PATH."
+            "`dataset` is required: digits, toy:NAME, tfds:NAME, images:DIR, csv:PATH "
+            "or npz:PATH."
         )
     full = data.load(
         settings.dataset,
@@ -96,6 +100,7 @@ def load(settings: DataSettings, schema=None, class_names=None) -> RunData:
         class_names=class_names,
         num_rows=settings.toy_rows,
         seed=settings.seed,
+        skip_broken_images=settings.skip_broken_images,
     )
     splits = data.make_splits(
         full,
@@ -249,10 +254,17 @@ def is_training_data(model_path, dataset: str, data_dir: str = "") -> bool:
     return True
 
 
-def load_like(model_path, dataset: str, data_dir: str, target: str | None = None):
+def load_like(
+    model_path,
+    dataset: str,
+    data_dir: str,
+    target: str | None = None,
+    skip_broken_images: bool = False,
+) -> data.Dataset:
     """Loads other rows in the form that the run's model takes.
 
-    Labels are numbered as the model's classes.
+    Labels are numbered as the model's classes. Images of a folder get the channels of
+    the model's.
 
     Raises:
         ValueError: if the rows do not fit the model, or are of other classes.
@@ -268,18 +280,23 @@ def load_like(model_path, dataset: str, data_dir: str, target: str | None = None
         class_names=tuple(recorded["class_names"]) or None,
         seed=recorded["data"]["seed"],
         dtype=None if recorded["kind"] == "image" else recorded.get("dtype"),
+        skip_broken_images=skip_broken_images,
     )
     shape = tuple(recorded["input_shape"])
+    other = dataclasses.replace(other, x=data.fit_folder(dataset, other.x, shape))
     if (other.kind, other.input_shape) != (recorded["kind"], shape):
         raise ValueError(
             f"{dataset}: its rows must be like those of the model. Received: "
             f"{other.kind} rows of shape {other.input_shape} for a model of "
             f"{recorded['kind']} rows of shape {shape}."
+            f"{data.size_remedy(dataset, shape)}"
         )
     return other
 
 
-def foreign(spec: str, run: RunData, seed: int) -> np.ndarray:
+def foreign(
+    spec: str, run: RunData, seed: int, skip_broken_images: bool = False
+) -> np.ndarray:
     """Rows of a foreign set that fit the run's model; see `keras_ebm.data.foreign`."""
     x, y = run.rows("test")
     known = dataclasses.replace(run.dataset, x=x, y=y, num_test=0)
@@ -289,6 +306,7 @@ def foreign(spec: str, run: RunData, seed: int) -> np.ndarray:
         seed=seed,
         data_dir=run.settings.data_dir or None,
         holdout=run.rows("holdout")[0],
+        skip_broken_images=skip_broken_images,
     )
 
 

@@ -73,6 +73,9 @@ class EvaluateSettings:
     output: str = setting("", "JSON file to write.")
     report: str = setting("", "HTML file to write, pictures included; optional.")
     pictures: str = setting("", "Folder for the report's pictures as PNG; optional.")
+    skip_broken_images: bool = setting(
+        False, "Whether files of images:DIR that cannot be decoded are left out."
+    )
 
 
 def define_flags() -> None:
@@ -117,7 +120,8 @@ def examine(settings: EvaluateSettings, foreign_specs):
     # What can be refused is, before the work of the scores.
     sampled = prepare_samples(model, run, settings)
     x, y = known_rows(settings, run)
-    foreign = {spec: data.foreign(spec, run, settings.seed) for spec in foreign_specs}
+    skip = settings.skip_broken_images
+    foreign = {s: data.foreign(s, run, settings.seed, skip) for s in foreign_specs}
     scores = fitted_scores(model, run, settings.scores)
     needs = frozenset({"logits"}).union(*(s.requires for s in scores.values()))
     known = ood.network_outputs(model, x, y, requires=needs)
@@ -154,7 +158,13 @@ def known_rows(settings, run):
     spec = settings.dataset
     if data.is_training_data(settings.model, spec, settings.data_dir):
         return run.rows("test")
-    other = data.load_like(settings.model, spec, settings.data_dir, settings.target)
+    other = data.load_like(
+        settings.model,
+        spec,
+        settings.data_dir,
+        settings.target,
+        settings.skip_broken_images,
+    )
     rows = slice(len(other.x) - other.num_test if other.num_test else 0, None)
     return other.x[rows], other.y[rows]
 

@@ -54,6 +54,9 @@ class SampleSettings:
     seed: int = setting(0, "Of starts and noise.")
     output: str = setting("", "PNG file of a grid (of points: of the plane).")
     samples: str = setting("", "npz file of the samples and their energies; optional.")
+    skip_broken_images: bool = setting(
+        False, "Whether files of images:DIR that cannot be decoded are left out."
+    )
 
 
 def sample(settings: SampleSettings):
@@ -146,7 +149,8 @@ def start(model, settings: SampleSettings, random):
     if kind == "buffer":
         return _from_buffer(model, settings, random)
     if kind.startswith("images:"):
-        images = data.read_images(kind.removeprefix("images:"), shape[1:])
+        folder, skip = kind.removeprefix("images:"), settings.skip_broken_images
+        images = data.read_images(folder, shape[1:], skip)
         rows = np.arange(settings.num) % len(images)
         return model.preprocess(images[rows])
     raise ValueError(

@@ -47,6 +47,7 @@ from pathlib import Path
 from absl import app
 
 from keras_ebm import plots
+from keras_ebm.arguments import why_not_imported
 from trainers import common, fitting, presets, spaces, tune_report
 from trainers.build import ModelSettings, build_model
 from trainers.chains import ChainSettings, build_langevin
@@ -176,7 +177,9 @@ def import_trials():
         if "keras_tuner" not in str(error):
             raise
         raise ImportError(
-            'trainers.tune needs keras-tuner: pip install "keras_ebm[tune]".'
+            "trainers.tune needs keras-tuner, which "
+            f"{why_not_imported('keras_tuner', error)}. "
+            'Run `pip install "keras_ebm[tune]"`.'
         ) from error
 
 

@@ -29,7 +29,7 @@ class ForOptimizer(keras.callbacks.Callback):
     Example:
 
     >>> ForOptimizer(
-    ...     keras.callbacks.ReduceLROnPlateau("val_loss", mode="min"),
+    ...     keras.callbacks.ReduceLROnPlateau("val_loss"),
     ...     "generator_optimizer",
     ... )
     """

@@ -7,6 +7,7 @@ import keras
 
 from keras_ebm.arguments import check_choice
 from keras_ebm.callbacks.epoch_files import epoch_files, read_notes, save_epoch
+from keras_ebm.models.reporting import direction
 
 
 class KeepBest(keras.callbacks.Callback):
@@ -28,7 +29,8 @@ class KeepBest(keras.callbacks.Callback):
     Args:
         folder: where the files go; it belongs to this callback alone.
         monitor: name of the log, such as `"val_data_energy"`.
-        mode: `"min"` or `"max"`, what the best value is.
+        mode: `"min"` or `"max"`, what the best value is. Defaults to `"max"` of an
+            accuracy and to `"min"` of any other log.
         initial_epoch: int, as it is passed to `fit`: epochs that the run has
             behind it when it is continued. 0: files in `folder` are of another
             run, and are removed when training begins.
@@ -45,7 +47,7 @@ class KeepBest(keras.callbacks.Callback):
 
     Example:
 
-    >>> best = KeepBest("runs/best", "val_accuracy", "max")
+    >>> best = KeepBest("runs/best", "val_accuracy")
     >>> model.fit(x, y, validation_data=held_out, callbacks=[best])
     """
 
@@ -53,10 +55,18 @@ class KeepBest(keras.callbacks.Callback):
     #: may be yet to be written, and the latest may be cut off.
     BACK = 2
 
-    def __init__(self, folder, monitor: str, mode: str = "min", initial_epoch: int = 0):
+    def __init__(
+        self,
+        folder,
+        monitor: str,
+        mode: str | None = None,
+        initial_epoch: int = 0,
+    ):
         super().__init__()
         self.folder = Path(folder)
         self.monitor = monitor
+        if mode is None:
+            mode = "max" if direction(monitor) == "up" else "min"
         self.mode = check_choice("mode", mode, ("min", "max"))
         self.initial_epoch = initial_epoch
         self._recall()

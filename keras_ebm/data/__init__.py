@@ -2,7 +2,15 @@
 
 from keras_ebm.data.dataset import Dataset, validate
 from keras_ebm.data.foreign import fit_images, foreign
-from keras_ebm.data.images import decode_images, image_files, read_images
+from keras_ebm.data.images import (
+    decode_images,
+    fit_channels,
+    fit_folder,
+    image_files,
+    read_images,
+    read_named_images,
+    size_remedy,
+)
 from keras_ebm.data.labels import mask_labels, relabel
 from keras_ebm.data.schema import Column, TableSchema
 from keras_ebm.data.specs import load, read
@@ -28,6 +36,8 @@ __all__ = [
     "TableSchema",
     "decode_images",
     "draw",
+    "fit_channels",
+    "fit_folder",
     "fit_images",
     "foreign",
     "image_files",
@@ -40,11 +50,13 @@ __all__ = [
     "read_columns",
     "read_csv",
     "read_images",
+    "read_named_images",
     "relabel",
     "resize_images",
     "row_hashes",
     "save_splits",
     "seen_rows",
+    "size_remedy",
     "stack_digits",
     "validate",
 ]

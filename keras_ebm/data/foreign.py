@@ -8,15 +8,13 @@ import os
 import numpy as np
 
 from keras_ebm.data.dataset import Dataset, validate
+from keras_ebm.data.images import fit_channels
 from keras_ebm.data.specs import FORMS, read
 
 NOISE = ("noise:uniform", "noise:gaussian")
 ROTATIONS = ("rotate:90", "rotate:180", "rotate:270")
 INTERPOLATION = "interpolate"
 MAX_NOISE_ROWS = 10_000
-
-# ITU-R BT.601, what "grey" means to most image software.
-LUMA = (0.299, 0.587, 0.114)
 
 
 def foreign(
@@ -26,6 +24,7 @@ def foreign(
     seed: int = 0,
     data_dir: str | os.PathLike | None = None,
     holdout: np.ndarray | None = None,
+    skip_broken_images: bool = False,
 ) -> np.ndarray:
     """Makes raw rows of the kind and shape of `reference`, but unlike it.
 
@@ -49,6 +48,7 @@ def foreign(
         seed: int >= 0, of the noise and of `toy:` densities.
         data_dir: where `tfds:` sets are stored.
         holdout: array of the rows of held-out classes, for `holdout` alone.
+        skip_broken_images: bool, see `load`.
 
     Returns:
         Array of shape `(m, *reference.input_shape)` and of `reference.x`'s type.
@@ -75,7 +75,15 @@ def foreign(
         raise ValueError(
             f"`spec` must be one of {', '.join(forms)}. Received: spec={spec!r}."
         )
-    return _from_dataset(spec, reference, seed, data_dir)
+    other = read(
+        spec,
+        data_dir=data_dir,
+        schema=_without_classes(reference.schema),
+        seed=seed,
+        dtype=None if reference.kind == "image" else str(reference.x.dtype),
+        skip_broken_images=skip_broken_images,
+    )
+    return _fitted(spec, other, reference)
 
 
 def _noise(spec: str, reference: Dataset, rng: np.random.Generator) -> np.ndarray:
@@ -129,12 +137,14 @@ def _interpolate(reference: Dataset, rng: np.random.Generator) -> np.ndarray:
     return (total // 2).astype(np.uint8)
 
 
-def _from_dataset(spec: str, reference: Dataset, seed: int, data_dir) -> np.ndarray:
-    schema = reference.schema
-    if schema is not None:  # Whatever classes the other table has do not matter.
-        schema = dataclasses.replace(schema, target=None, class_names=())
-    dtype = None if reference.kind == "image" else str(reference.x.dtype)
-    other = read(spec, data_dir=data_dir, schema=schema, seed=seed, dtype=dtype)
+def _without_classes(schema):
+    """Whatever classes another table has do not matter."""
+    if schema is None:
+        return None
+    return dataclasses.replace(schema, target=None, class_names=())
+
+
+def _fitted(spec: str, other: Dataset, reference: Dataset) -> np.ndarray:
     unlabelled = np.full(len(other.x), -1, np.int64)
     validate(dataclasses.replace(other, y=unlabelled))
     x = other.x[len(other.x) - other.num_test :] if other.num_test else other.x
@@ -154,9 +164,8 @@ def fit_images(x: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     """Fits images to a size, without resampling, and to a number of channels.
 
     Height and width are cut or padded with zeros about the centre; when the
-    difference is odd, the odd line is cut or added at the end. Colour becomes
-    grey as `0.299 R + 0.587 G + 0.114 B`, rounded; grey becomes colour by
-    repeating it.
+    difference is odd, the odd line is cut or added at the end. Channels as by
+    `fit_channels`.
 
     Args:
         x: uint8 array of shape `(n, height, width, channels)`.
@@ -167,14 +176,7 @@ def fit_images(x: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     """
     for axis in (1, 2):
         x = _fit_axis(x, axis, shape[axis - 1])
-    if x.shape[-1] == shape[-1]:
-        return np.ascontiguousarray(x)
-    if shape[-1] == 3:
-        return np.repeat(x, 3, axis=-1)
-    grey = sum(
-        np.float32(weight) * x[..., channel] for channel, weight in enumerate(LUMA)
-    )
-    return np.rint(grey).astype(np.uint8)[..., None]
+    return fit_channels(x, shape[-1])
 
 
 def _fit_axis(x: np.ndarray, axis: int, size: int) -> np.ndarray:

@@ -3,6 +3,8 @@
 import importlib
 from types import ModuleType
 
+from keras_ebm.arguments import why_not_imported
+
 
 def require(module: str) -> ModuleType:
     """Imports `module`, a part of the optional `data` dependencies.
@@ -19,7 +21,9 @@ def require(module: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
+        package = module.partition(".")[0]
         raise ImportError(
-            f"This data source needs `{module.partition('.')[0]}`, which could "
-            f'not be imported ({error}). Run `pip install "keras_ebm[data]"`.'
+            f"This data source needs `{package}`, which "
+            f"{why_not_imported(package, error)}. "
+            'Run `pip install "keras_ebm[data]"`.'
         ) from error

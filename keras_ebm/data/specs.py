@@ -44,6 +44,7 @@ def load(
     num_rows: int = 20_000,
     seed: int = 0,
     dtype: str | None = None,
+    skip_broken_images: bool = False,
 ) -> Dataset:
     """Loads and checks the data set that `spec` names.
 
@@ -77,6 +78,8 @@ def load(
         seed: int >= 0, of those points or images.
         dtype: `"float32"` or `"float64"`, of the vectors of a `npz:` file, such as a
             model trained elsewhere takes; None: as `read_npz` finds right.
+        skip_broken_images: bool. Whether files of an `images:` folder that cannot be
+            decoded are left out, with a `UserWarning`. Defaults to `False`.
 
     Returns:
         `Dataset`.
@@ -97,6 +100,7 @@ def load(
         num_rows=num_rows,
         seed=seed,
         dtype=dtype,
+        skip_broken_images=skip_broken_images,
     )
     if class_names is not None:
         dataset = _recode(dataset, tuple(class_names))
@@ -116,6 +120,7 @@ def read(
     num_rows: int = 20_000,
     seed: int = 0,
     dtype: str | None = None,
+    skip_broken_images: bool = False,
 ) -> Dataset:
     """Does what `load` does, but for checking the result; see there."""
     source, _, name = spec.partition(":")
@@ -134,7 +139,7 @@ def read(
     if source == "stacked" and name:
         return read_stacked(name, data_dir, num_rows=num_rows, seed=seed)
     if source == "images" and name:
-        return read_image_folder(name)
+        return read_image_folder(name, skip_broken_images)
     if source == "npz" and name:
         return read_npz(os.path.expanduser(name), dtype)
     raise ValueError(

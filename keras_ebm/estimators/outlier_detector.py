@@ -18,6 +18,7 @@ from keras_ebm.mixtures import select_mixture
 from keras_ebm.models import EnergyModel
 from keras_ebm.negatives import MixtureSamples
 from keras_ebm.ood import Detector
+from keras_ebm.ood.conformal import rows_needed
 
 PARTS = ("energy", "nearest", "mixture")
 SCORES = tuple(
@@ -174,7 +175,7 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
         """Rows to train on, to choose and scale by, and to calibrate with."""
         rows = X[np.random.default_rng(seed).permutation(len(X))]
         count = round(self.calibration_share * len(X))
-        needed = int(np.ceil(1.0 / self.target_fpr - 1.0))
+        needed = rows_needed(self.target_fpr)
         if count < needed:
             raise ValueError(
                 f"`target_fpr` {self.target_fpr} needs {needed} calibration rows. "

@@ -1,17 +1,23 @@
-"""What is taken from scikit-learn, or stands in for it where it is not installed."""
+"""What is taken from scikit-learn, or stands in for it where it cannot be had."""
+
+from keras_ebm.arguments import why_not_imported
+
+#: The first with `validate_data`; the bound in setup.py.
+LOWEST = "1.6"
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, OutlierMixin
     from sklearn.utils import check_random_state
     from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
-except ImportError:
+except ImportError as error:
+    _reason = why_not_imported("sklearn", error, LOWEST)
 
     class BaseEstimator:
         """Says what to install as soon as an estimator is made."""
 
         def __new__(cls, *args, **kwargs):
             raise ImportError(
-                f"{cls.__name__} needs scikit-learn, which is not installed. "
+                f"{cls.__name__} needs scikit-learn, which {_reason}. "
                 'Run `pip install "keras_ebm[data]"`.'
             )
 

@@ -1,6 +1,7 @@
 """Whether the probabilities of a classifier can be taken at their word.
 
-Rows labelled -1 are unlabelled and left out everywhere.
+Rows labelled -1 are unlabelled and left out everywhere. One column, or a vector, means
+two classes: it is the probability, or the logit, of class 1.
 """
 
 from typing import NamedTuple
@@ -36,7 +37,7 @@ def reliability(
 
     Args:
         probabilities: float array of shape `(rows, num_classes)`; each row
-            sums to 1.
+            sums to 1. `(rows, 1)` or `(rows,)` of two classes, for class 1.
         labels: int array of shape `(rows,)`; -1 leaves a row out.
         num_bins: int >= 1. Defaults to `15`.
 
@@ -73,7 +74,7 @@ def expected_calibration_error(
 
     Args:
         probabilities: float array of shape `(rows, num_classes)`; each row
-            sums to 1.
+            sums to 1. `(rows, 1)` or `(rows,)` of two classes, for class 1.
         labels: int array of shape `(rows,)`; -1 leaves a row out.
         num_bins: int >= 1. Defaults to `15`.
 
@@ -98,7 +99,7 @@ def brier_score(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
     Args:
         probabilities: float array of shape `(rows, num_classes)`; each row
-            sums to 1.
+            sums to 1. `(rows, 1)` or `(rows,)` of two classes, for class 1.
         labels: int array of shape `(rows,)`; -1 leaves a row out.
 
     Returns:
@@ -128,7 +129,8 @@ def negative_log_likelihood(
 
     Args:
         probabilities: float array of shape `(rows, num_classes)`; each row
-            sums to 1, or holds logits if `from_logits`.
+            sums to 1, or holds logits if `from_logits`. `(rows, 1)` or `(rows,)`
+            of two classes, for class 1.
         labels: int array of shape `(rows,)`; -1 leaves a row out.
         from_logits: bool. Defaults to `False`.
 
@@ -172,7 +174,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> tuple[float, floa
     for certainty. Fit it on rows that did not train the logits.
 
     Args:
-        logits: float array of shape `(rows, num_classes)`.
+        logits: float array of shape `(rows, num_classes)`, or `(rows, 1)`.
         labels: int array of shape `(rows,)`; -1 leaves a row out.
 
     Returns:
@@ -187,6 +189,11 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> tuple[float, floa
           section 4.2.
         - Wichmann and Hill (2001), "The psychometric function: I", for lapses.
     """
+    if np.ndim(logits) != 2:
+        raise ValueError(
+            "`logits` must have shape `(rows, num_classes)`. Received: shape "
+            f"{np.shape(logits)}."
+        )
     logits, labels = _labelled(logits, labels, from_logits=True)
     logits = logits.astype(np.float64)
     low, high = (np.log(bound) for bound in TEMPERATURES)
@@ -248,25 +255,40 @@ def _labelled(values, labels, from_logits=False):
             "`labels` must name the class of at least one row; -1 means "
             f"unlabelled. Received: {len(labels)} rows, all labelled -1."
         )
-    values, labels = values[known], labels[known]
-    _check_label_range(labels, values.shape[1])
+    values, labels = values.reshape(len(values), -1)[known], labels[known]
+    _check_label_range(labels, max(2, values.shape[1]))
     finite = np.isfinite(values).all(axis=1)
     if not finite.all():
         raise ValueError(
             f"`{name}` must be finite. Received: {(~finite).sum()} of "
             f"{len(finite)} labelled rows with nan or inf."
         )
-    if not from_logits:
+    if values.shape[1] == 1:
+        values = _both_columns(values, from_logits)
+    elif not from_logits:
         _check_simplex(values)
     return values, labels
 
 
-def _check_shapes(values, labels, name) -> None:
-    if values.ndim != 2 or labels.shape != values.shape[:1]:
+def _both_columns(values, from_logits):
+    """`(rows, 2)` of the column of class 1."""
+    if from_logits:
+        return np.concatenate([np.zeros_like(values), values], axis=1)
+    low, high = values.min(), values.max()
+    if low < 0.0 or high > 1.0:
         raise ValueError(
-            f"`{name}` must have shape `(rows, num_classes)` and `labels` "
-            f"shape `(rows,)`. Received: shapes {values.shape} and "
-            f"{labels.shape}."
+            "`probabilities` of one column, those of class 1, must lie in [0, 1]; "
+            f"apply a sigmoid to logits first. Received: from {low:g} to {high:g}."
+        )
+    return np.concatenate([1.0 - values, values], axis=1)
+
+
+def _check_shapes(values, labels, name) -> None:
+    if values.ndim not in (1, 2) or labels.shape != values.shape[:1]:
+        raise ValueError(
+            f"`{name}` must have shape `(rows, num_classes)`, or `(rows,)` of two "
+            "classes, and `labels` shape `(rows,)`. Received: shapes "
+            f"{values.shape} and {labels.shape}."
         )
 
 

@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from keras_ebm.metrics.checked_rows import as_vector
 from keras_ebm.metrics.detection import check_recall
 
 
@@ -27,12 +28,12 @@ class _ScoreMetric(keras.metrics.Metric):
         Args:
             y_true: tensor of shape `(batch,)` or `(batch, 1)`: 1 for a foreign
                 row, 0 for a known one. Anything else is an error.
-            y_pred: float tensor of the same size: scores, higher is more
-                foreign.
+            y_pred: float tensor of shape `(batch,)` or `(batch, 1)`: scores,
+                higher is more foreign.
             sample_weight: must be `None`.
 
         Raises:
-            ValueError: if `sample_weight` is given.
+            ValueError: if `sample_weight` is given, or a shape is another.
             InvalidArgumentError: if a label is neither 0 nor 1, or the two
                 sizes differ.
         """
@@ -43,8 +44,8 @@ class _ScoreMetric(keras.metrics.Metric):
                 f"sample_weight={sample_weight!r}. List it under `metrics`, "
                 "not under `weighted_metrics`."
             )
-        labels = _from_all_replicas(tf.reshape(tf.cast(y_true, tf.float32), [-1]))
-        scores = _from_all_replicas(tf.reshape(tf.cast(y_pred, tf.float32), [-1]))
+        labels = _from_all_replicas(tf.cast(as_vector("y_true", y_true), tf.float32))
+        scores = _from_all_replicas(tf.cast(as_vector("y_pred", y_pred), tf.float32))
         is_foreign = tf.equal(labels, 1.0)
         check = tf.debugging.Assert(
             tf.reduce_all(is_foreign | tf.equal(labels, 0.0)),
@@ -106,6 +107,7 @@ class AUROC(_ScoreMetric):
 
     def __init__(self, name: str = "auroc", **kwargs):
         super().__init__(name=name, **kwargs)
+        self._direction = "up"
 
     def _statistic(self, known, foreign):
         below = tf.searchsorted(known, foreign, side="left")
@@ -145,6 +147,7 @@ class FPRAtRecall(_ScoreMetric):
         check_recall(recall)
         super().__init__(name=name, **kwargs)
         self.recall = recall
+        self._direction = "down"
 
     def _statistic(self, known, foreign):
         size = tf.cast(tf.size(known), tf.float64)

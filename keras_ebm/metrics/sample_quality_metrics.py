@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ebm.arguments import check_size
+from keras_ebm.metrics.checked_rows import not_on_simplex, refuse_rows, tolerance
 from keras_ebm.metrics.feature_extraction import (
     INCEPTION,
     Extractor,
@@ -175,6 +176,7 @@ class FrechetDistance(_ReferencedMetric):
     ):
         super().__init__(reference, feature_extractor, name, **kwargs)
         self.moments = Moments()
+        self._direction = "down"
 
     def _add(self, found):
         self.moments.update_state(found)
@@ -234,6 +236,7 @@ class KernelDistance(_ReferencedMetric):
         self.capacity = capacity
         self.seed = seed
         self.reservoir = Reservoir(capacity, seed)
+        self._direction = "down"
 
     def _add(self, found):
         self.reservoir.update_state(found)
@@ -307,13 +310,22 @@ class InceptionScore(_SampleMetric):
             (splits,), "zeros", dtype="float64", name="negentropy"
         )
         self.total = None
+        self._direction = "up"
 
     def update_state(self, images):
         extractor = self.feature_extractor
         self._add(extract(extractor, images, "probabilities", self.from_logits))
 
     def _add(self, found):
+        gap = tolerance(keras.backend.standardize_dtype(found.dtype))
         found = ops.cast(found, "float64")
+        bad, received = not_on_simplex(found, gap)
+        rule = (
+            "`images`, or what `feature_extractor` makes of them, must be non-negative "
+            "with rows that sum to 1; apply a softmax to logits first, or set "
+            "`from_logits=True`."
+        )
+        found = refuse_rows(found, bad, rule, received)
         if self.total is None:
             shape = (self.splits, found.shape[1])
             self.total = self.add_variable(shape, "zeros", "float64", name="total")
@@ -324,9 +336,11 @@ class InceptionScore(_SampleMetric):
         logs = ops.where(
             found == 0.0, 0.0, ops.log(ops.where(found == 0.0, 1.0, found))
         )
-        self.count.assign_add(ops.sum(split, axis=0))
-        self.negentropy.assign_add(ops.matmul(ops.sum(found * logs, axis=1), split))
-        self.total.assign_add(ops.matmul(ops.transpose(split), found))
+        # No row of a batch counts where one is refused.
+        with tf.control_dependencies([found]):
+            self.count.assign_add(ops.sum(split, axis=0))
+            self.negentropy.assign_add(ops.matmul(ops.sum(found * logs, axis=1), split))
+            self.total.assign_add(ops.matmul(ops.transpose(split), found))
 
     def _state(self):
         if self.total is None:

@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ebm import objectives
-from keras_ebm.arguments import check_choice, check_positive
+from keras_ebm.arguments import check_choice, check_floatx, check_positive
 from keras_ebm.gradients import energy_and_gradient
 from keras_ebm.layers.logit_energy import LogitEnergy
 from keras_ebm.layers.spectral_norm import update_spectral_norms
@@ -136,6 +136,7 @@ class EnergyModel(
         seed: int = 0,
         **kwargs,
     ):
+        check_floatx()
         super().__init__(**kwargs)
         # Inputs come as they are: what Keras would cast to is the networks' business,
         # not that of a preprocessor of long numbers or of codes.

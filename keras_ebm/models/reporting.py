@@ -4,8 +4,27 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+# Nothing public tells Keras's callbacks the direction of a model's own metrics: they
+# look for it in metrics of this class alone.
+from keras.src.trainers.compile_utils import MetricsList
+
 #: Means over the labelled rows alone; NaN where there is none.
 OF_LABELS = ("accuracy", "cross_entropy")
+#: The best value of each log that says by itself how good a model is. An energy, a
+#: step size or a penalty has none.
+DIRECTIONS = {"accuracy": "up", "cross_entropy": "down", "virtual_adversarial": "down"}
+
+
+def direction(log: str) -> str | None:
+    """`"up"` or `"down"`, where a log is better, or None where neither is.
+
+    Args:
+        log: str, name of a log of a model, with or without `val_`.
+    """
+    name = log.removeprefix("val_")
+    if name == "loss" or name.endswith("_loss"):
+        return "down"
+    return DIRECTIONS.get(name)
 
 
 class LossMean(keras.metrics.Mean):
@@ -57,11 +76,23 @@ class ReportsMeans:
     def _add_trackers(self, *names):
         for name in names:
             kind = LossMean if name == "loss" else keras.metrics.Mean
-            self.trackers[name] = kind(name=name)
+            self.trackers[name] = tracker = kind(name=name)
+            if direction(name):
+                tracker._direction = direction(name)
 
     @property
     def metrics(self):
-        return list(self.trackers.values())
+        """The trackers, and those with a direction again as Keras looks for them.
+
+        `EarlyStopping("val_accuracy")` and its like then need no `mode`.
+        """
+        trackers = list(self.trackers.values())
+        directed = [t for t in trackers if hasattr(t, "_direction")]
+        return [*trackers, MetricsList(directed, name="directed")]
+
+    @property
+    def metrics_names(self):
+        return list(self.trackers)
 
     def get_metrics_result(self):
         """Values of the trackers that have been updated since the last reset.

@@ -3,11 +3,19 @@
 import math
 import numbers
 from collections.abc import Mapping
+from fractions import Fraction
 
 import numpy as np
 import tensorflow as tf
 
 Rate = float | tf.Tensor
+
+#: The most that rounding of a rate may lift a rank, so that a share of few binary
+#: digits, .5 or .75 of a rank, is never lifted, however many rows there are.
+LARGEST_LIFT = 0.2
+#: The step from 1 to the next number of each type of a rate.
+EPSILON = {"bfloat16": 2.0**-7, "float16": 2.0**-10, "float32": 2.0**-23}
+EPSILON64 = 2.0**-52
 
 
 class ConformalDetector:
@@ -122,7 +130,7 @@ class ConformalDetector:
             if self.by_class:
                 threshold = tf.gather(tf.constant(threshold), _required(classes))
             return _check_batch(scores) <= threshold
-        rate = tf.cast(target_fpr, tf.float64)
+        rate = tf.convert_to_tensor(target_fpr)
         if rate.shape.rank not in (None, 0, 1):
             raise ValueError(
                 "`target_fpr` must be a float or a tensor of shape `()` or "
@@ -130,7 +138,7 @@ class ConformalDetector:
             )
         scores = _check_batch(scores)
         above, sizes = self._count_at_least(scores, classes)
-        passes = 1.0 + above > tf.floor(rate * (sizes + 1.0) + _slack(sizes))
+        passes = 1.0 + above > _num_refused_of(rate, sizes)
         return passes & ~tf.math.is_nan(scores)
 
     def check_rate(self, target_fpr: float) -> None:
@@ -151,8 +159,8 @@ class ConformalDetector:
                 f"`target_fpr` must be at least {1 / (num_rows + 1):.3g}, which "
                 f"is 1 / (n + 1) for n = {num_rows} calibration rows{where}. "
                 f"Received: target_fpr={target_fpr}, which needs "
-                f"{math.ceil(1 / target_fpr - 1e-9) - 1} rows. Calibrate on "
-                "more rows or allow more false alarms."
+                f"{rows_needed(target_fpr)} rows. Calibrate on more rows or allow "
+                "more false alarms."
             )
 
     def threshold(self, target_fpr: float) -> float | np.ndarray:
@@ -202,7 +210,7 @@ class ConformalDetector:
         """Calibration scores >= each score, and how many there are, float64."""
         if not self.by_class:
             below = _num_below(self.table, scores)
-            sizes = tf.fill(tf.shape(scores), tf.constant(self.sizes[0], tf.float64))
+            sizes = tf.constant(self.sizes[0], tf.float64)
             return sizes - tf.cast(below, tf.float64), sizes
         classes = _required(classes)
         tiled = tf.tile(scores[None, :], [self.num_classes, 1])
@@ -280,14 +288,63 @@ def _beta_binomial_cdf(size: int, a: int, b: int) -> np.ndarray:
     return np.cumsum(p) / p.sum()
 
 
-def _slack(num_rows):
-    """Lets a rate of 1/100 in float32 refuse 1 of 99 + 1, as 0.01 does."""
-    return 1e-6 * (num_rows + 1.0)
+def rows_needed(target_fpr: float) -> int:
+    """The fewest calibration rows that can keep a rate: `1 / target_fpr - 1`.
+
+    Args:
+        target_fpr: float in (0, 1), the share of known inputs that may be refused.
+
+    Returns:
+        An int >= 1, exact: what rounded `target_fpr` to a float adds no row.
+
+    Raises:
+        ValueError: if `target_fpr` is not between 0 and 1.
+    """
+    _check_in_unit_interval(target_fpr, "target_fpr")
+    highest = Fraction(float(target_fpr)) * (1 + Fraction(_rounding(target_fpr)))
+    return max(1, math.ceil(1 / highest) - 1)
 
 
 def _num_refused(rate: float, num_rows: int) -> int:
-    """Rank from the top of the calibration score that is the threshold."""
-    return min(math.floor(rate * (num_rows + 1.0) + _slack(num_rows)), int(num_rows))
+    """Rank from the top of the calibration score that is the threshold.
+
+    `floor(rate * (num_rows + 1))` in exact arithmetic, where a rate that rounding
+    alone keeps below the next rank has that one: .01 in float32 is less than 1/100,
+    and refuses 1 of 99 + 1 all the same.
+    """
+    rank = Fraction(float(rate)) * (int(num_rows) + 1)
+    lift = min(rank * Fraction(_rounding(rate)), Fraction(LARGEST_LIFT))
+    return min(math.floor(rank + lift), int(num_rows))
+
+
+def _rounding(rate: float) -> float:
+    """How far a rate may be from what was meant, as a share of it."""
+    if isinstance(rate, np.floating) and rate.dtype.name in EPSILON:
+        return EPSILON[rate.dtype.name]
+    short = np.float32(rate)
+    # A float that came from float32, as 0.009999999776482582 did from .01. One that
+    # float32 writes in full, as .5, was not rounded.
+    came_from_float32 = float(short) == rate and float(str(short)) != rate
+    return EPSILON["float32"] if came_from_float32 else EPSILON64
+
+
+def _num_refused_of(rate: tf.Tensor, num_rows: tf.Tensor) -> tf.Tensor:
+    """`_num_refused` of a tensor of rates, float64; 0 of a rate of 0."""
+    rank = tf.cast(rate, tf.float64) * (num_rows + 1.0)
+    if not rate.dtype.is_floating:
+        return rank
+    lift = tf.minimum(rank * _tensor_rounding(rate), LARGEST_LIFT)
+    return tf.floor(rank + lift)
+
+
+def _tensor_rounding(rate: tf.Tensor) -> float | tf.Tensor:
+    """`_rounding` of a tensor: by its type alone, but for float64."""
+    if rate.dtype != tf.float64:
+        return EPSILON[rate.dtype.name]
+    came_from_float32 = tf.cast(tf.cast(rate, tf.float32), tf.float64) == rate
+    return tf.where(
+        came_from_float32, tf.constant(EPSILON["float32"], tf.float64), EPSILON64
+    )
 
 
 def _check_in_unit_interval(value: float, name: str) -> None:

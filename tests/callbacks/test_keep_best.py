@@ -250,3 +250,10 @@ def test_a_best_goes_back_to_every_replica(strategy, tmp_path):
     for variable, expected in zip(model.network.weights, weights, strict=False):
         for replica in strategy.experimental_local_results(variable.value):
             np.testing.assert_array_equal(replica.numpy(), expected)
+
+
+@pytest.mark.parametrize(
+    "monitor, mode", [("val_accuracy", "max"), ("val_loss", "min"), ("score", "min")]
+)
+def test_without_a_mode_the_log_says_what_is_best(tmp_path, monitor, mode):
+    assert KeepBest(tmp_path, monitor).mode == mode

@@ -21,6 +21,7 @@ from keras_ebm.callbacks import (
     StopOnDivergence,
 )
 from keras_ebm.models import EnergyModel
+from keras_ebm.objectives import SemiSupervised
 
 X, Y = rows(12)
 DATA = batches(X, Y, 6)
@@ -271,3 +272,66 @@ def test_the_latest_checkpoints_are_kept_and_can_be_loaded(tmp_path):
 def test_checkpoints_need_whole_numbers(arguments, tmp_path):
     with pytest.raises(ValueError, match="must be an integer of at least 1"):
         KeepCheckpoints(tmp_path, **arguments)
+
+
+@pytest.fixture(scope="module")
+def vera_logs(tmp_path_factory):
+    """A VERA with most of the logs there are, and its logs of one epoch."""
+    model = make_vera(
+        gradient_penalty=0.1,
+        semi_supervised=SemiSupervised(
+            pseudo_label_weight=1.0, virtual_adversarial_weight=1.0
+        ),
+    )
+    path = tmp_path_factory.mktemp("best") / "best.weights.h5"
+    watches = [
+        keras.callbacks.EarlyStopping("val_accuracy"),
+        keras.callbacks.ReduceLROnPlateau("val_accuracy"),
+        keras.callbacks.ModelCheckpoint(
+            path, "val_accuracy", save_best_only=True, save_weights_only=True
+        ),
+    ]
+    history = fit(compile_sgd(model), watches, epochs=2, validation_data=DATA)
+    assert all(watch.monitor_op is keras.ops.greater for watch in watches)
+    return model, list(history)
+
+
+DIRECTED = {
+    "accuracy": keras.ops.greater,
+    "cross_entropy": keras.ops.less,
+    "generator_loss": keras.ops.less,
+    "loss": keras.ops.less,
+    "posterior_loss": keras.ops.less,
+    "virtual_adversarial": keras.ops.less,
+}
+
+
+def test_keras_knows_the_direction_of_each_log_that_has_one(vera_logs):
+    model, logs = vera_logs
+    assert {*DIRECTED} <= {*logs}
+    for log in logs:
+        watch = keras.callbacks.EarlyStopping(log)
+        watch.set_model(model)
+        watch.on_train_begin()
+        expected = DIRECTED.get(log.removeprefix("val_"))
+        if expected is None and log != "learning_rate":
+            with pytest.raises(ValueError, match="Pass `mode='max'`"):
+                watch.on_epoch_end(0, {log: 1.0})
+        elif expected is not None:
+            watch.on_epoch_end(0, {log: 1.0})
+            assert watch.monitor_op is expected, log
+
+
+def test_evaluate_lists_each_log_once(vera_logs):
+    model, _ = vera_logs
+    logs = model.evaluate(DATA, verbose=0, return_dict=True)
+    values = model.evaluate(DATA, verbose=0)
+    assert values == [logs[name] for name in model.metrics_names if name in logs]
+
+
+def test_a_classifier_stops_early_by_its_accuracy():
+    model = make_classifier(0.0)
+    stop = keras.callbacks.EarlyStopping("val_accuracy", patience=1)
+    history = fit(model, [stop], epochs=5, validation_data=DATA)
+    assert len(history["val_accuracy"]) == 2
+    assert stop.monitor_op is keras.ops.greater

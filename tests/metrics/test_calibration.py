@@ -7,8 +7,10 @@ import tensorflow as tf
 from sklearn.metrics import log_loss
 
 from keras_ebm.metrics import (
+    AUROC,
     BrierScore,
     ExpectedCalibrationError,
+    FPRAtRecall,
     brier_score,
     expected_calibration_error,
     negative_log_likelihood,
@@ -97,11 +99,29 @@ def test_unlabelled_rows_are_left_out(function):
         (PROBABILITIES, LABELS[:3], r"shapes \(4, 2\) and \(3,\)"),
         (PROBABILITIES * np.nan, LABELS, "4 of 4 labelled rows with nan"),
         (PROBABILITIES * 3, LABELS, "apply a softmax"),
+        (PROBABILITIES[:, 0] * 3, LABELS, "apply a sigmoid.*from 0.9 to 2.7"),
+        (PROBABILITIES[:, :1] - 0.4, LABELS, "apply a sigmoid"),
     ],
 )
 def test_bad_rows_raise(function, probabilities, labels, match):
     with pytest.raises(ValueError, match=match):
         function(probabilities, labels)
+
+
+# Probabilities .1, .4, .5 and .8 of class 1, each as often right as it says.
+BINARY = np.repeat([0.1, 0.4, 0.5, 0.8], 10).astype(np.float32)
+OUTCOMES = np.concatenate([np.arange(10) < 10 * p for p in [0.1, 0.4, 0.5, 0.8]])
+
+
+@pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
+def test_one_column_is_the_class_1_of_two(shape):
+    labels, both = OUTCOMES.astype(int), np.stack([1.0 - BINARY, BINARY], axis=1)
+    column, logits = BINARY.reshape(shape), np.log(BINARY / (1 - BINARY)).reshape(shape)
+    assert expected_calibration_error(column, labels) < 1e-6
+    for function in FUNCTIONS:
+        assert function(column, labels) == pytest.approx(function(both, labels))
+    nll = negative_log_likelihood(logits, labels, from_logits=True)
+    assert nll == pytest.approx(negative_log_likelihood(both, labels))
 
 
 METRICS = [
@@ -209,4 +229,97 @@ def test_config_survives_a_round_trip():
     with pytest.raises(ValueError, match="num_bins=0"):
         ExpectedCalibrationError(num_bins=0)
     with pytest.raises(ValueError, match="`y_pred` must have shape"):
-        metric.update_state([0, 1], [0.1, 0.2])
+        metric.update_state([0, 1], [[[0.1, 0.2]]])
+
+
+@pytest.mark.parametrize("kind, function", METRICS)
+@pytest.mark.parametrize("from_logits", [False, True])
+@pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
+def test_a_metric_of_one_column_is_that_of_two_classes(
+    kind, function, from_logits, shape
+):
+    metric = kind(from_logits=from_logits)
+    predictions = np.log(BINARY / (1.0 - BINARY)) if from_logits else BINARY
+    metric.update_state(OUTCOMES, predictions.reshape(shape))
+    expected = function(BINARY, OUTCOMES.astype(int))
+    assert float(metric.result()) == pytest.approx(expected, abs=1e-6)
+
+
+NO_PROBABILITIES = [
+    ([0, 1], [[0.2, 0.8], [2.0, -1.0]], r"(?s)softmax.*\W1\W+rows that are not"),
+    ([0, 1], [[0.2, 0.8], [0.6, 0.6]], "rows that sum to 1"),
+    ([0, 1], [[0.2], [1.5]], r"(?s)sigmoid.*from\W+1.5\W+to\W+1.5"),
+    ([0, 1], [0.5, -0.5], "sigmoid"),
+    ([0, 2], [[0.2, 0.8], [0.5, 0.5]], r"(?s)classes 0 to 1.*from\W+2"),
+    ([0, 0.5], [0.2, 0.5], "`y_true` must hold classes"),
+]
+
+
+@pytest.mark.parametrize("kind, function", METRICS)
+@pytest.mark.parametrize("labels, predictions, match", NO_PROBABILITIES)
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "graph"])
+def test_a_metric_refuses_what_is_no_probability_where_a_row_counts(
+    kind, function, labels, predictions, match, compiled
+):
+    metric = kind()
+    update = tf.function(metric.update_state) if compiled else metric.update_state
+    predictions = tf.constant(predictions)
+    update(tf.constant([labels[0], -1], tf.float32), predictions)
+    before = float(metric.result())
+    error = tf.errors.InvalidArgumentError if compiled else ValueError
+    with pytest.raises(error, match=match):
+        update(tf.constant(labels, tf.float32), predictions)
+    assert float(metric.count) == 1.0 and float(metric.result()) == before
+
+
+@pytest.mark.parametrize("kind, function", METRICS)
+def test_under_xla_what_is_no_probability_leaves_no_finite_result(kind, function):
+    metric = kind()
+    update = tf.function(metric.update_state, jit_compile=True)
+    update(tf.constant([0, -1]), tf.constant([[0.2, 0.8], [3.0, 4.0]]))
+    assert np.isfinite(metric.result())
+    update(tf.constant([0, 1]), tf.constant([[0.2, 0.8], [3.0, 4.0]]))
+    assert not np.isfinite(metric.result())
+
+
+@pytest.mark.parametrize("eagerly", [False, True])
+def test_fit_refuses_logits_that_were_not_called_so(eagerly):
+    # One weight, of 1, at a learning rate of 0.
+    dense = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
+    model = keras.Sequential([keras.Input((1,)), dense])
+    metrics = [ExpectedCalibrationError(), BrierScore()]
+    model.compile(
+        keras.optimizers.SGD(0.0),
+        loss="mse",
+        metrics=metrics,
+        run_eagerly=eagerly,
+        jit_compile=False,
+    )
+    x = np.array([[0.2], [0.7], [-3.0]], np.float32)
+    logs = model.evaluate(x, np.array([0, 1, -1]), verbose=0, return_dict=True)
+    assert logs["brier"] == pytest.approx(2 * (0.04 + 0.09) / 2, abs=1e-6)
+    assert logs["ece"] == pytest.approx((0.2 + 0.3) / 2, abs=1e-6)
+    with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match="sigmoid"):
+        model.fit(x, np.array([0, 1, 1]), verbose=0)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_rounding_of_a_coarse_type_is_no_error(dtype):
+    logits, labels = draw(num_classes=200)
+    metric = BrierScore()
+    metric.update_state(labels, tf.nn.softmax(tf.cast(logits, dtype)))
+    expected = brier_score(softmax(logits), labels)
+    assert float(metric.result()) == pytest.approx(expected, rel=0.02)
+
+
+def test_labels_of_another_shape_raise():
+    metric = BrierScore()
+    with pytest.raises(ValueError, match=r"`y_true` must have shape .*\(2, 2\)"):
+        metric.update_state([[0, 1], [1, 0]], PROBABILITIES[:2])
+    with pytest.raises(ValueError, match="1 labels for 4 rows"):
+        metric.update_state([0], PROBABILITIES)
+
+
+def test_callbacks_know_what_is_the_best_of_each_metric():
+    kinds = [ExpectedCalibrationError, BrierScore, FPRAtRecall, AUROC]
+    assert [kind()._direction for kind in kinds] == ["down", "down", "down", "up"]

@@ -103,6 +103,14 @@ def test_sample_weights_and_other_labels_are_refused():
         tf.function(metric.update_state)(tf.constant([0, -1]), tf.zeros(2))
 
 
+def test_two_columns_are_refused_and_not_read_as_twice_the_rows():
+    one_hot = tf.constant([[0.0, 1.0], [1.0, 0.0]])
+    with pytest.raises(ValueError, match="`y_pred` must have shape"):
+        AUROC().update_state([0, 1], one_hot)
+    with pytest.raises(ValueError, match="`y_true` must have shape"):
+        AUROC().update_state(one_hot, one_hot)
+
+
 def test_config_survives_a_round_trip():
     metric = FPRAtRecall(recall=0.9, name="fpr90")
     again = keras.saving.deserialize_keras_object(

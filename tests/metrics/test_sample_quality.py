@@ -476,3 +476,14 @@ def test_the_default_takes_pixels_and_floats_alike(monkeypatch, channels):
     metric = InceptionScore(splits=1)
     tf.function(metric.update_state)(tf.constant(pixels))
     assert float(metric.result()) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "graph"])
+def test_the_inception_score_refuses_logits_that_were_not_called_so(compiled):
+    metric = InceptionScore(None, splits=1)
+    update = tf.function(metric.update_state) if compiled else metric.update_state
+    update(tf.constant([[0.5, 0.5], [0.9, 0.1]]))
+    error = tf.errors.InvalidArgumentError if compiled else ValueError
+    with pytest.raises(error, match="softmax to logits first.*from_logits=True"):
+        update(tf.constant([[0.5, 0.5], [3.0, 1.0]]))
+    assert np.sum(metric.count) == 2.0

@@ -1,11 +1,15 @@
 """The guarantee itself, counted; and every way to ask for it."""
 
+import math
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from scipy import stats
 
 from keras_ebm.ood import ConformalDetector, conformal_band
+from keras_ebm.ood.conformal import rows_needed
 
 
 def draw(size, seed=0):
@@ -23,9 +27,67 @@ def test_p_values_count_calibration_scores_at_or_above():
 def test_99_rows_at_one_percent_refuse_what_is_above_them_all(rate):
     detector = ConformalDetector(draw(99))
     largest = detector.scores.max()
-    scores = np.array([largest - 1e-3, largest, np.nextafter(largest, np.inf)])
+    scores = np.array(
+        [largest - 1e-3, largest, np.nextafter(largest, np.float32(np.inf))]
+    )
     accepted = detector.accept(tf.constant(scores, tf.float32), rate)
     np.testing.assert_array_equal(accepted, [True, True, False])
+
+
+@pytest.fixture(scope="module")
+def million():
+    return ConformalDetector(np.arange(1e6))
+
+
+def num_refused(detector, rate):
+    """How many of the calibration rows' own ranks lie above the threshold."""
+    ranks = tf.range(len(detector.scores) + 1, dtype=tf.float32)
+    return int(np.sum(~detector.accept(ranks, rate).numpy()))
+
+
+def both_ways(rate):
+    """A rate as a float and as a tensor of each precision."""
+    return [rate, tf.constant(rate, tf.float32), tf.constant(rate, tf.float64)]
+
+
+@pytest.mark.parametrize("rate", ["1e-6", "2e-6", "0.00123", "0.5", "0.75"])
+def test_ranks_are_exact_at_a_million_rows(million, rate):
+    expected = math.floor(Fraction(rate) * 1_000_001)
+    for given in both_ways(float(rate)):
+        assert num_refused(million, given) == expected
+
+
+def test_a_million_rows_cannot_keep_half_of_a_millionth(million):
+    with pytest.raises(ValueError, match="at least 1e-06.*needs 1999999 rows"):
+        million.check_rate(5e-7)
+    with pytest.raises(ValueError, match="`num_calibration` must be at least"):
+        conformal_band(5e-7, 1_000_000, 10)
+    for rate in (tf.constant(5e-7), tf.constant(5e-7, tf.float64)):
+        assert num_refused(million, rate) == 0
+
+
+@pytest.mark.parametrize("by_class", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "int32"])
+def test_a_tensor_rate_of_0_refuses_nothing(million, by_class, dtype):
+    classes = np.zeros(1_000_000, int) if by_class else None
+    detector = ConformalDetector(million.scores, calibration_classes=classes)
+    scores, ids = tf.constant([0.0, 1e9, np.inf]), tf.zeros(3, tf.int32)
+    assert detector.accept(scores, tf.zeros((), dtype), ids).numpy().all()
+
+
+@pytest.mark.parametrize("rows", [1, 2, 48, 99, 10**6 - 1, 2**20 - 1])
+def test_one_in_n_plus_1_refuses_one_however_it_was_rounded(rows):
+    share = 1 / (rows + 1)
+    detector = ConformalDetector(np.zeros(rows))
+    for rate in (share, np.float32(share), float(np.float32(share))):
+        assert rows_needed(rate) == rows
+        detector.check_rate(rate)
+        for given in both_ways(rate):
+            assert not detector.accept(tf.ones(1), given)[0]
+    less, *tensors = both_ways(share * (1.0 - 1e-6))  # More than rounding takes away.
+    assert rows_needed(less) > rows
+    for given in tensors:
+        assert detector.accept(tf.ones(1), given)[0]
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.1, 0.5])

@@ -8,8 +8,9 @@ from PIL import Image
 
 import trainers.data
 from export.common import ExportSettings, fit_detector
-from export.predict import check_rate, write_answers
+from export.predict import check_rate
 from keras_ebm import data
+from keras_ebm.data import fit_images
 from keras_ebm.serving import export_ood_scorer
 
 SCORES = ["energy", "ood_score", "p_value", "accept"]
@@ -130,26 +131,60 @@ def test_images_and_the_latest_version_are_answered(run, digits_export, tmp_path
     assert_answers(lines, detector.predict(x))
 
 
-def test_images_of_a_folder_are_answered_by_name(run, digits_export, tmp_path):
-    x = np.random.default_rng(0).integers(0, 256, (4, 8, 8), dtype=np.uint8)
-    names = ["b/2.png", "a/1.png", "a/0.bmp", "b/10.png"]
+def save_images(folder, x, names):
     for name, pixels in zip(names, x, strict=True):
-        path = tmp_path / "images" / name
+        path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(path)
+
+
+def test_images_of_a_folder_grey_or_not_are_answered_by_name(
+    run, digits_export, tmp_path
+):
+    x = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
+    grey = fit_images(x, (8, 8, 1))
+    names = ["a/0.bmp", "a/1.png", "b/10.png", "b/2.png"]
+    save_images(tmp_path / "images", [x[0], x[1], *grey[2:, ..., 0]], names)
+    (tmp_path / "images" / "a" / "._1.png").write_bytes(b"")
+    (tmp_path / "images" / "a" / "0b.png").write_bytes(b"no image")
     folder, detector = digits_export
     output = tmp_path / "answers.csv"
-    code, _, err = run(
-        "export.predict",
-        *[f"--model={folder}", f"--dataset=images:{tmp_path}/images"],
-        f"--output={output}",
-    )
-    # The digits are grey, and folders are read in colour.
-    assert code == 2 and "of shape (8, 8, 3)" in err
-    assert data.image_files(f"{tmp_path}/images@8") == sorted(names)
-    answers = detector.predict(x[..., None])
-    write_answers(output, answers, names)
-    assert [line["file"] for line in read(output)] == names
+    flags = [f"--model={folder}", f"--dataset=images:{tmp_path}/images"]
+    flags += [f"--output={output}"]
+    code, _, err = run("export.predict", *flags)
+    assert code == 2 and "a/0b.png is no image" in err
+    code, _, err = run("export.predict", *flags, "--skip_broken_images")
+    assert code == 0, err
+    assert re.search("^predict: warning: .* 1 hidden .* 1 broken .*0b.png", err), err
+    assert err.count("\n") == 1
+    lines = read(output)
+    assert [line["file"] for line in lines] == names
+    assert_answers(lines, detector.predict(grey))
+
+
+def test_images_of_another_size_are_told_how_to_name_it(run, digits_export, tmp_path):
+    save_images(tmp_path / "images", np.zeros((1, 9, 9), np.uint8), ["0.png"])
+    flags = [f"--model={digits_export[0]}", f"--output={tmp_path}/answers.csv"]
+    spec = f"images:{tmp_path}/images"
+    code, _, err = run("export.predict", *flags, f"--dataset={spec}")
+    assert code == 2 and "as images:DIR@8." in err
+
+
+def test_a_grey_model_is_measured_and_calibrated_on_a_folder(digits_model, tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
+    save_images(tmp_path, x, ["0/0.png", "0/1.png", "7/0.png", "7/1.png"])
+    rows = trainers.data.load_like(digits_model, f"images:{tmp_path}", "")
+    np.testing.assert_array_equal(rows.x, fit_images(x, (8, 8, 1)))
+    np.testing.assert_array_equal(rows.y, [0, 0, 7, 7])
+    with pytest.raises(ValueError, match="as images:DIR@8"):
+        trainers.data.load_like(digits_model, f"images:{tmp_path}@9", "")
+
+
+def test_grey_stays_itself_through_colour():
+    grey = np.arange(256, dtype=np.uint8).reshape(4, 8, 8, 1)
+    colour = data.fit_channels(grey, 3)
+    assert colour.shape == (4, 8, 8, 3)
+    np.testing.assert_array_equal(data.fit_channels(colour, 1), grey)
 
 
 @pytest.mark.parametrize(
