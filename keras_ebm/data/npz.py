@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_ebm.data.dataset import Dataset
 from keras_ebm.data.label_rule import is_binary, whole_numbers
-from keras_ebm.precision import float32_merges
+from keras_ebm.precision import float32_merges, warn_of_merged_integers
 
 # Labels beyond this are taken for a mistake, such as row numbers or codes.
 MAX_CLASSES = 100_000
@@ -86,6 +86,7 @@ def _as_rows(x: np.ndarray, path, dtype) -> tuple[np.ndarray, str]:
     if x.dtype == np.uint8 and x.ndim in (3, 4):
         return (x[..., None] if x.ndim == 3 else x), "image"
     if x.dtype.kind in "fiu" and x.ndim == 2:
+        warn_of_merged_integers(x)
         if dtype is None:
             wide = any(float32_merges(column) for column in _finite_columns(x))
             dtype = "float64" if wide else "float32"

@@ -17,7 +17,7 @@ from keras_ebm.generators import GaussianGenerator
 from keras_ebm.layers import TableEncoder
 from keras_ebm.models import VERA, EnergyModel
 from keras_ebm.networks import mlp_decoder, mlp_energy
-from keras_ebm.precision import float32_merges
+from keras_ebm.precision import float32_merges, warn_of_merged_integers
 
 #: Latents of a generator at most; fewer where there are fewer features.
 MAX_LATENTS = 16
@@ -35,6 +35,8 @@ class TakesGaps:
         That is float32, or float64 where `encoder`, or without one a column of the
         rows themselves, needs it.
         """
+        if encoder is None:
+            warn_of_merged_integers(X)
         checked = validate_data(
             self,
             X,

@@ -11,7 +11,12 @@ from keras import ops
 
 from keras_ebm.arguments import check_choice
 from keras_ebm.layers.piecewise import PiecewiseLinear, normal_score_knots
-from keras_ebm.precision import MERGED_SHARE, float32_merges, moments
+from keras_ebm.precision import (
+    MERGED_SHARE,
+    float32_merges,
+    moments,
+    warn_of_merged_integers,
+)
 
 TRANSFORMS = ("standardise", "quantile", "blend")
 #: Share of a column's known cells from which one value counts as all of them.
@@ -149,6 +154,7 @@ class TableEncoder(keras.layers.Layer):
         apart, where they are more than one in a thousand.
         """
         given = np.asarray(x)
+        warn_of_merged_integers(given)
         x = np.asarray(given, np.float64)
         expected = x.shape[-1] if self.schema is None else len(self.schema["columns"])
         if x.ndim != 2 or x.shape[0] == 0 or x.shape[1] != expected:
