@@ -88,9 +88,9 @@ def seeded(seed: int):
         np.random.set_state(numpy)
 
 
-def build_encoder(x: np.ndarray, transform: str) -> TableEncoder:
+def build_encoder(x: np.ndarray, transform: str, bounded: bool = False) -> TableEncoder:
     """A `TableEncoder` adapted to numeric rows `(n, features)`."""
-    encoder = TableEncoder(transform=transform)
+    encoder = TableEncoder(transform=transform, bounded=bounded)
     encoder.adapt(x)
     return encoder
 
