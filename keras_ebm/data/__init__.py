@@ -8,6 +8,7 @@ from keras_ebm.data.schema import Column, TableSchema
 from keras_ebm.data.specs import load, read
 from keras_ebm.data.splits import (
     Splits,
+    fingerprint,
     load_splits,
     make_splits,
     row_hashes,
@@ -28,6 +29,7 @@ __all__ = [
     "TableSchema",
     "decode_images",
     "draw",
+    "fingerprint",
     "fit_images",
     "foreign",
     "image_files",
