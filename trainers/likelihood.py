@@ -312,7 +312,8 @@ def main(argv: list[str]) -> None:
         strategy = common.make_strategy(FLAGS.strategy)
         run = load(data_settings)
         _adapt(run, strategy)
-        job = prepare(run, *_settings(), strategy)
+        fit, settings = _settings()
+        job = prepare(run, settings, fit, strategy)
     fitting.run_job("likelihood", job)
 
 

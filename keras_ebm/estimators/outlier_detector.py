@@ -203,9 +203,9 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
         count = round((DEFAULT_SHARE if share is None else share) * num_rows)
         if count < needed and share is None:
             # Two rows are left to train on, and two to scale by.
-            most = max(count, min(num_rows // 2, num_rows - 4))
-            if most >= needed or self.target_fpr is None:
-                count = max(1, min(needed, most))
+            most = min(num_rows // 2, num_rows - 4)
+            if most > count and (most >= needed or self.target_fpr is None):
+                count = min(needed, most)
                 self._tell("calibration_share", f"{count / num_rows:.3g}", num_rows)
         if count < needed and self.target_fpr is None and count > 0:
             rate = 1.0 / (count + 1)
@@ -214,8 +214,8 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
         if count < needed:
             raise ValueError(
                 f"`target_fpr` {rate} needs {needed} calibration rows. Received: "
-                f"n_samples = {num_rows}, of which calibration_share="
-                f"{share} leaves {count}; raise one of the three."
+                f"n_samples = {num_rows}, of which calibration_share={share} leaves "
+                f"{count}; raise one of the three."
             )
         self.target_fpr_ = rate
         return count

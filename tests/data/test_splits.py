@@ -146,9 +146,7 @@ def test_a_class_without_test_rows_gives_one_of_its_training_rows():
 def test_an_official_test_keeps_its_rows_and_says_what_it_lacks():
     y = np.arange(120) % 2
     y[[3, 4, 5, 6, 7]] = 2
-    with pytest.warns(
-        UserWarning, match="'dog': no rows at all; 'cow': no row"
-    ):
+    with pytest.warns(UserWarning, match="'dog': no rows at all; 'cow': no row"):
         splits = make_splits(labelled(y, num_test=20), seed=0)
     np.testing.assert_array_equal(splits.test, np.arange(100, 120))
 

@@ -406,6 +406,19 @@ def test_training_rows_that_cannot_be_fitted_raise(spec, train, match):
         make_score(spec).fit(train)
 
 
+@pytest.mark.parametrize("spec", CLASS_SCORES)
+def test_a_class_without_rows_changes_no_score_of_the_others(spec):
+    train = known_rows(0)
+    kept = train["labels"] != 1
+    train = {key: value[kept] for key, value in train.items()}
+    renumbered = {**train, "labels": train["labels"] // 2}
+    known = known_rows(1, num_rows=30)
+    np.testing.assert_array_equal(
+        make_score(spec).fit(train).predict(known),
+        make_score(spec).fit(renumbered).predict(known),
+    )
+
+
 def test_fewer_rows_than_neighbours_raise():
     with pytest.raises(ValueError, match="at least k=10 rows. Received: 9"):
         KNN(k=10).fit(known_rows(0, num_rows=9))

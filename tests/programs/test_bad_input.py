@@ -57,9 +57,9 @@ ROWS = [[1, 2, "a"], [2, 3, "b"]] * 20
         ([*ROWS, [1, "inf", "a"]], {}, "'y' must be finite.*'inf' in row 40"),
         (ROWS, {"holdout_classes": ("d",)}, "'d'. The classes are: a, b"),
         (ROWS, {"holdout_classes": ("a",)}, "must leave two classes"),
-        (ROWS, {"labels_per_class": 30}, "labels_per_class=30"),
+        (ROWS, {"labels_per_class": -1}, "labels_per_class=-1"),
         (ROWS, {"train_size": 100}, "train_size=100"),
-        (ROWS[:3], {}, "Give at least 10 rows"),
+        (ROWS[:3], {}, "Give at least 4 rows"),
     ],
 )
 def test_a_table_that_cannot_be_learned_is_refused(
