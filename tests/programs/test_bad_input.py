@@ -182,6 +182,13 @@ def test_a_calibration_that_cannot_be_is_refused(digits_model, settings, message
         fit_detector(ExportSettings(model=digits_model, **settings))
 
 
+def test_a_default_rate_is_what_the_rarest_predicted_class_can_keep(digits_model):
+    settings = ExportSettings(digits_model, "digits", per_class=True)
+    with pytest.warns(UserWarning, match="of the rarest predicted class can keep"):
+        detector, _ = fit_detector(settings)
+    assert detector.target_fpr == 1 / (detector.conformal.sizes.min() + 1)
+
+
 def test_calibration_rows_of_another_shape_are_refused(digits_model, tmp_path):
     np.savez(tmp_path / "rows.npz", x=np.zeros((200, 9, 9), np.uint8))
     settings = ExportSettings(digits_model, f"npz:{tmp_path / 'rows.npz'}")
