@@ -31,8 +31,9 @@ def read_npz(path: str | os.PathLike, dtype: str | None = None) -> Dataset:
             `keras_ebm.precision.float32_merges`.
 
     Returns:
-        `Dataset` whose classes are named "0", "1" and so on up to the largest
-        label, or "-1" and "1".
+        `Dataset` whose classes are the labels that occur, in their order and named
+        by their numbers: "1" and "2" where they are 1 and 2. Labels are counted
+        from 0 over these.
 
     Raises:
         ValueError: if the file cannot be read without pickle, lacks "x", or
@@ -137,5 +138,6 @@ def _with_names(y: np.ndarray, path) -> tuple[np.ndarray, tuple[str, ...]]:
             stacklevel=4,
         )
         return np.where(y == 1, 1, 0), ("-1", "1")
-    num_classes = int(y.max(initial=-1)) + 1
-    return y, tuple(str(label) for label in range(num_classes))
+    found = np.unique(y[y >= 0])
+    places = np.where(y >= 0, np.searchsorted(found, y), -1)
+    return places, tuple(str(label) for label in found)

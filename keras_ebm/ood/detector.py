@@ -1,5 +1,7 @@
 """A network, a score and a threshold: the decision that is served."""
 
+import warnings
+
 import numpy as np
 import tensorflow as tf
 
@@ -15,6 +17,8 @@ FAR = np.float32(1e30)
 #: What a decision gives for a reason, beside "outside the training range: COLUMN".
 ACCEPTED, NOT_FINITE, UNLIKE = "", "not a finite number", "unlike the training rows"
 NO_SUCH_RATE = "target_fpr is below what the calibration rows can keep"
+#: Share of known inputs refused where no other is asked for.
+DEFAULT_RATE = 0.01
 
 
 class Detector:
@@ -62,7 +66,7 @@ class Detector:
         calibration: np.ndarray,
         *,
         score: str = "energy",
-        target_fpr: float = 0.01,
+        target_fpr: float | None = None,
         train=None,
         validation=None,
         per_class: bool = False,
@@ -73,12 +77,14 @@ class Detector:
         Args:
             model: a trained `EnergyModel`.
             calibration: raw known rows that neither training nor the choice
-                of the model saw; `1 / target_fpr - 1` of them at least.
+                of the model saw; `1 / target_fpr - 1` of them at least, of
+                each predicted class with `per_class`.
             score: name for `make_score`. Choose it before looking at foreign
                 data.
             target_fpr: float in (0, 1), share of known inputs that may be
                 refused. It holds on average over calibration sets, for inputs
-                exchangeable with the calibration rows.
+                exchangeable with the calibration rows. None: 0.01, or the
+                smallest that few of them can keep, which a `UserWarning` names.
             train: `(x, y)` raw training rows, for scores that are fitted.
             validation: `(x, y)` known rows, for a sum of scores.
             per_class: bool, calibrate within each predicted class (Mondrian).
@@ -94,7 +100,8 @@ class Detector:
         """
         scorer = make_score(score)
         # Refuse a rate that cannot be had before anything is computed.
-        ConformalDetector(np.zeros(len(calibration))).check_rate(target_fpr)
+        if target_fpr is not None:
+            ConformalDetector(np.zeros(len(calibration))).check_rate(target_fpr)
         if scorer.fitted_names:
             scorer.fit(
                 cls._known(model, scorer, train, "train"),
@@ -115,6 +122,8 @@ class Detector:
             calibration_classes=classes,
             num_classes=model.num_classes if per_class else None,
         )
+        if target_fpr is None:
+            target_fpr = _default_rate(conformal)
         return cls(model, scorer, conformal, target_fpr, guard)
 
     @staticmethod
@@ -222,3 +231,19 @@ class Detector:
             decide = tf.function(self.decide, autograph=False)
             self._compiled[key] = decide.get_concrete_function(spec)
         return self._compiled[key]
+
+
+def _default_rate(conformal: ConformalDetector) -> float:
+    """The default rate, or the smallest that the calibration rows can keep."""
+    num_rows = int(conformal.sizes.min())
+    smallest = 1.0 / (num_rows + 1)
+    # Without any row of a class no rate can be kept, which the detector says.
+    if smallest <= DEFAULT_RATE or not num_rows:
+        return DEFAULT_RATE
+    where = " of the rarest predicted class" if conformal.by_class else ""
+    warnings.warn(
+        f"target_fpr is {smallest:.3g} in place of {DEFAULT_RATE:g}, the smallest that "
+        f"{num_rows} calibration row(s){where} can keep",
+        stacklevel=3,
+    )
+    return smallest
