@@ -73,21 +73,29 @@ def _export(detector, output, x, names, explainer) -> Path:
     # Where a link leads, as nothing is renamed from one disk to another.
     parent = Path(os.path.realpath(folder)).parent
     files.make_folder(parent)
-    # Written beside the folder and renamed: a server that watches the folder
-    # never sees half a version.
+    # Written beside the folder, synced and renamed: a server that watches the folder
+    # never sees half a version, nor is one left after a power cut.
     with files.staging_folder(parent) as staging:
         saved = staging / str(version)
         write_saved_model(detector, saved, names, explainer)
         verify(saved, detector, x, explainer)
         files.sync_tree(saved)
-        return _publish(saved, folder)
+        return publish(saved, folder)
 
 
-def _publish(saved: Path, folder: Path) -> Path:
-    """Gives a SavedModel the next number that is free, and returns its place."""
+def publish(saved: Path, folder: Path) -> Path:
+    """Gives a SavedModel the next number that is free.
+
+    Args:
+        saved: folder of the SavedModel, on the disk of `folder`.
+        folder: the export folder; created if absent.
+
+    Returns:
+        Path of the version.
+    """
     files.make_folder(folder)
     while True:
-        path = folder / str(max(_versions(folder), default=0) + 1)
+        path = folder / str(max(versions(folder), default=0) + 1)
         try:
             os.rename(saved, path)
         except OSError as error:
@@ -99,7 +107,8 @@ def _publish(saved: Path, folder: Path) -> Path:
             return path
 
 
-def _versions(folder: Path) -> list[int]:
+def versions(folder: Path) -> list[int]:
+    """The numbers of the versions in an export folder."""
     numbers = (version_number(path) for path in folder.iterdir())
     return [number for number in numbers if number is not None]
 
@@ -125,7 +134,7 @@ def next_version(folder: Path) -> int:
             "`output` must be a new folder, or one that holds numbered versions "
             f"alone. Received: {folder}, which holds {other[0]!r}."
         )
-    numbers = _versions(folder)
+    numbers = versions(folder)
     if LAST_VERSION in numbers:
         raise ValueError(
             "`output` must have a number left for the next version. Received: "
@@ -143,11 +152,7 @@ def version_number(path: Path) -> int | None:
     name = path.name
     if not (path.is_dir() and name.isascii() and name.isdecimal()):
         return None
-    # Python refuses to read thousands of digits.
-    name = name.lstrip("0") or "0"
-    if len(name) > len(str(LAST_VERSION)) or int(name) > LAST_VERSION:
-        return None
-    return int(name)
+    return int(name) if int(name) <= LAST_VERSION else None
 
 
 def write_saved_model(detector: Detector, path: Path, names, explainer=None) -> None:
