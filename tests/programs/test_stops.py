@@ -94,7 +94,7 @@ def test_a_new_run_in_the_folder_of_a_finished_one_is_not_finished(train, tmp_pa
 
 
 def test_a_full_disk_ends_a_run_in_one_line_and_with_room_it_goes_on(run, tmp_path):
-    with disk(tmp_path / "disk", "300k") as folder:
+    with disk(tmp_path / "disk", "400k") as folder:
         flags = (*FLAGS, f"--workdir={folder / 'run'}")
         code, _, err = run("trainers.vera", *flags)
         lost = folder / "run/backup/epoch-000003.weights.h5"
