@@ -196,7 +196,7 @@ class Job:
 
 def save_model(model, path: Path) -> None:
     """Writes the model that a run ends with; a stop waits until it is saved."""
-    with stopping.noting(f"{path} is saved"), stopping.held():
+    with stopping.held(f"{path} is saved"):
         files.save_model(model, path)
 
 

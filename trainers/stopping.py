@@ -52,21 +52,28 @@ def _handle(number, frame):
             _raise()
 
 
-def _raise():
+def _raise(note=""):
     _State.raised = True
-    raise Stopped(_State.number)
+    stop = Stopped(_State.number)
+    if note:
+        stop.add_note(note)
+    raise stop
 
 
 @contextlib.contextmanager
-def held() -> Iterator[None]:
-    """Holds a signal back until the block, such as a save, is done."""
+def held(note: str) -> Iterator[None]:
+    """Holds a signal back until the block, such as a save, is done.
+
+    Args:
+        note: what the user should know then.
+    """
     _State.holders += 1
     try:
         yield
     finally:
         _State.holders -= 1
     if _State.number is not None and not _State.raised and not _State.holders:
-        _raise()
+        _raise(note)
 
 
 @contextlib.contextmanager
