@@ -29,7 +29,11 @@ class ExportSettings:
     target: str | None = setting(
         None, "Label column of a csv; default that of the run. Empty if there is none."
     )
-    target_fpr: float = setting(0.01, "Share of known inputs that may be refused.")
+    target_fpr: float | None = setting(
+        None,
+        "Share of known inputs that may be refused; default 0.01, or the smallest "
+        "that few calibration rows can keep.",
+    )
     score: str = setting(
         "energy",
         f"Score of the decision: one of {', '.join(ood.SCORES)}, or some of them "

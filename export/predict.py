@@ -168,8 +168,10 @@ def write_answers(path, answers: dict, files=None) -> None:
         answers: dict of arrays `(rows, ...)`.
         files: what the rows were read from, one each, or None.
     """
-    columns = {name: answers[name] for name in SCORER_OUTPUTS}
+    columns = {name: answers[name] for name in SCORER_OUTPUTS if name in answers}
     columns["accept"] = np.where(answers["accept"], "true", "false")
+    if "reason" in answers:  # Exports of earlier versions give none.
+        columns["reason"] = [reason.decode("utf-8") for reason in answers["reason"]]
     if "label" in answers:
         labels = [label.decode("utf-8") for label in answers["label"]]
         likeliest = answers["probabilities"].max(axis=-1)

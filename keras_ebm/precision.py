@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
+
 import numpy as np
 
 #: Rounding a cell may move it by this share of its column's standard deviation.
@@ -71,6 +74,33 @@ def float32_merges(values: np.ndarray) -> bool:
     merged = len(different) - len(np.unique(different.astype(np.float32)))
     whole = np.array_equal(values, np.rint(values))
     return bool(whole and merged > MERGED_SHARE * len(different))
+
+
+def warn_of_merged_integers(x: np.ndarray, names: Sequence[str] | None = None) -> None:
+    """Says which columns of whole numbers lose some in float64, beyond `2**53`.
+
+    Args:
+        x: array `(n, columns)`; those that are of no integers lose none here.
+        names: of the columns, their numbers without.
+
+    A `UserWarning` names the columns, and how many values become how many.
+    """
+    x = np.asarray(x)
+    if x.ndim != 2 or x.dtype.kind not in "iu" or x.dtype.itemsize < 8 or not len(x):
+        return
+    lost = []
+    for place in np.flatnonzero((x.max(axis=0) > 2**53) | (x.min(axis=0) < -(2**53))):
+        count = len(np.unique(x[:, place]))
+        left = len(np.unique(x[:, place].astype(np.float64)))
+        if left < count:
+            name = place if names is None else names[place]
+            lost.append(f"{name} ({count} become {left})")
+    if lost:
+        warnings.warn(
+            "different whole numbers that float64 cannot tell apart, in columns: "
+            f"{', '.join(lost)}",
+            stacklevel=3,
+        )
 
 
 def _rounding(values) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Data of a run: loaded by its settings, split by seed, recorded in the run folder."""
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 
@@ -67,12 +68,17 @@ class RunData:
         indices = getattr(self.splits, part)
         x, y = self.dataset.x[indices], self.dataset.y[indices]
         if part == "train" and self.settings.labels_per_class:
-            y = data.mask_labels(
-                y,
-                self.settings.labels_per_class,
-                class_names=self.dataset.class_names,
-            )
+            y = self._few_labels
         return x, y
+
+    @functools.cached_property
+    def _few_labels(self):
+        """Of the training rows; masked once, so that a notice comes once."""
+        return data.mask_labels(
+            self.dataset.y[self.splits.train],
+            self.settings.labels_per_class,
+            class_names=self.dataset.class_names,
+        )
 
 
 def load(settings: DataSettings, schema=None, class_names=None) -> RunData:
@@ -91,7 +97,19 @@ def load(settings: DataSettings, schema=None, class_names=None) -> RunData:
             "`dataset` is required: digits, toy:NAME, tfds:NAME, images:DIR, csv:PATH "
             "or npz:PATH."
         )
-    full = data.load(
+    full = _read(settings, schema, class_names)
+    splits = data.make_splits(
+        full,
+        seed=settings.seed,
+        holdout_classes=settings.holdout_classes,
+        train_size=settings.train_size or None,
+    )
+    return _joined(full, splits, settings)
+
+
+def _read(settings: DataSettings, schema=None, class_names=None) -> data.Dataset:
+    """The data of `settings`, with the labels of all classes; see `load`."""
+    return data.load(
         settings.dataset,
         data_dir=settings.data_dir or None,
         target=settings.target,
@@ -103,12 +121,9 @@ def load(settings: DataSettings, schema=None, class_names=None) -> RunData:
         seed=settings.seed,
         skip_broken_images=settings.skip_broken_images,
     )
-    splits = data.make_splits(
-        full,
-        seed=settings.seed,
-        holdout_classes=settings.holdout_classes,
-        train_size=settings.train_size or None,
-    )
+
+
+def _joined(full: data.Dataset, splits: data.Splits, settings) -> RunData:
     if settings.holdout_classes:
         full = data.relabel(full, settings.holdout_classes)
     return RunData(full, splits, settings)
@@ -233,15 +248,31 @@ def recall(model_path, dataset: str = "", data_dir: str = "") -> RunData:
         settings["missing_words"] = ",".join(schema.missing)
     settings |= {"dataset": dataset or settings["dataset"]}
     settings |= {"data_dir": data_dir or settings["data_dir"]}
-    run = load(DataSettings(**settings))
-    if run.splits.fingerprint != recorded["fingerprint"]:
+    settings = DataSettings(**settings)
+    full = _read(settings)
+    if data.fingerprint(full) != recorded["fingerprint"]:
+        full = _as_once_numbered(full)
+    if data.fingerprint(full) != recorded["fingerprint"]:
         raise ValueError(
             "`dataset` must be the data that the run was trained on. Received: "
-            f"{settings['dataset']}, whose rows differ from those recorded in "
+            f"{settings.dataset}, whose rows differ from those recorded in "
             f"{folder}."
         )
-    splits = data.load_splits(split_path(model_path))
-    return RunData(run.dataset, splits, run.settings)
+    return _joined(full, data.load_splits(split_path(model_path)), settings)
+
+
+def _as_once_numbered(dataset: data.Dataset) -> data.Dataset:
+    """A npz file as earlier versions read it: a class for each number up to the last.
+
+    Their models have an output for each of these classes, and their records the
+    fingerprint of the labels so numbered.
+    """
+    names = dataset.class_names
+    if not dataset.name.startswith("npz:") or not names or "-1" in names:
+        return dataset
+    numbers = np.array([*map(int, names), -1])
+    every = tuple(str(number) for number in range(int(names[-1]) + 1))
+    return dataclasses.replace(dataset, y=numbers[dataset.y], class_names=every)
 
 
 def read_record(model_path) -> dict:

@@ -9,6 +9,7 @@ Run from the top of the checkout:
 """
 
 import dataclasses
+import warnings
 
 import numpy as np
 from absl import flags
@@ -170,7 +171,13 @@ def known_rows(settings, run):
 
 
 def fitted_scores(model, run, names: str = "") -> dict:
-    """Scores by name, fitted on the run's training and validation rows."""
+    """Scores by name, fitted on the run's training and validation rows.
+
+    A score that these rows are too few for is left out with a `UserWarning`.
+
+    Raises:
+        ValueError: if a name is of no score, or none of those asked for can be fitted.
+    """
     if names:
         wanted = names.split(",")
     else:
@@ -190,8 +197,15 @@ def fitted_scores(model, run, names: str = "") -> dict:
             ood.network_outputs(model, *run.rows(part), requires=needs)
             for part in ("train", "validation")
         ]
-    for score in learned:
-        score.fit(*parts)
+    for name, score in list(scores.items()):
+        if score.fitted_names:
+            try:
+                score.fit(*parts)
+            except ValueError as error:
+                if len(scores) == 1:
+                    raise
+                del scores[name]
+                warnings.warn(f"score {name!r} is left out: {error}", stacklevel=3)
     return scores
 
 

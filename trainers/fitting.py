@@ -297,7 +297,7 @@ def _parts(fit, steps) -> tuple[int, int]:
         raise ValueError(
             f"`epoch_steps` must divide the run's {total} steps ({passes} passes "
             f"of {steps}). Received: epoch_steps={fit.epoch_steps}; choose "
-            f"{_nearest_divisor(total, fit.epoch_steps)}."
+            f"{nearest_divisor(total, fit.epoch_steps)}."
         )
     return total // fit.epoch_steps, fit.epoch_steps
 
@@ -312,11 +312,18 @@ def _span(fit, steps) -> tuple[int, int]:
     check_size("steps", fit.steps)
     passes = max(1, round(fit.steps / steps))
     if fit.steps % passes:
-        passes = _nearest_divisor(fit.steps, passes)
+        passes = nearest_divisor(fit.steps, passes)
     return passes, fit.steps // passes
 
 
-def _nearest_divisor(total: int, wanted: int) -> int:
+def total_steps(fit, train_y) -> int:
+    """Steps of the whole run, on training rows with these labels."""
+    passes, steps = _span(fit, steps_per_epoch(train_y, fit.batch_size))
+    return passes * steps
+
+
+def nearest_divisor(total: int, wanted: int) -> int:
+    """The divisor of `total` that is next to `wanted`."""
     divisors = [n for n in range(1, total + 1) if not total % n]
     return min(divisors, key=lambda n: abs(n - wanted))
 

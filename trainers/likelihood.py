@@ -25,8 +25,8 @@ from keras_ebm import files, plots
 from keras_ebm.callbacks import KeepBest, StopOnDivergence
 from keras_ebm.data.batches import rows_of_worker
 from keras_ebm.precision import float32_merges
-from trainers import backup, common, dry_run, fitting, stopping
-from trainers.common import setting
+from trainers import backup, common, defaults, dry_run, fitting, stopping
+from trainers.common import FLAGS, setting
 from trainers.data import DataSettings, RunData, load, record
 from trainers.density import DensitySettings, build_density, log_likelihood
 from trainers.density_rows import Rows, batches_of, dequantised_once, split_rows
@@ -310,20 +310,35 @@ def _measures(job, watch) -> dict:
     return metrics | density_measures(model, job.run)
 
 
+def _settings():
+    return common.from_flags(StepSettings), common.from_flags(DensitySettings)
+
+
+def _adapt(run, strategy):
+    """Changes defaults that the rows, or the flags that were passed, do not allow."""
+    count = sum(len(run.rows(part)[0]) for part in ("train", "validation"))
+    defaults.adapt_batch(np.full(count, -1), strategy)
+    defaults.adapt_buffer()
+    if FLAGS.steps > 0 and FLAGS.validate_every > FLAGS.steps:
+        defaults.adapt("validate_every", FLAGS.steps, "there are no more steps")
+
+
 def main(argv: list[str]) -> None:
     del argv
     common.apply_preset(LIKELIHOOD_PRESETS)
     common.require("dataset")
-    fit = common.from_flags(StepSettings)
-    settings = common.from_flags(DensitySettings)
     data_settings = common.from_flags(DataSettings)
-    if fit.dry_run:
+    if FLAGS.dry_run:
+        fit, settings = _settings()
         dry_run.report(data_settings, settings, fit, build)
         return
     common.require_folder("workdir")
     with common.usage_errors():
-        strategy = common.make_strategy(fit.strategy)
-        job = prepare(load(data_settings), settings, fit, strategy)
+        strategy = common.make_strategy(FLAGS.strategy)
+        run = load(data_settings)
+        _adapt(run, strategy)
+        fit, settings = _settings()
+        job = prepare(run, settings, fit, strategy)
     fitting.run_job("likelihood", job)
 
 

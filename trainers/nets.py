@@ -107,6 +107,8 @@ def build_preprocessor(dataset, train_x: np.ndarray, settings: NetworkSettings):
         dataset.schema,
         transform="standardise" if settings.transform == "auto" else settings.transform,
         drop_constant=settings.drop_constant and dataset.kind == "table",
+        # A density of points keeps its likelihood far away.
+        bounded=dataset.kind == "table" or dataset.num_classes > 1,
     )
     encoder.adapt(train_x)
     if encoder.dropped_columns:

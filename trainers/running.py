@@ -2,7 +2,7 @@
 
 import sys
 
-from trainers import candidates, common, dry_run, fitting
+from trainers import candidates, common, defaults, dry_run, fitting
 from trainers.common import FLAGS
 from trainers.data import DataSettings, load
 
@@ -21,15 +21,17 @@ def run_flags(name, presets, methods, model_class, fit_class, build) -> None:
     choose_preset(presets)
     common.apply_preset(presets, methods)
     common.require("dataset")
-    fit, settings = common.from_flags(fit_class), common.from_flags(model_class)
     data_settings = common.from_flags(DataSettings)
-    if fit.dry_run:
-        dry_run.report(data_settings, settings, fit, build)
+    if FLAGS.dry_run:
+        settings = common.from_flags(model_class)
+        dry_run.report(data_settings, settings, common.from_flags(fit_class), build)
         return
     common.require_folder("workdir")
     with common.usage_errors():
-        strategy = common.make_strategy(fit.strategy)
+        strategy = common.make_strategy(FLAGS.strategy)
         run = load(data_settings)
+        defaults.adapt_training(run, fit_class, strategy)
+        fit, settings = common.from_flags(fit_class), common.from_flags(model_class)
         job = candidates.prepare(run, settings, fit, build, strategy)
     fitting.run_job(name, job)
 

@@ -48,7 +48,15 @@ from absl import app
 
 from keras_ebm import plots
 from keras_ebm.arguments import why_not_imported
-from trainers import common, fitting, presets, spaces, stopping, tune_report
+from trainers import (
+    common,
+    defaults,
+    fitting,
+    presets,
+    spaces,
+    stopping,
+    tune_report,
+)
 from trainers.build import ModelSettings, build_model
 from trainers.chains import ChainSettings, build_langevin
 from trainers.common import FLAGS, setting
@@ -223,10 +231,14 @@ def make_task(program: Program, fixed: set, task_class):
     Raises:
         ValueError: if there is nothing to search, or nothing to search by.
     """
+    if FLAGS.steps > 0:
+        defaults.adapt_parts(FLAGS.steps, 3 if FLAGS.tuner == "hyperband" else 1)
+    check_lengths(common.from_flags(TuneSettings))
+    run = load(common.from_flags(DataSettings))
+    defaults.adapt_batch(run.rows("train")[1])
+    defaults.adapt_buffer()
     tune = common.from_flags(TuneSettings)
     settings = common.from_flags(program.model_class)
-    check_lengths(tune)
-    run = load(common.from_flags(DataSettings))
     check_objective(run, tune.method, settings)
     space = find_space(run, tune, settings, fixed)
     fit = fit_settings(tune, spaces.family_of(run.dataset))

@@ -16,6 +16,7 @@ from keras_ebm.data.schema import Column, TableSchema
 from keras_ebm.data.specs import load, read
 from keras_ebm.data.splits import (
     Splits,
+    fingerprint,
     load_splits,
     make_splits,
     row_hashes,
@@ -36,6 +37,7 @@ __all__ = [
     "TableSchema",
     "decode_images",
     "draw",
+    "fingerprint",
     "fit_channels",
     "fit_folder",
     "fit_images",

@@ -6,9 +6,10 @@
 - **A whole number is the same however it is written**: `1.0` and `+1` are `1`.
 - In csv files and in the estimators all other words and numbers are names of classes,
   but for fractions among the estimators' numbers, which are no classes.
-- In npz files and in `fit` labels are numbers of classes, counted from 0. There
-  fractions, infinities and negative numbers but -1 are refused, and in `fit`, where
-  a batch does not show all labels, -1 never is a class.
+- In npz files and in `fit` labels are numbers of classes, from 0; in npz files those
+  that occur are the classes, and their numbers the names. There fractions,
+  infinities and negative numbers but -1 are refused, and in `fit`, where a batch
+  does not show all labels, -1 never is a class.
 """
 
 from __future__ import annotations
@@ -34,6 +35,11 @@ def plain(word: str) -> str:
         return word
     sign = "-" if match[1] == "-" and match[2] != "0" else ""
     return sign + match[2]
+
+
+def is_whole(word: str) -> bool:
+    """Whether a text is a whole number."""
+    return _WHOLE.fullmatch(word) is not None
 
 
 def missing_labels(missing: Sequence[str] = MISSING) -> tuple[str, ...]:

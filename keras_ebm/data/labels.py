@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -60,16 +61,18 @@ def mask_labels(
 
     Args:
         y: int array of shape `(n,)`; -1 is "unlabelled".
-        labels_per_class: int > 0. How many rows of each class keep theirs.
+        labels_per_class: int > 0. How many rows of each class keep theirs, at most.
         seed: int or `None`. With `None` the first rows of each class keep
             theirs; with a seed, rows at random.
-        class_names: names of the classes, for the error; numbers without.
+        class_names: names of the classes, for the notice; numbers without.
 
     Returns:
         A copy of `y` with -1 in all other rows.
 
+        A class of fewer labelled rows keeps all, and a `UserWarning` names it.
+
     Raises:
-        ValueError: if a class has fewer labelled rows than that.
+        ValueError: if `labels_per_class` is not positive.
     """
     if labels_per_class < 1:
         raise ValueError(
@@ -80,16 +83,19 @@ def mask_labels(
     if seed is not None:
         order = np.random.default_rng(seed).permutation(len(y))
     masked = np.full(len(y), -1, np.int64)
+    short = []
     for code in np.unique(y[y >= 0]):
         rows = order[y[order] == code]
+        masked[rows[:labels_per_class]] = code
         if len(rows) < labels_per_class:
             name = repr(class_names[code]) if len(class_names) else code
-            raise ValueError(
-                "`labels_per_class` must be at most the number of labelled rows "
-                f"of each class. Received: labels_per_class={labels_per_class}, but "
-                f"class {name} has {len(rows)}. Lower it, or leave such rows out."
-            )
-        masked[rows[:labels_per_class]] = code
+            short.append(f"class {name} has {len(rows)}")
+    if short:
+        warnings.warn(
+            f"labels_per_class={labels_per_class} is more labelled rows than some "
+            f"classes have, which keep all of theirs: {', '.join(short)}",
+            stacklevel=2,
+        )
     return masked
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_ebm.data.dataset import Dataset
 from keras_ebm.data.label_rule import is_binary, whole_numbers
-from keras_ebm.precision import float32_merges
+from keras_ebm.precision import float32_merges, warn_of_merged_integers
 
 # Labels beyond this are taken for a mistake, such as row numbers or codes.
 MAX_CLASSES = 100_000
@@ -31,8 +31,9 @@ def read_npz(path: str | os.PathLike, dtype: str | None = None) -> Dataset:
             `keras_ebm.precision.float32_merges`.
 
     Returns:
-        `Dataset` whose classes are named "0", "1" and so on up to the largest
-        label, or "-1" and "1".
+        `Dataset` whose classes are the labels that occur, in their order and named
+        by their numbers: "1" and "2" where they are 1 and 2. Labels are counted
+        from 0 over these.
 
     Raises:
         ValueError: if the file cannot be read without pickle, lacks "x", or
@@ -86,6 +87,7 @@ def _as_rows(x: np.ndarray, path, dtype) -> tuple[np.ndarray, str]:
     if x.dtype == np.uint8 and x.ndim in (3, 4):
         return (x[..., None] if x.ndim == 3 else x), "image"
     if x.dtype.kind in "fiu" and x.ndim == 2:
+        warn_of_merged_integers(x)
         if dtype is None:
             wide = any(float32_merges(column) for column in _finite_columns(x))
             dtype = "float64" if wide else "float32"
@@ -136,5 +138,6 @@ def _with_names(y: np.ndarray, path) -> tuple[np.ndarray, tuple[str, ...]]:
             stacklevel=4,
         )
         return np.where(y == 1, 1, 0), ("-1", "1")
-    num_classes = int(y.max(initial=-1)) + 1
-    return y, tuple(str(label) for label in range(num_classes))
+    found = np.unique(y[y >= 0])
+    places = np.where(y >= 0, np.searchsorted(found, y), -1)
+    return places, tuple(str(label) for label in found)

@@ -12,7 +12,7 @@ from keras_ebm.data import toy
 from keras_ebm.data.builders import SOURCES
 from keras_ebm.data.dataset import Dataset, validate
 from keras_ebm.data.images import read_image_folder
-from keras_ebm.data.label_rule import is_binary, plain
+from keras_ebm.data.label_rule import is_binary, is_whole, plain
 from keras_ebm.data.npz import read_npz
 from keras_ebm.data.optional import require
 from keras_ebm.data.schema import TableSchema
@@ -71,8 +71,9 @@ def load(
             a `csv:` file, or a table of TensorFlow Datasets, must then fit.
         missing: texts of a `csv:` file that stand for "no value", see `read_csv`.
         class_names: tuple of str, the classes of a model trained elsewhere,
-            in its order. Labels are renumbered to it by name; those of a
-            `npz:` file, which has no names, are taken as they are.
+            in its order. Labels are renumbered to it by name, which for a
+            `npz:` file is the label's number. Where the model's classes have
+            other names than numbers, those labels are places among them.
         num_rows: int > 0. How many points of a `toy:` density, or images of a
             `stacked:` set.
         seed: int >= 0, of those points or images.
@@ -162,25 +163,36 @@ def _read_digits() -> Dataset:
 
 def _recode(dataset: Dataset, class_names: tuple[str, ...]) -> Dataset:
     """Renumbers the labels by name so that they count in `class_names`."""
+    dataset = _without_minus_one(dataset, class_names)
     y, schema = dataset.y, dataset.schema
-    if not dataset.name.startswith("npz:"):
-        places = {plain(name): place for place, name in enumerate(class_names)}
-        places |= {name: place for place, name in enumerate(class_names)}
-        present = np.unique(y[y >= 0])
-        unknown = [dataset.class_names[code] for code in present]
-        unknown = [name for name in unknown if name not in places]
-        if unknown:
-            raise ValueError(
-                f"{dataset.name}: every class must be one of {', '.join(class_names)}"
-                f". Received: {', '.join(unknown)}. Drop those rows first."
-            )
-        table = np.full(dataset.num_classes + 1, -1, np.int64)
-        for code in present:
-            table[code] = places[dataset.class_names[code]]
-        y = table[y]  # A label of -1 reads the last entry, which is -1.
-    elif is_binary(dataset.class_names) and not is_binary(class_names):
-        # To a model of other classes 1 is a class's number and -1 no label.
-        y = 2 * y - 1
+    places = {plain(name): place for place, name in enumerate(class_names)}
+    places |= {name: place for place, name in enumerate(class_names)}
+    if dataset.name.startswith("npz:") and not all(map(is_whole, class_names)):
+        # The numbers of classes that have names of their own.
+        places = {str(place): place for place in range(len(class_names))}
+    present = np.unique(y[y >= 0])
+    unknown = [dataset.class_names[code] for code in present]
+    unknown = [name for name in unknown if name not in places]
+    if unknown:
+        raise ValueError(
+            f"{dataset.name}: every class must be one of {', '.join(places)}"
+            f". Received: {', '.join(unknown)}. Drop those rows first."
+        )
+    table = np.full(dataset.num_classes + 1, -1, np.int64)
+    for code in present:
+        table[code] = places[dataset.class_names[code]]
     if schema is not None:
         schema = dataclasses.replace(schema, class_names=class_names)
-    return dataclasses.replace(dataset, y=y, schema=schema, class_names=class_names)
+    # A label of -1 reads the last entry of the table, which is -1.
+    return dataclasses.replace(
+        dataset, y=table[y], schema=schema, class_names=class_names
+    )
+
+
+def _without_minus_one(dataset: Dataset, class_names: tuple[str, ...]) -> Dataset:
+    """Where 1 and -1 are the labels of a `npz:` file: -1 is none to other classes."""
+    npz = dataset.name.startswith("npz:")
+    if not npz or not is_binary(dataset.class_names) or is_binary(class_names):
+        return dataset
+    y = np.where(dataset.y == 1, 0, -1)
+    return dataclasses.replace(dataset, y=y, class_names=("1",))

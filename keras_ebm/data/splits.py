@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_ebm.data.dataset import Dataset
 from keras_ebm.data.labels import class_codes
+from keras_ebm.data.rare_classes import spread_classes, tell_rare_classes
 from keras_ebm.files import written_beside
 
 PARTS = ("train", "validation", "calibration", "test", "holdout")
@@ -54,12 +55,19 @@ def make_splits(
     Rows of held-out classes are set aside first; n rows are left.
     - Without an official test split, of a permutation the first
       `floor(7n/10)` rows are for training and the last tenth of these, at
-      least one, for validation; the next `n//10` are for calibration and the
-      rest for the test.
+      least one, for validation; the next `n//10`, at least one, are for
+      calibration and the rest for the test.
     - With one, it is the test, and n counts the other rows. Of their
-      permutation the last 20 % are validation and calibration, half each.
+      permutation the last 20 % are validation and calibration, half each, at
+      least one.
       With `train_size`, validation and calibration are instead the next
       `max(1, train_size//10)` rows each after the first `train_size`.
+
+    Where that leaves a class without rows to train on, or to test with although
+    it has two or more to train on, a row of it is exchanged for one of a class
+    that has more, by a fixed rule; an official test and, wherever possible, the
+    calibration rows stay: see `keras_ebm.data.rare_classes.spread_classes`. A
+    `UserWarning` names the classes that are too rare, and for what.
 
     Args:
         dataset: `Dataset`, before `relabel`.
@@ -77,11 +85,13 @@ def make_splits(
             left, `train_size` is more than there is, or a part comes out empty.
     """
     parts = _cut(dataset, seed, holdout_classes, train_size)
+    held_out = class_codes(dataset.class_names, holdout_classes)
+    tell_rare_classes(dataset, parts, held_out)
     seen = np.concatenate([parts["train"], parts["validation"]])
     return Splits(
         **{name: rows.astype(np.int64) for name, rows in parts.items()},
         seed=seed,
-        fingerprint=_fingerprint(dataset),
+        fingerprint=fingerprint(dataset),
         train_hashes=row_hashes(dataset.x[seen]),
     )
 
@@ -100,15 +110,16 @@ def _cut(dataset, seed, holdout_classes, train_size) -> dict[str, np.ndarray]:
         unknown &= is_test
     else:
         known = _cut_all(rows, train_size)
+    spare = rows[~np.isin(rows, np.concatenate(known))]
     parts = dict(zip(PARTS, [*known, np.flatnonzero(unknown)], strict=True))
     for name in PARTS[:4]:
         if len(parts[name]) == 0:
             raise ValueError(
                 f"{dataset.name}: no row is left for the part {name!r}. Received: "
                 f"{len(rows)} rows to split and {dataset.num_test} official test "
-                "rows. Give at least 10 rows to split."
+                "rows. Give at least 4 rows to split."
             )
-    return parts
+    return spread_classes(parts, spare, dataset.y, dataset.num_test > 0)
 
 
 def _check_training_rows(dataset: Dataset) -> None:
@@ -125,15 +136,15 @@ def _cut_all(rows: np.ndarray, train_size: int | None):
     num_validation = max(1, end // 10)
     train, validation = np.split(rows[:end], [max(0, end - num_validation)])
     _check_train_size(train_size, len(train))
-    calibration, test = np.split(rows[end:], [n // 10])
+    calibration, test = np.split(rows[end:], [max(1, n // 10)])
     return train[:train_size], validation, calibration, test
 
 
 def _cut_training(rows: np.ndarray, train_size: int | None):
     n = len(rows)
     if train_size is None:
-        share = n // 10
-        train_size = n - 2 * share
+        share = max(1, n // 10)
+        train_size = max(0, n - 2 * share)
     else:
         share = max(1, train_size // 10)
         _check_train_size(train_size, n - 2 * share)
@@ -150,7 +161,8 @@ def _check_train_size(train_size: int | None, available: int) -> None:
         )
 
 
-def _fingerprint(dataset: Dataset) -> str:
+def fingerprint(dataset: Dataset) -> str:
+    """A SHA-256 of rows and labels, in hexadecimal."""
     digest = hashlib.sha256()
     for array in (dataset.x, dataset.y):
         digest.update(f"{array.dtype}{array.shape}".encode())

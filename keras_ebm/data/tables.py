@@ -245,6 +245,7 @@ def _infer_column(cells, missing, path) -> Column | None:
         counts_rows = len(cells) > FEW_TEXTS and len(present) == len(cells)
         if counts_rows and (np.diff(values) == 1.0).all():
             return None
+        _tell_merged(present, path)
         return Column(cells.name, "numeric", wide=_is_wide(values.to_numpy()))
     for pair in BOOLEANS:
         if present.str.lower().isin(pair).all():
@@ -271,6 +272,20 @@ def _infer_column(cells, missing, path) -> Column | None:
             stacklevel=4,
         )
     return Column(cells.name, "categorical", vocabulary)
+
+
+def _tell_merged(present, path) -> None:
+    """Warns where long whole numbers become equal to others."""
+    long = present[present.str.fullmatch(r"[+-]?\d{16,}")].unique()
+    exact = {int(text) for text in long}
+    left = {float(number) for number in exact}
+    if len(left) < len(exact):
+        warnings.warn(
+            f"{path}: different whole numbers that float64 cannot tell apart, in "
+            f"column {present.name!r}: {len(exact)} become {len(left)}; leave it out "
+            "by `ignore_columns` if it names the rows",
+            stacklevel=5,
+        )
 
 
 def _is_wide(values) -> bool:

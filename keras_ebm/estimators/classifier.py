@@ -135,7 +135,7 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         self.classes_ = classes
         seed = self._draw_seed()
         with training.seeded(seed):
-            encoder = training.build_encoder(X, self.feature_transform)
+            encoder = training.build_encoder(X, self.feature_transform, bounded=True)
             network = training.build_network(
                 encoder, len(self.classes_), self, self.initial_gain
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 
 import numpy as np
 
@@ -18,8 +19,9 @@ from keras_ebm.mixtures import select_mixture
 from keras_ebm.models import EnergyModel
 from keras_ebm.negatives import MixtureSamples
 from keras_ebm.ood import Detector
-from keras_ebm.ood.conformal import rows_needed
 
+#: What None stands for where there are rows enough.
+DEFAULT_RATE, DEFAULT_SHARE = 0.05, 0.2
 PARTS = ("energy", "nearest", "mixture")
 SCORES = tuple(
     "+".join(parts)
@@ -40,9 +42,12 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
     `target_fpr`.
 
     Args:
-        target_fpr: float in (0, 1), share of normal rows that may be refused.
+        target_fpr: float in (0, 1), share of normal rows that may be refused. None:
+            0.05, or the smallest that few calibration rows can keep, which a
+            `UserWarning` then names.
         calibration_share: float in (0, 1), share of rows that set the threshold;
-            `1 / target_fpr - 1` rows at least.
+            `1 / target_fpr - 1` rows at least. None: 0.2, or what the rate needs, half
+            of the rows at most, and a `UserWarning`.
         ood_score: `"energy"`, `"nearest"` (distance to the nearest training row),
             `"mixture"` (distance in the mixture alone), neither of which needs the
             network, which then stays untrained, or some of them joined by `+`, in that
@@ -63,6 +68,7 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
 
     Attributes:
         detector_: the `keras_ebm.ood.Detector`; `keras_ebm.serving` takes it.
+        target_fpr_: float, the rate that is kept.
         offset_: float, the threshold on `score_samples`.
         n_features_in_: int.
 
@@ -77,9 +83,9 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
 
     def __init__(
         self,
-        target_fpr=0.05,
+        target_fpr=None,
         *,
-        calibration_share=0.2,
+        calibration_share=None,
         ood_score="energy+nearest",
         feature_transform="blend",
         hidden=(256, 256, 256),
@@ -131,12 +137,14 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
             model,
             calibration,
             score=self.ood_score,
-            target_fpr=self.target_fpr,
+            target_fpr=self.target_fpr_,
             train=(train, None),
             validation=(scale, None),
+            # Its mixture's energy grows far away by itself, and keeps an order there.
+            guard=False,
         )
         self.offset_ = -float(
-            np.asarray(self.detector_.conformal.threshold(self.target_fpr))
+            np.asarray(self.detector_.conformal.threshold(self.target_fpr_))
         )
         return self
 
@@ -164,8 +172,9 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
         return EnergyModel(with_mixture_base(network, mixture), preprocessor=encoder)
 
     def _check(self):
-        check_share("target_fpr", self.target_fpr)
-        check_share("calibration_share", self.calibration_share)
+        for name in ("target_fpr", "calibration_share"):
+            if getattr(self, name) is not None:
+                check_share(name, getattr(self, name))
         check_choice("ood_score", self.ood_score, SCORES)
         check_size("steps", self.steps)
         check_size("batch_size", self.batch_size)
@@ -174,14 +183,7 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
     def _split(self, X, seed):
         """Rows to train on, to choose and scale by, and to calibrate with."""
         rows = X[np.random.default_rng(seed).permutation(len(X))]
-        count = round(self.calibration_share * len(X))
-        needed = rows_needed(self.target_fpr)
-        if count < needed:
-            raise ValueError(
-                f"`target_fpr` {self.target_fpr} needs {needed} calibration rows. "
-                f"Received: n_samples = {len(X)}, of which calibration_share="
-                f"{self.calibration_share} leaves {count}; raise one of the three."
-            )
+        count = self._calibration_count(len(X))
         calibration, rows = rows[:count], rows[count:]
         count = max(2, len(rows) // 10)
         if len(rows) <= count:
@@ -190,6 +192,41 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
                 f"n_samples = {len(X)}, calibration_share={self.calibration_share}."
             )
         return rows[count:], rows[:count], calibration
+
+    def _calibration_count(self, num_rows: int) -> int:
+        """Rows that set the threshold, and in `target_fpr_` the rate they keep.
+
+        Settings that are None give way where `num_rows` are few: first the share, up to
+        a half, then the rate.
+        """
+        rate = DEFAULT_RATE if self.target_fpr is None else self.target_fpr
+        needed = rows_needed(rate)
+        share = self.calibration_share
+        count = round((DEFAULT_SHARE if share is None else share) * num_rows)
+        if count < needed and share is None:
+            # Two rows are left to train on, and two to scale by.
+            most = min(num_rows // 2, num_rows - 4)
+            if most > count and (most >= needed or self.target_fpr is None):
+                count = min(needed, most)
+                self._tell("calibration_share", f"{count / num_rows:.3g}", num_rows)
+        if count < needed and self.target_fpr is None and count > 0:
+            rate = 1.0 / (count + 1)
+            needed = count
+            self._tell("target_fpr", f"{rate:.3g}", num_rows)
+        if count < needed:
+            raise ValueError(
+                f"`target_fpr` {rate} needs {needed} calibration rows. Received: "
+                f"n_samples = {num_rows}, of which calibration_share={share} leaves "
+                f"{count}; raise one of the three."
+            )
+        self.target_fpr_ = rate
+        return count
+
+    def _tell(self, name: str, value: str, num_rows: int) -> None:
+        warnings.warn(
+            f"`{name}` is {value}, as there are only {num_rows} rows",
+            stacklevel=5,
+        )
 
     def score_samples(self, X):
         """Minus the score, `(n,)`: higher is more like the rows of `fit`."""

@@ -17,7 +17,7 @@ from keras_ebm.generators import GaussianGenerator
 from keras_ebm.layers import TableEncoder
 from keras_ebm.models import VERA, EnergyModel
 from keras_ebm.networks import mlp_decoder, mlp_energy
-from keras_ebm.precision import float32_merges
+from keras_ebm.precision import float32_merges, warn_of_merged_integers
 
 #: Latents of a generator at most; fewer where there are fewer features.
 MAX_LATENTS = 16
@@ -35,6 +35,8 @@ class TakesGaps:
         That is float32, or float64 where `encoder`, or without one a column of the
         rows themselves, needs it.
         """
+        if encoder is None:
+            warn_of_merged_integers(X)
         checked = validate_data(
             self,
             X,
@@ -86,9 +88,9 @@ def seeded(seed: int):
         np.random.set_state(numpy)
 
 
-def build_encoder(x: np.ndarray, transform: str) -> TableEncoder:
+def build_encoder(x: np.ndarray, transform: str, bounded: bool = False) -> TableEncoder:
     """A `TableEncoder` adapted to numeric rows `(n, features)`."""
-    encoder = TableEncoder(transform=transform)
+    encoder = TableEncoder(transform=transform, bounded=bounded)
     encoder.adapt(x)
     return encoder
 

@@ -9,22 +9,15 @@ from keras_ebm.layers import TableEncoder
 Bounds = dict[str, tuple[float, float]]
 
 
-def column_names(encoder: TableEncoder) -> list[str]:
-    """Names of all columns in order; their numbers without a schema."""
-    if encoder.schema is None:
-        return [str(position) for position in range(len(encoder.mean))]
-    return [column["name"] for column in encoder.schema["columns"]]
-
-
 def movable_names(encoder: TableEncoder) -> list[str]:
     """Names of the numeric columns that there are features of, in their order."""
-    names = column_names(encoder)
+    names = encoder.column_names
     return [names[column] for column in _numeric(encoder)]
 
 
 def ranges(encoder: TableEncoder, rows: np.ndarray) -> Bounds:
     """The range of each numeric column's cells; without those of none."""
-    names, found = column_names(encoder), {}
+    names, found = encoder.column_names, {}
     for column in _numeric(encoder):
         cells = rows[np.isfinite(rows[:, column]), column]
         if len(cells):
@@ -57,7 +50,7 @@ def check_bounds(encoder: TableEncoder, bounds) -> Bounds:
 def check_fixed(encoder: TableEncoder, fixed, bounds) -> set[str]:
     """Returns the names as a set, or raises ValueError if one breaks its rule."""
     fixed = [fixed] if isinstance(fixed, str) else list(fixed)
-    names = column_names(encoder)
+    names = encoder.column_names
     for name in fixed:
         if name not in names:
             raise ValueError(

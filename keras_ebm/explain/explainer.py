@@ -88,7 +88,7 @@ class Explainer:
     ):
         self.detector = detector
         self.encoder = _encoder_of(detector)
-        self.column_names = columns.column_names(self.encoder)
+        self.column_names = self.encoder.column_names
         self.bounds = columns.check_bounds(self.encoder, bounds)
         self._level = Level(detector)
         self.baseline = self._check_baseline(baseline)

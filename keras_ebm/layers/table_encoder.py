@@ -11,7 +11,12 @@ from keras import ops
 
 from keras_ebm.arguments import check_choice
 from keras_ebm.layers.piecewise import PiecewiseLinear, normal_score_knots
-from keras_ebm.precision import MERGED_SHARE, float32_merges, moments
+from keras_ebm.precision import (
+    MERGED_SHARE,
+    float32_merges,
+    moments,
+    warn_of_merged_integers,
+)
 
 TRANSFORMS = ("standardise", "quantile", "blend")
 #: Share of a column's known cells from which one value counts as all of them.
@@ -19,6 +24,8 @@ NEAR_CONSTANT = 0.999
 #: Standard deviations between 0 and a column's mean from which it is centred in
 #: float64: float32 rounds the mean by a 4,000th of one there.
 FAR_FROM_ZERO = 2.0**12
+#: Widths of a column's range in training from which on a cell outside of it is far.
+REACH = 1.0
 
 
 class _Column(NamedTuple):
@@ -31,6 +38,8 @@ class _Column(NamedTuple):
     knots: tuple | None = None
     center: float | None = None
     wide: bool = False
+    low: float | None = None
+    high: float | None = None
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
@@ -49,6 +58,11 @@ class TableEncoder(keras.layers.Layer):
     anything else. If they need their cells as float64, `input_dtype` is that, and rows
     of float32 are refused, as what told them apart is lost. **`fit` of arrays is such a
     case**, since Keras casts them to float32: give it a `tf.data.Dataset`.
+
+    With `bounded=True` a cell further outside the column's range in training than that
+    range is wide counts as one at this distance. A network's energy may fall without
+    bound far from its training rows; so it cannot. `far` says which rows have such
+    cells, whatever `bounded` is.
 
     With `transform="quantile"` a numeric cell becomes its normal score instead:
     the normal quantile of its mid-rank among the training cells (equal cells
@@ -83,6 +97,10 @@ class TableEncoder(keras.layers.Layer):
         centers: list, one a column, or None: what is subtracted in float64, None for
             columns that float32 serves.
         wide: list of bool, likewise; whether a column's cells must come as float64.
+        low: list, likewise, or None: the least cell of training, None for categorical
+            columns and those without a number.
+        high: likewise, the largest.
+        bounded: bool, whether cells count as no further away than `far` begins.
         **kwargs: forwarded to `keras.layers.Layer`.
 
     Call arguments:
@@ -116,6 +134,9 @@ class TableEncoder(keras.layers.Layer):
         drop_constant: bool = False,
         centers=None,
         wide=None,
+        low=None,
+        high=None,
+        bounded: bool = False,
         **kwargs,
     ):
         # Keras would cast the inputs to bfloat16 under mixed precision, which
@@ -131,6 +152,8 @@ class TableEncoder(keras.layers.Layer):
         self.knots = knots
         self.centers = centers
         self.wide = wide
+        self.low, self.high = low, high
+        self.bounded = bool(bounded)
         if mean is not None:
             self._check_statistics()
             self._prepare()
@@ -149,6 +172,7 @@ class TableEncoder(keras.layers.Layer):
         apart, where they are more than one in a thousand.
         """
         given = np.asarray(x)
+        warn_of_merged_integers(given)
         x = np.asarray(given, np.float64)
         expected = x.shape[-1] if self.schema is None else len(self.schema["columns"])
         if x.ndim != 2 or x.shape[0] == 0 or x.shape[1] != expected:
@@ -165,9 +189,10 @@ class TableEncoder(keras.layers.Layer):
             )
         narrow = given.dtype in (np.float16, np.float32)
         columns = [self._study(x[:, j], numeric[j], narrow) for j in range(expected)]
-        self.mean, self.stddev, self.missing, self.kept, knots, centers, wide = (
+        self.mean, self.stddev, self.missing, self.kept, knots, centers, wide, *ends = (
             list(values) for values in zip(*columns, strict=True)
         )
+        self.low, self.high = ends
         self.knots = None if self.transform == "standardise" else knots
         centred = any(center is not None for center in centers)
         self.centers, self.wide = (centers, wide) if centred else (None, None)
@@ -201,7 +226,8 @@ class TableEncoder(keras.layers.Layer):
         else:
             knots = self._find_knots((present - center) / stddev)
         wide = merges and not narrow
-        return _Column(mean, stddev or 1.0, missing, kept, knots, center, wide)
+        ends = float(present.min()), float(present.max())
+        return _Column(mean, stddev or 1.0, missing, kept, knots, center, wide, *ends)
 
     def _find_knots(self, values: np.ndarray):
         """Knots of a column; None where it is standardised."""
@@ -230,12 +256,27 @@ class TableEncoder(keras.layers.Layer):
         self._mean, self._stddev = mean.astype(np.float32), stddev.astype(np.float32)
         self._missing = np.array(self.missing, bool)[self._numeric]
         self._scores = self._make_scores() if len(self._numeric) else None
+        self._reach = None if self.low is None else self._make_reach()
+
+    def _make_reach(self):
+        """The least and the largest cell of each numeric column that is not far."""
+        ends = ([values[j] for j in self._numeric] for values in (self.low, self.high))
+        low, high = (np.array(values, np.float64) for values in ends)
+        width = high - low
+        # A constant has no range: its unit is what a cell is compared with anyway.
+        width = REACH * np.where(
+            width > 0.0, width, np.array(self.stddev)[self._numeric]
+        )
+        dtype = self.input_dtype
+        with np.errstate(over="ignore"):
+            low = np.where(np.isnan(low), -np.inf, low - width).astype(dtype)
+            return low, np.where(np.isnan(high), np.inf, high + width).astype(dtype)
 
     def _report_merged(self, x: np.ndarray) -> None:
         """Warns of columns whose different values become equal features."""
         if self.centers is None:
             return
-        names, lost = self._names(), []
+        names, lost = self.column_names, []
         features = ops.convert_to_numpy(self._encode_numeric(x)[0])
         for place, column in enumerate(self._numeric):
             cells, made = (
@@ -268,8 +309,34 @@ class TableEncoder(keras.layers.Layer):
     def dropped_columns(self) -> list[str]:
         """Names of the columns that were left out; numbers without a schema."""
         self._require_statistics()
-        names = self._names()
+        names = self.column_names
         return [names[j] for j in np.flatnonzero(~np.array(self.kept, bool))]
+
+    @property
+    def column_names(self) -> list[str]:
+        """Names of all columns; their numbers without a schema."""
+        self._require_statistics()
+        if self.schema is None:
+            return [str(position) for position in range(len(self.mean))]
+        return [column["name"] for column in self.schema["columns"]]
+
+    def far(self, inputs):
+        """Which numeric cells are further outside their column's range than it is wide.
+
+        Args:
+            inputs: as of a call.
+
+        Returns:
+            Bool tensor `(batch, num_numeric)` in the order of `feature_columns`; false
+            where a cell is missing, and for an encoder of an earlier version.
+        """
+        self._require_statistics()
+        cells = ops.take(ops.convert_to_tensor(inputs), self._numeric, axis=1)
+        cells = ops.cast(cells, self.input_dtype)
+        if self._reach is None:
+            return ops.zeros_like(cells, dtype="bool")
+        low, high = self._reach
+        return ops.logical_or(cells < low, cells > high)
 
     @property
     def input_dtype(self) -> str:
@@ -325,6 +392,11 @@ class TableEncoder(keras.layers.Layer):
 
     def _encode_numeric(self, inputs):
         values = ops.take(inputs, self._numeric, axis=1)
+        if self.bounded and self._reach is not None:
+            values = ops.cast(values, self.input_dtype)
+            # An infinite cell stays one, for it is none that could be near.
+            within = ops.clip(values, *self._reach)
+            values = ops.where(ops.isinf(values), values, within)
         if self._center is not None:
             values = (ops.cast(values, "float64") - self._center) / self._unit
         values = ops.cast(values, "float32")
@@ -357,19 +429,18 @@ class TableEncoder(keras.layers.Layer):
             "drop_constant": self.drop_constant,
             "centers": _as_list(self.centers),
             "wide": _as_list(self.wide),
+            "low": _as_list(self.low),
+            "high": _as_list(self.high),
+            "bounded": self.bounded,
         }
-
-    def _names(self) -> list[str]:
-        """Names of all columns; their numbers without a schema."""
-        if self.schema is None:
-            return [str(position) for position in range(len(self.mean))]
-        return [column["name"] for column in self.schema["columns"]]
 
     def _check_dtype(self, inputs) -> None:
         dtype = keras.backend.standardize_dtype(inputs.dtype)
         if self.input_dtype == "float32" or dtype == "float64" or "int" in dtype:
             return
-        names = [name for name, w in zip(self._names(), self.wide, strict=True) if w]
+        names = [
+            name for name, w in zip(self.column_names, self.wide, strict=True) if w
+        ]
         raise ValueError(
             f"`inputs` must be float64, as float32 merges the cells of {names[0]!r}"
             f"{f' and {len(names) - 1} other columns' if names[1:] else ''}. Received: "
@@ -406,15 +477,15 @@ class TableEncoder(keras.layers.Layer):
             "missing": len(self.missing or ()),
             "kept": len(self.kept),
         }
-        for name in ("knots", "centers", "wide"):
+        for name in ("knots", "centers", "wide", "low", "high"):
             if getattr(self, name) is not None:
                 lengths[name] = len(getattr(self, name))
         if self.schema is not None:
             lengths["schema"] = len(self.schema["columns"])
         if len(set(lengths.values())) > 1:
             raise ValueError(
-                "`mean`, `stddev`, `missing`, `kept`, `knots`, `centers`, `wide` and "
-                f"`schema` must have one entry a column. Received: {lengths} entries."
+                f"All of {', '.join(f'`{name}`' for name in lengths)} must have one "
+                f"entry a column. Received: {lengths} entries."
             )
 
 

@@ -314,6 +314,17 @@ class EnergyModel(
             )
         return results
 
+    def __setattr__(self, name, value):
+        super().__setattr__(name, value)
+        if name in self._values and name not in ("temperature", "lapse_rate"):
+            self._trace_again()
+
+    def _trace_again(self) -> None:
+        """Has compiled steps read the settings anew, which are constants in them."""
+        for step in ("train", "test", "predict"):
+            if getattr(self, f"{step}_function", None) is not None:
+                getattr(self, f"make_{step}_function")(force=True)
+
     def _optimizers(self):
         return {"optimizer": self.optimizer}
 

@@ -56,6 +56,10 @@ class LossMean(keras.metrics.Mean):
             sums += [ops.zeros(2)] * (self.parts.shape[1] - len(sums))
             self.parts.assign_add(ops.stack(sums, axis=1))
 
+    def reset_state(self):
+        super().reset_state()
+        self.parts.assign(ops.zeros_like(self.parts))
+
     def result(self):
         totals, rows = self.parts[0], self.parts[1]
         return super().result() + ops.sum(ops.divide_no_nan(totals, rows))

@@ -55,7 +55,8 @@ class SumScore(Score):
 
     A score that does not vary over the validation rows, but for rounding, has no scale
     and is left out with a `UserWarning`: distances to the nearest row are all 0 where
-    every row occurs many times. `name` and `scores` are then those that are left.
+    every row occurs many times. `name` and `scores` are then those that are left; the
+    first one as it is, where none varies.
 
     Args:
         *scores: two `Score`s or more.
@@ -87,8 +88,8 @@ class SumScore(Score):
             The score itself.
 
         Raises:
-            ValueError: if there are no validation rows, a score is not finite on
-                them, or none varies over them.
+            ValueError: if there are no validation rows, or a score is not finite on
+                them.
         """
         known = self._known_rows(validation)
         scales, kept = [], []
@@ -105,11 +106,7 @@ class SumScore(Score):
                 rows = [part["inputs"] for part in (train, known)]
                 score.fit({"inputs": np.concatenate(rows)})
         if not kept:
-            raise ValueError(
-                f"`validation` must have rows on which a score of `{self.name}` "
-                f"differs. Received: {len(values)} rows that are all alike to each; "
-                "take a single score."
-            )
+            kept, scales = [self.scores[0]], [(0.0, 1.0)]
         means, stds = np.asarray(scales, np.float32).T
         self.arrays = {"means": means, "stds": stds}
         self._join(kept)

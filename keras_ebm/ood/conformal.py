@@ -117,6 +117,7 @@ class ConformalDetector:
                 `()` or `(batch,)`. A tensor may differ from request to
                 request and cannot be checked in a graph: a rate below
                 `1 / (n + 1)` then refuses nothing, as no p-value is so small.
+                `keeps` tells which rates those are.
             classes: as in `p_value`.
 
         Returns:
@@ -140,6 +141,23 @@ class ConformalDetector:
         above, sizes = self._count_at_least(scores, classes)
         passes = 1.0 + above > _num_refused_of(rate, sizes)
         return passes & ~tf.math.is_nan(scores)
+
+    def keeps(self, target_fpr: tf.Tensor, classes: tf.Tensor | None = None):
+        """Says for which rates the calibration rows are enough.
+
+        The smallest p-value is `1 / (n + 1)`: a lower rate, 0, or one below 0, could
+        refuse nothing, and NaN is no rate.
+
+        Args:
+            target_fpr: float tensor of shape `()` or `(batch,)`.
+            classes: as in `p_value`.
+
+        Returns:
+            Bool tensor of shape `()` or `(batch,)`.
+        """
+        sizes = tf.constant(self.sizes, tf.float64)
+        sizes = tf.gather(sizes, _required(classes) if self.by_class else 0)
+        return _num_refused_of(tf.convert_to_tensor(target_fpr), sizes) >= 1.0
 
     def check_rate(self, target_fpr: float) -> None:
         """Raises `ValueError` unless the calibration rows can keep the rate.

@@ -1,13 +1,24 @@
 """A network, a score and a threshold: the decision that is served."""
 
+import warnings
+
 import numpy as np
 import tensorflow as tf
 
+from keras_ebm.layers import TableEncoder
 from keras_ebm.ood.combined import make_score
 from keras_ebm.ood.conformal import ConformalDetector
 from keras_ebm.ood.output_scores import Energy
 from keras_ebm.ood.outputs import network_outputs, output_function
 from keras_ebm.ood.score import Score
+
+#: Score of a row with a cell far outside its column's range, above any other's.
+FAR = np.float32(1e30)
+#: What a decision gives for a reason, beside "outside the training range: COLUMN".
+ACCEPTED, NOT_FINITE, UNLIKE = "", "not a finite number", "unlike the training rows"
+NO_SUCH_RATE = "target_fpr is below what the calibration rows can keep"
+#: Share of known inputs refused where no other is asked for.
+DEFAULT_RATE = 0.01
 
 
 class Detector:
@@ -20,22 +31,33 @@ class Detector:
         score: a fitted `Score`.
         conformal: `ConformalDetector` calibrated on this score.
         target_fpr: float, share of known inputs that may be refused.
+        guard: bool, whether a row with a cell far outside its column's range in
+            training (see `TableEncoder.far`) scores above all others, whatever the
+            network makes of it. The calibration rows must have been scored so too, as
+            `fit` does; then the false-alarm rate holds.
     """
 
     def __init__(
-        self, model, score: Score, conformal: ConformalDetector, target_fpr: float
+        self,
+        model,
+        score: Score,
+        conformal: ConformalDetector,
+        target_fpr: float,
+        guard: bool = False,
     ):
         conformal.check_rate(target_fpr)
         self.model = model
         self.score = score
         self.conformal = conformal
         self.target_fpr = float(target_fpr)
+        self.guard = bool(guard)
         self._outputs = output_function(model, score.requires)
         self._compiled = {}
 
     def __reduce__(self):
         # What it compiles cannot be pickled, and is made of these.
-        return Detector, (self.model, self.score, self.conformal, self.target_fpr)
+        parts = self.model, self.score, self.conformal, self.target_fpr, self.guard
+        return Detector, parts
 
     @classmethod
     def fit(
@@ -44,25 +66,30 @@ class Detector:
         calibration: np.ndarray,
         *,
         score: str = "energy",
-        target_fpr: float = 0.01,
+        target_fpr: float | None = None,
         train=None,
         validation=None,
         per_class: bool = False,
+        guard: bool = True,
     ) -> "Detector":
         """Fits a score and calibrates its threshold.
 
         Args:
             model: a trained `EnergyModel`.
             calibration: raw known rows that neither training nor the choice
-                of the model saw; `1 / target_fpr - 1` of them at least.
+                of the model saw; `1 / target_fpr - 1` of them at least, of
+                each predicted class with `per_class`.
             score: name for `make_score`. Choose it before looking at foreign
                 data.
             target_fpr: float in (0, 1), share of known inputs that may be
                 refused. It holds on average over calibration sets, for inputs
-                exchangeable with the calibration rows.
+                exchangeable with the calibration rows. None: 0.01, or the
+                smallest that few of them can keep, which a `UserWarning` names.
             train: `(x, y)` raw training rows, for scores that are fitted.
             validation: `(x, y)` known rows, for a sum of scores.
             per_class: bool, calibrate within each predicted class (Mondrian).
+            guard: bool, refuse rows of a table that are far outside the range of
+                training in a column, as often as the rate allows; see `Detector`.
 
         Returns:
             A `Detector`.
@@ -73,7 +100,8 @@ class Detector:
         """
         scorer = make_score(score)
         # Refuse a rate that cannot be had before anything is computed.
-        ConformalDetector(np.zeros(len(calibration))).check_rate(target_fpr)
+        if target_fpr is not None:
+            ConformalDetector(np.zeros(len(calibration))).check_rate(target_fpr)
         if scorer.fitted_names:
             scorer.fit(
                 cls._known(model, scorer, train, "train"),
@@ -85,12 +113,18 @@ class Detector:
         classes = None
         if per_class:
             classes = np.argmax(outputs["logits"], axis=-1)
+        scores = scorer.predict(outputs)
+        if guard and isinstance(model.preprocessor, TableEncoder):
+            far = np.asarray(model.preprocessor.far(calibration)).any(axis=1)
+            scores = np.where(far, FAR, scores)
         conformal = ConformalDetector(
-            scorer.predict(outputs),
+            scores,
             calibration_classes=classes,
             num_classes=model.num_classes if per_class else None,
         )
-        return cls(model, scorer, conformal, target_fpr)
+        if target_fpr is None:
+            target_fpr = _default_rate(conformal)
+        return cls(model, scorer, conformal, target_fpr, guard)
 
     @staticmethod
     def _known(model, scorer, rows, name):
@@ -107,13 +141,15 @@ class Detector:
 
         Args:
             x: raw inputs `(batch, ...)`.
-            target_fpr: float or tensor `(batch,)`; defaults to the detector's.
+            target_fpr: float or tensor `(batch,)`; defaults to the detector's. A
+                tensor's rate that the calibration rows cannot keep accepts nothing.
 
         Returns:
             Dict of tensors with leading axis `batch`: `energy` (nats),
-            `ood_score`, `p_value`, `accept` (bool) and, with classes,
-            `class_id` (int64), `label` (string) and `probabilities`
-            `(batch, K)`, at the model's temperature.
+            `ood_score`, `p_value`, `accept` (bool), `reason` (string, why a row is
+            not accepted, empty if it is) and, with classes, `class_id` (int64),
+            `label` (string) and `probabilities` `(batch, K)`, at the model's
+            temperature.
         """
         rate = self.target_fpr if target_fpr is None else target_fpr
         outputs = self._outputs(x)
@@ -122,11 +158,23 @@ class Detector:
         class_id = tf.argmax(logits, axis=-1) if self.model.num_classes > 1 else None
         groups = class_id if self.conformal.by_class else None
         is_energy = isinstance(self.score, Energy)
+        energy = score if is_energy else self.model.to_energy(logits)
+        far = None
+        if self.guard and isinstance(self.model.preprocessor, TableEncoder):
+            far = self.model.preprocessor.far(x)
+            # NaN stays NaN.
+            known = tf.math.is_nan(score) | ~tf.reduce_any(far, axis=1)
+            score = tf.where(known, score, FAR)
+        accept = self.conformal.accept(score, rate, groups)
+        if tf.is_tensor(rate):
+            # A request cannot be answered with an error: it fails closed instead.
+            accept &= self.conformal.keeps(rate, groups)
         decision = {
-            "energy": score if is_energy else self.model.to_energy(logits),
+            "energy": energy,
             "ood_score": score,
             "p_value": self.conformal.p_value(score, groups),
-            "accept": self.conformal.accept(score, rate, groups),
+            "accept": accept,
+            "reason": self._reason(accept, score, far, rate, groups),
         }
         if class_id is not None:
             names = tf.constant(self.class_names)
@@ -134,6 +182,23 @@ class Detector:
             decision["label"] = tf.gather(names, class_id)
             decision["probabilities"] = self.model.to_probabilities(logits)
         return decision
+
+    def _reason(self, accept, score, far, rate, groups):
+        """Why rows are not accepted, strings `(batch,)`."""
+        reason = tf.fill(tf.shape(accept), UNLIKE)
+        if far is not None:
+            encoder = self.model.preprocessor
+            names = encoder.column_names
+            columns = encoder.feature_columns[: encoder.num_numeric]
+            texts = [f"outside the training range: {names[j]}" for j in columns]
+            first = tf.argmax(tf.cast(far, tf.int32), axis=1)
+            outside = tf.gather(tf.constant([*texts, UNLIKE]), first)
+            reason = tf.where(tf.reduce_any(far, axis=1), outside, reason)
+        reason = tf.where(tf.math.is_finite(score), reason, NOT_FINITE)
+        if tf.is_tensor(rate):
+            kept = self.conformal.keeps(rate, groups)
+            reason = tf.where(kept, reason, NO_SUCH_RATE)
+        return tf.where(accept, ACCEPTED, reason)
 
     @property
     def class_names(self) -> list[str]:
@@ -166,3 +231,19 @@ class Detector:
             decide = tf.function(self.decide, autograph=False)
             self._compiled[key] = decide.get_concrete_function(spec)
         return self._compiled[key]
+
+
+def _default_rate(conformal: ConformalDetector) -> float:
+    """The default rate, or the smallest that the calibration rows can keep."""
+    num_rows = int(conformal.sizes.min())
+    smallest = 1.0 / (num_rows + 1)
+    # Without any row of a class no rate can be kept, which the detector says.
+    if smallest <= DEFAULT_RATE or not num_rows:
+        return DEFAULT_RATE
+    where = " of the rarest predicted class" if conformal.by_class else ""
+    warnings.warn(
+        f"target_fpr is {smallest:.3g} in place of {DEFAULT_RATE:g}, the smallest that "
+        f"{num_rows} calibration row(s){where} can keep",
+        stacklevel=3,
+    )
+    return smallest

@@ -7,13 +7,13 @@ import numpy as np
 
 
 class ClassRows(NamedTuple):
-    """Rows with a label, and where each class lies.
+    """Rows with a label, and where each class that has any lies.
 
     Attributes:
         features: float64 array of shape `(rows, dim)`.
-        labels: int array of shape `(rows,)`, none of them -1.
-        counts: int array of shape `(num_classes,)`, all positive.
-        means: float64 array of shape `(num_classes, dim)`.
+        labels: int array of shape `(rows,)`, from 0 over the classes that have rows.
+        counts: int array of shape `(num_found,)`, all positive.
+        means: float64 array of shape `(num_found, dim)`.
     """
 
     features: np.ndarray
@@ -51,26 +51,24 @@ def read_features(train: Mapping[str, np.ndarray], key: str = "features") -> np.
 def read_class_rows(train: Mapping[str, np.ndarray], features: np.ndarray) -> ClassRows:
     """Gathers the labelled rows of `features` by class.
 
-    There are as many classes as logits, or, without logits, as the largest
-    label says.
+    A class without rows lies nowhere, and is left out.
 
     Raises:
-        ValueError: if labels are absent, do not match the features, or leave
-            a class without rows.
+        ValueError: if labels are absent, do not match the features or the logits,
+            or no row has one.
     """
     labels = _read_labels(train, len(features))
     known = labels != -1
     features, labels = features[known], labels[known]
-    num_classes = _num_classes(train, labels)
-    counts = np.bincount(labels, minlength=num_classes)
-    empty = np.flatnonzero(counts == 0)
-    if len(empty) or not len(labels):
+    _check_labels(train, labels)
+    if not len(labels):
         raise ValueError(
-            "`train['labels']` must have a row of each class. Received: no "
-            f"row of class {empty.tolist()} among {len(labels)} labelled rows."
+            "`train['labels']` must have a row with a label. Received: no row that is "
+            "not labelled -1; take a score that knows no classes, such as 'energy'."
         )
-    means = np.stack([features[labels == c].mean(axis=0) for c in range(num_classes)])
-    return ClassRows(features, labels, counts, means)
+    found, labels, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    means = [features[labels == place].mean(axis=0) for place in range(len(found))]
+    return ClassRows(features, labels, counts, np.stack(means))
 
 
 def _read_labels(train, num_rows: int) -> np.ndarray:
@@ -89,16 +87,12 @@ def _read_labels(train, num_rows: int) -> np.ndarray:
     return labels
 
 
-def _num_classes(train, labels: np.ndarray) -> int:
+def _check_labels(train, labels: np.ndarray) -> None:
     largest = int(labels.max(initial=-1))
-    if "logits" not in train:
-        num_classes = largest + 1
-    else:
-        num_classes = np.shape(train["logits"])[-1]
+    num_classes = np.shape(train["logits"])[-1] if "logits" in train else largest + 1
     if labels.min(initial=0) < 0 or largest >= num_classes:
         raise ValueError(
             f"`train['labels']` must lie in [0, {num_classes}), or be -1 for "
             f"an unlabelled row. Received: labels from {labels.min()} to "
             f"{largest}."
         )
-    return num_classes

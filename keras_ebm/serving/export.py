@@ -18,7 +18,7 @@ from keras_ebm.ood import Detector
 from keras_ebm.serving import explanations, inputs
 from keras_ebm.serving.verify import verify
 
-SCORER_OUTPUTS = ("energy", "ood_score", "p_value", "accept")
+SCORER_OUTPUTS = ("energy", "ood_score", "p_value", "accept", "reason")
 CLASSIFIER_OUTPUTS = ("class_id", "label", "probabilities", *SCORER_OUTPUTS)
 CARD = Path("assets.extra") / "keras_ebm.json"
 #: TF Serving reads a version's number into 64 bits.

@@ -23,11 +23,13 @@ def test_with_a_seed_other_rows_keep_their_labels():
     assert np.flatnonzero(masked >= 0).max() > 500
 
 
-def test_too_few_labelled_rows_are_refused():
-    with pytest.raises(ValueError, match="class 0 has 3"):
-        mask_labels(Y, 4)
-    with pytest.raises(ValueError, match="class 'no' has 3"):
-        mask_labels(Y, 4, class_names=("no", "yes"))
+def test_a_class_of_fewer_labelled_rows_keeps_them_all():
+    with pytest.warns(UserWarning, match="class 'no' has 2, class 'yes' has 3") as told:
+        masked = mask_labels(Y[:6], 4, class_names=("no", "yes"))
+    np.testing.assert_array_equal(masked, Y[:6])
+    assert len(told) == 1
+    with pytest.warns(UserWarning, match="class 0 has 2"):
+        np.testing.assert_array_equal(mask_labels(Y[:6], 3), Y[:6])
     with pytest.raises(ValueError, match="labels_per_class=0"):
         mask_labels(Y, 0)
 

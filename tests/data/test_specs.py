@@ -59,8 +59,8 @@ def test_labels_of_an_npz_file_may_be_absent_or_missing(save):
     some = np.where(LABELS == 1, 2, -LABELS - 1)
     some[0] = 0
     dataset = data.load(save(x=IMAGES, y=some))
-    np.testing.assert_array_equal(dataset.y, some)
-    assert dataset.class_names == ("0", "1", "2")
+    np.testing.assert_array_equal(dataset.y, np.where(some == 2, 1, some))
+    assert dataset.class_names == ("0", "2")
 
 
 def test_labels_of_an_npz_file_may_be_whole_floats_and_nan(save):
@@ -156,12 +156,36 @@ def test_labels_are_renumbered_by_name_to_given_classes(tmp_path):
         data.load(f"csv:{path}", class_names=("a", "b"))
 
 
-def test_labels_of_an_npz_file_are_taken_as_they_are(save):
-    dataset = data.load(save(x=IMAGES, y=LABELS), class_names=("cat", "dog", "owl"))
+def test_the_classes_of_an_npz_file_are_the_labels_that_occur(save):
+    dataset = data.load(save(x=IMAGES, y=3 * LABELS + 1))
+    assert dataset.class_names == ("1", "4")
     np.testing.assert_array_equal(dataset.y, LABELS)
-    assert dataset.num_classes == 3
-    with pytest.raises(ValueError, match="number of classes, 1"):
-        data.load(save(x=IMAGES, y=LABELS), class_names=("cat",))
+    kept = data.load(save(x=IMAGES, y=np.arange(8) % 4 + 1))
+    kept = data.relabel(kept, ["3"])
+    assert kept.class_names == ("1", "2", "4")
+    np.testing.assert_array_equal(kept.y, [0, 1, -1, 2, 0, 1, -1, 2])
+
+
+@pytest.mark.parametrize(
+    "class_names, expected",
+    [
+        (("1", "2"), [1, 1, -1, 1]),
+        (("0", "1", "2"), [2, 2, -1, 2]),  # As earlier versions named them.
+        (("2", "7"), [0, 0, -1, 0]),
+        (("cat", "dog", "owl"), [2, 2, -1, 2]),  # Names of their own, by place.
+    ],
+)
+def test_labels_of_an_npz_file_are_found_among_the_classes(save, class_names, expected):
+    spec = save(x=IMAGES[:4], y=np.array([2, 2, -1, 2]))
+    dataset = data.load(spec, class_names=class_names)
+    np.testing.assert_array_equal(dataset.y, expected)
+    assert dataset.class_names == class_names
+
+
+@pytest.mark.parametrize("class_names", [("0", "1"), ("cat", "dog")])
+def test_a_label_that_is_no_class_of_the_model_is_refused(save, class_names):
+    with pytest.raises(ValueError, match="one of 0, 1. Received: 2"):
+        data.load(save(x=IMAGES, y=LABELS + 1), class_names=class_names)
 
 
 def test_a_package_that_is_absent_comes_with_its_remedy(monkeypatch):

@@ -1,5 +1,6 @@
 import dataclasses
 import hashlib
+import warnings
 
 import numpy as np
 import pytest
@@ -66,14 +67,16 @@ def test_the_sizes_with_held_out_classes():
 
 def test_train_size_keeps_the_first_training_rows():
     whole = make_splits(numbered(100), seed=2)
-    small = make_splits(numbered(100), seed=2, train_size=5)
-    np.testing.assert_array_equal(small.train, whole.train[:5])
-    assert sizes(small) == [5, 7, 10, 20, 0]
+    small = make_splits(numbered(100), seed=2, train_size=15)
+    np.testing.assert_array_equal(small.train, whole.train[:15])
+    assert sizes(small) == [15, 7, 10, 20, 0]
     official = make_splits(numbered(100, 20), seed=2, train_size=45)
     order = np.random.default_rng(2).permutation(80)
     np.testing.assert_array_equal(np.concatenate(parts(official)[:3]), order[:53])
     assert sizes(official) == [45, 4, 4, 20, 0]
-    assert sizes(make_splits(numbered(100, 20), seed=2, train_size=3))[:3] == [3, 1, 1]
+    with pytest.warns(UserWarning, match="no rows to train on"):
+        least = make_splits(numbered(100, 20), seed=2, train_size=3)
+    assert sizes(least)[:3] == [3, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -85,14 +88,94 @@ def test_train_size_keeps_the_first_training_rows():
         (numbered(100), {"train_size": 64}, "room for 63 training rows"),
         (numbered(100, 20), {"train_size": 69}, "room for 68"),
         (numbered(100), {"train_size": 0}, "train_size=0"),
-        (numbered(9), {}, "'calibration'"),
-        (numbered(24, 20), {}, "'validation'"),
+        (numbered(3), {}, "'test'.*Give at least 4 rows"),
+        (numbered(22, 20), {}, "'train'"),
         (numbered(20, 20), {}, "foreign set"),
     ],
 )
 def test_an_impossible_split_is_refused(dataset, arguments, message):
     with pytest.raises(ValueError, match=message):
         make_splits(dataset, seed=0, **arguments)
+
+
+def labelled(y, num_test=0, class_names=CLASSES):
+    y = np.asarray(y)
+    x = np.arange(2.0 * len(y), dtype=np.float32).reshape(-1, 2)
+    return Dataset(x, y, "vector", class_names, num_test=num_test, name="labelled")
+
+
+def in_part(part, place, seed=0, num_rows=100):
+    """Labels 0 and 1, but 2 for the row that a split of this seed puts there."""
+    y = np.arange(num_rows) % 2
+    start = {"train": 0, "validation": 63, "calibration": 70, "test": 80}[part]
+    y[np.random.default_rng(seed).permutation(num_rows)[start + place]] = 2
+    return y
+
+
+@pytest.mark.parametrize("part", ["validation", "test", "calibration"])
+def test_the_only_row_of_a_class_is_trained_on(part):
+    names = ("a", "b", "rare")
+    plain = make_splits(labelled(np.arange(100) % 2, class_names=names[:2]), seed=0)
+    with pytest.warns(UserWarning, match="'rare': no rows to test with") as told:
+        splits = make_splits(labelled(in_part(part, 3), class_names=names), seed=0)
+    assert len(told) == 1
+    for name in splits_lib.PARTS[:4]:
+        moved = np.sum(getattr(splits, name) != getattr(plain, name))
+        assert moved == (name in ("train", part))
+        has_rare = np.any(in_part(part, 3)[getattr(splits, name)] == 2)
+        assert has_rare == (name == "train")
+    assert sorted(np.concatenate(parts(splits))) == list(range(100))
+    np.testing.assert_array_equal(
+        splits.train_hashes,
+        row_hashes(labelled(np.arange(100) % 2).x[np.concatenate(parts(splits)[:2])]),
+    )
+
+
+def test_a_class_without_test_rows_gives_one_of_its_training_rows():
+    y = np.maximum(in_part("train", 3), in_part("train", 8))
+    y = np.maximum(y, in_part("calibration", 0))
+    plain = make_splits(labelled(np.arange(100) % 2, class_names=CLASSES[:2]), seed=0)
+    with pytest.warns(UserWarning, match="'cow': no rows to validate on"):
+        splits = make_splits(labelled(y, class_names=CLASSES[:3]), seed=0)
+    counts = [np.sum(y[part] == 2) for part in parts(splits)]
+    assert counts == [1, 0, 1, 1, 0]
+    np.testing.assert_array_equal(splits.calibration, plain.calibration)
+    np.testing.assert_array_equal(splits.validation, plain.validation)
+
+
+def test_an_official_test_keeps_its_rows_and_says_what_it_lacks():
+    y = np.arange(120) % 2
+    y[[3, 4, 5, 6, 7]] = 2
+    with pytest.warns(UserWarning, match="'dog': no rows at all; 'cow': no row"):
+        splits = make_splits(labelled(y, num_test=20), seed=0)
+    np.testing.assert_array_equal(splits.test, np.arange(100, 120))
+
+
+def test_rows_that_are_left_over_are_taken_before_those_of_a_part():
+    plain = make_splits(numbered(100), seed=2)
+    small = make_splits(numbered(100), seed=2, train_size=5)
+    assert set(small.train % 4) == {0, 1, 2, 3}
+    assert set(small.train) <= set(plain.train)
+    for mine, theirs in zip(parts(small)[1:], parts(plain)[1:], strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_calibration_rows_are_those_drawn_whatever_the_rare_classes_are():
+    drawn = make_splits(labelled(np.full(60, -1), class_names=()), seed=1).calibration
+    for seed in range(20):
+        y = np.random.default_rng(seed).choice(4, 60, p=[0.6, 0.28, 0.06, 0.06])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            splits = make_splits(labelled(y), seed=1)
+        outside = np.setdiff1d(np.arange(60), drawn)
+        assert set(y[splits.train]) == set(y)
+        if set(y[outside]) == set(y):
+            np.testing.assert_array_equal(splits.calibration, drawn)
+
+
+def test_four_rows_are_a_row_for_each_part():
+    splits = make_splits(labelled(np.full(4, -1), class_names=()), seed=0)
+    assert sizes(splits) == [1, 1, 1, 1, 0]
 
 
 def test_hashes_are_of_the_bytes_of_a_row():

@@ -119,6 +119,12 @@ def test_what_does_not_fit_a_given_schema_is_refused(write, text, message):
         tables.read_csv(write(text), schema=schema)
 
 
+def test_whole_numbers_beyond_float64_are_counted(write):
+    rows = "".join(f"{10**18 + 3 * i},{i % 2}\n" for i in range(50))
+    with pytest.warns(UserWarning, match=r"float64 .*column 'id': 50 become \d+"):
+        tables.read_csv(write(f"id,class\n{rows}"))
+
+
 def test_numbers_that_float32_would_merge_are_float64(tmp_path):
     times = 1_700_000_000_000 + np.random.default_rng(0).permutation(3_600_000)[:1999]
     accounts = 12_345_678_901 + 3 * np.arange(1999)

@@ -176,3 +176,12 @@ def test_bad_parameters_are_named(iris, arguments, message):
 def test_labels_of_one_class_are_refused(iris):
     with pytest.raises(ValueError, match="one class"):
         EnergyClassifier(**QUICK).fit(iris[0], np.zeros(150))
+
+
+def test_the_classes_are_the_labels_that_occur():
+    x = np.random.default_rng(0).normal(size=(12, 3))
+    y = np.array([1, 2, 7, -1] * 3)
+    found = EnergyClassifier(**{**QUICK, "steps": 2}).fit(x, y)
+    assert found.classes_.tolist() == [1, 2, 7]
+    assert found.predict_proba(x).shape == (12, 3)
+    assert set(found.predict(x)) <= {1, 2, 7}

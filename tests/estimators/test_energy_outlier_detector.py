@@ -1,4 +1,5 @@
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -16,11 +17,12 @@ QUICK = {
     "random_state": 0,
     "run_eagerly": True,
 }
-#: A rate that the few rows of scikit-learn's checks can keep.
+#: A rate that few rows can keep.
 LOOSE = {"target_fpr": 0.4, "calibration_share": 0.3}
 
 
-@parametrize_with_checks([EnergyOutlierDetector(**LOOSE, **QUICK)])
+@pytest.mark.filterwarnings("ignore:.*as there are only:UserWarning")
+@parametrize_with_checks([EnergyOutlierDetector(**QUICK)])
 def test_it_keeps_to_the_conventions_of_scikit_learn(estimator, check):
     check(estimator)
 
@@ -37,6 +39,48 @@ def cancer():
 def fitted(cancer):
     settings = {"steps": 300, "hidden": (64, 64), "random_state": 0}
     return EnergyOutlierDetector(0.1, **settings).fit(cancer[0])
+
+
+@pytest.mark.parametrize(
+    "count, settings, calibration, rate, told",
+    [
+        (95, {}, 19, 0.05, 0),
+        (40, {}, 19, 0.05, 1),
+        (30, {}, 15, 1 / 16, 2),
+        (6, {}, 2, 1 / 3, 2),
+        (5, {}, 1, 1 / 2, 1),
+        (30, {"target_fpr": 0.1}, 9, 0.1, 1),
+        (30, {"calibration_share": 0.2}, 6, 1 / 7, 1),
+        (12, {"target_fpr": 0.5, "calibration_share": 0.25}, 3, 0.5, 0),
+    ],
+)
+def test_defaults_give_way_to_few_rows_and_say_so(
+    count, settings, calibration, rate, told
+):
+    x = np.random.default_rng(0).normal(size=(count, 3))
+    detector = EnergyOutlierDetector(**settings, **QUICK, ood_score="mixture")
+    with warnings.catch_warnings(record=True) as notices:
+        warnings.simplefilter("always")
+        detector.fit(x)
+    notices = [n for n in notices if "as there are only" in str(n.message)]
+    assert len(notices) == told
+    assert all(notice.filename == __file__ for notice in notices)
+    assert detector.detector_.conformal.sizes.tolist() == [calibration]
+    assert detector.target_fpr_ == rate
+    assert detector.get_params()["target_fpr"] == settings.get("target_fpr")
+
+
+@pytest.mark.parametrize(
+    "count, settings, message",
+    [
+        (12, {"target_fpr": 0.05}, "0.05 needs 19 calibration rows.*n_samples = 12"),
+        (12, {"target_fpr": 0.1, "calibration_share": 0.5}, "leaves 6"),
+    ],
+)
+def test_a_rate_that_was_asked_for_is_refused(count, settings, message):
+    x = np.random.default_rng(0).normal(size=(count, 3))
+    with pytest.raises(ValueError, match=message):
+        EnergyOutlierDetector(**settings, **QUICK).fit(x)
 
 
 def test_malignant_samples_are_outliers_of_benign_ones(cancer, fitted):
@@ -77,8 +121,8 @@ def test_the_nearest_row_needs_no_training(cancer):
 
 
 def test_a_rate_that_the_rows_cannot_keep_is_refused(cancer):
-    with pytest.raises(ValueError, match="needs 99 calibration rows.*leaves 40"):
-        EnergyOutlierDetector(0.01).fit(cancer[0])
+    with pytest.raises(ValueError, match="needs 199 calibration rows.*leaves 40"):
+        EnergyOutlierDetector(0.005).fit(cancer[0])
 
 
 def test_rows_that_are_all_the_same_are_refused():

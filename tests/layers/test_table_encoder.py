@@ -365,6 +365,12 @@ def test_values_that_features_cannot_tell_apart_are_counted(cells):
     assert np.isfinite(layer(cells[:, None])).all()
 
 
+def test_whole_numbers_beyond_float64_are_counted():
+    ids = 10**18 + np.arange(1000)[:, None]
+    with pytest.warns(UserWarning, match=r"float64 .*columns: 0 \(1000 become \d+\)"):
+        TableEncoder().adapt(ids)
+
+
 def test_a_saved_encoder_of_wide_columns_encodes_the_same(tmp_path):
     x = np.stack([HOUR.astype(np.float64), np.arange(1999.0)], axis=1)
     layer = adapted("quantile", x)

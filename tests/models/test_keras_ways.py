@@ -64,11 +64,20 @@ def test_a_summary_and_rows_one_by_one_are_had(fitted):
         assert one[name] == pytest.approx(all_[name], rel=1e-5)
 
 
+def test_a_setting_that_is_changed_counts_in_steps_that_were_compiled_before():
+    model = EnergyModel(make_network(), energy_weight=0.0)
+    model.compile("sgd")
+    before = model.evaluate(X, Y, verbose=0, return_dict=True)
+    model.classification_weight = 3.0
+    after = model.evaluate(X, Y, verbose=0, return_dict=True)
+    assert after["loss"] == pytest.approx(3.0 * before["loss"], rel=1e-5)
+
+
 def test_no_rows_and_rows_of_other_types_are_predicted(fitted):
     model, x = fitted
     if x.dtype == np.float64:
         # Keras would hand on float32.
-        with pytest.raises(ValueError, match="must be float64.*tf.data.Dataset"):
+        with pytest.raises(ValueError, match="must be float64"):
             model.predict(x, verbose=0)
         x = x.astype(np.int64)
     assert model.predict(x[:0], verbose=0).shape == (0, CLASSES)

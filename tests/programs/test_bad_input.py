@@ -57,9 +57,9 @@ ROWS = [[1, 2, "a"], [2, 3, "b"]] * 20
         ([*ROWS, [1, "inf", "a"]], {}, "'y' must be finite.*'inf' in row 40"),
         (ROWS, {"holdout_classes": ("d",)}, "'d'. The classes are: a, b"),
         (ROWS, {"holdout_classes": ("a",)}, "must leave two classes"),
-        (ROWS, {"labels_per_class": 30}, "labels_per_class=30"),
+        (ROWS, {"labels_per_class": -1}, "labels_per_class=-1"),
         (ROWS, {"train_size": 100}, "train_size=100"),
-        (ROWS[:3], {}, "Give at least 10 rows"),
+        (ROWS[:3], {}, "Give at least 4 rows"),
     ],
 )
 def test_a_table_that_cannot_be_learned_is_refused(
@@ -180,6 +180,13 @@ def test_a_calibration_that_cannot_be_is_refused(digits_model, settings, message
     settings = {"calibration": "digits", "target_fpr": 0.05, **settings}
     with pytest.raises(ValueError, match=message):
         fit_detector(ExportSettings(model=digits_model, **settings))
+
+
+def test_a_default_rate_is_what_the_rarest_predicted_class_can_keep(digits_model):
+    settings = ExportSettings(digits_model, "digits", per_class=True)
+    with pytest.warns(UserWarning, match="of the rarest predicted class can keep"):
+        detector, _ = fit_detector(settings)
+    assert detector.target_fpr == 1 / (detector.conformal.sizes.min() + 1)
 
 
 def test_calibration_rows_of_another_shape_are_refused(digits_model, tmp_path):
