@@ -15,14 +15,13 @@ class GivesProbabilities:
     anyone's guess. They change no class and no energy: how sure an answer sounds, and
     nothing else. They are saved with the model.
 
-    Both are variables, so that a function that was traced with them follows a change.
-    They are part of the model's configuration, and so of no file of weights.
+    Both are in a variable, so that a function that was traced with it follows a change.
+    They are part of the model's configuration, and no weights.
     """
 
     def _add_calibration(self, temperature: float, lapse_rate: float) -> None:
-        self._calibration = self.add_weight(
-            shape=(2,), dtype="float64", trainable=False, name="calibration"
-        )
+        # TensorFlow's, so that it is none of the model's weights.
+        self._calibration = tf.Variable([1.0, 0.0], False, dtype=tf.float64)
         self.temperature, self.lapse_rate = temperature, lapse_rate
 
     @property
@@ -47,12 +46,6 @@ class GivesProbabilities:
         values = self._calibration.numpy()
         values[place] = value
         self._calibration.assign(values)
-
-    def save_own_variables(self, store):
-        """Saves nothing: the two numbers are in the configuration."""
-
-    def load_own_variables(self, store):
-        """Loads nothing, see `save_own_variables`."""
 
     def probabilities(self, x):
         """`p(y|x)` of raw inputs, `(batch, K)` float32."""

@@ -142,7 +142,7 @@ class ReportsMeans:
             value = logs[name]
             if isinstance(value, tuple):
                 tracker.update_state(value[0], sample_weight=value[1])
-            elif len(value.shape):
+            elif len(tf.convert_to_tensor(value).shape):
                 tracker.update_state(value)
             else:
                 parts = logs.get("loss_parts", ()) if name == "loss" else ()

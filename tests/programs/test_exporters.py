@@ -18,7 +18,7 @@ from keras_ebm.serving import export, export_classifier, export_ood_scorer
 from keras_ebm.serving.export import CARD
 from trainers import common
 
-SCORER = {"energy", "ood_score", "p_value", "accept"}
+SCORER = {"energy", "ood_score", "p_value", "accept", "reason"}
 CLASSIFIER = SCORER | {"class_id", "label", "probabilities"}
 
 
@@ -379,12 +379,48 @@ def test_a_gap_is_served_as_the_mean_and_an_infinite_cell_never_accepted(table_e
     }
     for name, more in (
         ("serving_default", {}),
-        ("at_rate", {"target_fpr": np.full(3, 1e-6, np.float32)}),
+        ("at_rate", {"target_fpr": np.full(3, 0.1, np.float32)}),
     ):
         answers = ask(found[name], **request, **more)
         assert np.isfinite(answers["energy"][0])
         np.testing.assert_allclose(answers["energy"][0], answers["energy"][1])
         np.testing.assert_array_equal(answers["accept"], [True, True, False])
+        reasons = [b"", b"", b"not a finite number"]
+        np.testing.assert_array_equal(answers["reason"], reasons)
+
+
+@pytest.mark.parametrize("age", [-1e6, 300.0, 1e6, 1.5e9])
+def test_a_cell_far_outside_its_range_is_refused_with_a_reason(table_export, age):
+    path, detector = table_export
+    loaded, found = signatures(path)
+    request = {
+        "age": np.float32([age, 45]),
+        "income__k_": np.float32([2, 2]),
+        "city": np.array([b"Wien", b"Wien"]),
+    }
+    answers = ask(found["serving_default"], **request)
+    np.testing.assert_array_equal(answers["accept"], [False, True])
+    assert answers["reason"].tolist() == [b"outside the training range: age", b""]
+    assert answers["p_value"][0] == np.float32(1 / (detector.conformal.sizes[0] + 1))
+    # The energy is that of a cell one width of the range outside of it.
+    encoder = detector.model.preprocessor
+    low, high = encoder.low[0], encoder.high[0]
+    edge = 2 * high - low if age > 0 else 2 * low - high
+    energy = ask(found["serving_default"], **{**request, "age": np.float32([edge] * 2)})
+    np.testing.assert_allclose(answers["energy"][0], energy["energy"][0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, -np.inf, 1e-9, np.nan])
+def test_a_rate_that_cannot_be_kept_accepts_nothing_and_says_so(
+    served, test_rows, rate
+):
+    loaded, found = signatures(served / "classifier" / "1")
+    rates = np.full(len(test_rows[0]), rate, np.float32)
+    answers = ask(found["at_rate"], inputs=test_rows[0], target_fpr=rates)
+    assert not answers["accept"].any()
+    assert set(answers["reason"]) == {
+        b"target_fpr is below what the calibration rows can keep"
+    }
 
 
 def test_a_program_explains_a_table(table, run, tmp_path):

@@ -13,7 +13,7 @@ from keras_ebm import data
 from keras_ebm.data import fit_images
 from keras_ebm.serving import export_ood_scorer
 
-SCORES = ["energy", "ood_score", "p_value", "accept"]
+SCORES = ["energy", "ood_score", "p_value", "accept", "reason"]
 
 
 @pytest.fixture(scope="module")
