@@ -11,6 +11,7 @@ asked, as by a server's client. Run from the top of the checkout:
 
 import csv
 import dataclasses
+import io
 import os
 from pathlib import Path
 
@@ -19,8 +20,9 @@ import tensorflow as tf
 
 from keras_ebm import data
 from keras_ebm.data.schema import EARLIER_MISSING
+from keras_ebm.files import write_text
 from keras_ebm.ood import ConformalDetector
-from keras_ebm.serving.export import CARD, SCORER_OUTPUTS
+from keras_ebm.serving.export import CARD, SCORER_OUTPUTS, version_number
 from keras_ebm.serving.inputs import RATE
 from trainers import common
 from trainers.common import setting
@@ -58,8 +60,8 @@ def find_version(folder: Path) -> Path:
     """
     versions = [folder]
     if folder.is_dir():
-        numbered = [path for path in folder.iterdir() if path.name.isdecimal()]
-        versions += sorted(numbered, key=lambda path: int(path.name))
+        numbered = [p for p in folder.iterdir() if version_number(p) is not None]
+        versions += sorted(numbered, key=version_number)
     versions = [path for path in versions if (path / CARD).is_file()]
     if not versions:
         raise ValueError(
@@ -176,10 +178,11 @@ def write_answers(path, answers: dict, files=None) -> None:
         columns = {"label": labels, "probability": likeliest, **columns}
     if files is not None:
         columns = {"file": files, **columns}
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    write_text(path, text.getvalue())
 
 
 def main(argv):

@@ -1,10 +1,13 @@
 """Pictures; matplotlib is imported only when one is drawn."""
 
+import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from keras_ebm import files
 from keras_ebm.arguments import why_not_imported
 
 
@@ -33,8 +36,21 @@ def to_array(figure) -> np.ndarray:
 
 
 def save(figure, path) -> None:
-    """Writes a figure to `path` and closes it."""
-    figure.savefig(path, dpi=120)
+    """Writes a figure to a file, and closes the figure.
+
+    Args:
+        figure: of matplotlib.
+        path: of the file, whose ending says of which format; `.png` is added to a name
+            without one. Or a binary file that is open, which gets a PNG.
+    """
+    if hasattr(path, "write"):
+        figure.savefig(path, dpi=120)
+    else:
+        path = Path(path)
+        path = path if path.suffix else path.with_suffix(".png")
+        picture = io.BytesIO()
+        figure.savefig(picture, dpi=120, format=path.suffix[1:])
+        files.write_bytes(path, picture.getbuffer())
     pyplot().close(figure)
 
 

@@ -1,5 +1,6 @@
 """Backs a run up again and again, so that it can be continued exactly."""
 
+import json
 import shutil
 import sys
 import warnings
@@ -7,9 +8,12 @@ from pathlib import Path
 
 import keras
 
+from keras_ebm import files
 from keras_ebm.callbacks.epoch_files import epoch_files, save_epoch
 from trainers import common
 from trainers.data import same_data
+
+METRICS_FILE = "metrics.json"
 
 
 class EpochBackup(keras.callbacks.Callback):
@@ -50,12 +54,46 @@ def all_backups(folder) -> list[tuple[Path, int]]:
 
 
 def clear(folder) -> None:
-    """Removes what `EpochBackup` wrote."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Removes a folder of backups, at once: a kill leaves all of it or nothing."""
+    folder = Path(folder)
+    removed = folder.with_name(f"{folder.name}-removed")
+    shutil.rmtree(removed, ignore_errors=True)
+    if folder.is_dir():
+        folder.rename(removed)
+        shutil.rmtree(removed, ignore_errors=True)
+
+
+def begin(workdir: Path) -> None:
+    """Makes the folder of backups anew: as long as it is there, a run is under way."""
+    clear(backup_folder(workdir))
+    files.make_folder(backup_folder(workdir))
+
+
+def is_finished(workdir: Path) -> bool:
+    """Whether the run in a folder came to its end, with a model and its measures."""
+    if backup_folder(workdir).exists() or not (workdir / common.MODEL_FILE).is_file():
+        return False
+    try:
+        common.read_json(workdir / METRICS_FILE)
+    except (FileNotFoundError, json.JSONDecodeError):
+        return False
+    return True
 
 
 def backup_folder(workdir: Path) -> Path:
     return workdir / "backup"
+
+
+def is_done(fit) -> bool:
+    """Whether `auto_resume` asks for a run that is finished."""
+    return fit.auto_resume and is_finished(Path(fit.workdir))
+
+
+def finished(fit) -> tuple[keras.Model, dict]:
+    """The model and the measures of a run that is finished."""
+    workdir = Path(fit.workdir)
+    model = common.load_model(workdir / common.MODEL_FILE)
+    return model, common.read_json(workdir / METRICS_FILE)
 
 
 def to_resume(run, fit) -> list:
@@ -64,16 +102,17 @@ def to_resume(run, fit) -> list:
         return []
     workdir = Path(fit.workdir)
     backups = all_backups(backup_folder(workdir))
-    if not backups and fit.auto_resume:
+    if not backups and fit.auto_resume and not is_finished(workdir):
         return []
-    if not backups:
+    if not backups and not fit.auto_resume:
         raise ValueError(
             "`resume` needs an interrupted run in `workdir`. Received: "
             f"workdir={workdir}, where none is to be continued; leave --resume out."
         )
     if not same_data(run, workdir):
+        state = "interrupted" if backups else "finished"
         raise ValueError(
-            "`resume` needs the data, the split and the seed of the interrupted run. "
+            f"`resume` needs the data, the split and the seed of the {state} run. "
             f"Received: others than those in {workdir / common.RUN_FILE}."
         )
     return backups
@@ -108,6 +147,4 @@ def keep_history(path: Path, epochs: int) -> None:
     """Leaves the header and the first `epochs` rows of a history, for appending."""
     if path.is_file():
         lines = path.read_text("utf-8").splitlines(keepends=True)
-        unfinished = path.with_suffix(".unfinished")
-        unfinished.write_text("".join(lines[: epochs + 1] if epochs else []), "utf-8")
-        unfinished.rename(path)
+        files.write_text(path, "".join(lines[: epochs + 1] if epochs else []))

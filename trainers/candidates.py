@@ -9,7 +9,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from trainers import common, fitting
+from keras_ebm import files
+from trainers import backup, common, fitting
 
 FOLDER = "candidates"
 FILE = "selection.json"
@@ -31,6 +32,17 @@ class Candidates:
     def is_chief(self) -> bool:
         return next(iter(self.jobs.values())).is_chief
 
+    @property
+    def is_done(self) -> bool:
+        """Whether there is nothing to do, as `auto_resume` found a finished run."""
+        done = all(job.is_done for job in self.jobs.values())
+        return done and backup.is_finished(self.workdir)
+
+    @property
+    def folders(self) -> list[Path]:
+        """Where each job is trained."""
+        return [job.workdir for job in self.jobs.values()]
+
     def perform(self) -> tuple[keras.Model, dict]:
         """Trains all, and makes the run folder that of the best.
 
@@ -40,16 +52,36 @@ class Candidates:
         Returns:
             `(model, metrics)` of the best, as `Job.perform`.
         """
-        results = {name: _perform_once(job) for name, job in self.jobs.items()}
+        if not self.is_done:
+            self._begin()
+        results = {name: job.perform() for name, job in self.jobs.items()}
         accuracies = {
             name: validation_accuracy(model, self.jobs[name].run)
             for name, (model, _) in results.items()
         }
         best = max(accuracies, key=lambda name: (accuracies[name], name == FALLBACK))
-        shutil.copytree(self.jobs[best].workdir, self.workdir, dirs_exist_ok=True)
+        if not self.is_done:
+            self._keep(best, accuracies)
+        return results[best]
+
+    def _begin(self):
+        """Marks all that is to be trained, or a kill would leave what was before.
+
+        Jobs that are done, or that have backups, are part of the run that goes on.
+        """
+        for job in self.jobs.values():
+            if not job.is_done and not job.first_part:
+                backup.begin(job.workdir)
+        backup.begin(self.workdir)
+
+    def _keep(self, best, accuracies):
+        source = self.jobs[best].workdir
+        shutil.copytree(
+            source, self.workdir, copy_function=files.copy, dirs_exist_ok=True
+        )
         selection = {"transform": best, "validation_accuracy": accuracies}
         common.write_json(self.workdir / FILE, selection)
-        return results[best]
+        backup.clear(backup.backup_folder(self.workdir))
 
 
 def prepare(run, settings, fit, build: Callable, strategy=None):
@@ -85,16 +117,6 @@ def _names(run, fit):
         f"to choose by, so it is {FALLBACK}\n"
     )
     return (FALLBACK,)
-
-
-def _perform_once(job):
-    """Performs a job, unless an interrupted run has done so already."""
-    path = job.workdir / "metrics.json"
-    if job.fit.auto_resume and path.is_file():
-        return common.load_model(job.workdir / common.MODEL_FILE), common.read_json(
-            path
-        )
-    return job.perform()
 
 
 def validation_accuracy(model, run) -> float:

@@ -14,11 +14,15 @@ import keras
 import tensorflow as tf
 from absl import app, flags, logging
 
+from keras_ebm import files
+from trainers import stopping
+
 FLAGS = flags.FLAGS
 
 MODEL_FILE = "model.keras"
 RUN_FILE = "run.json"
 SPLIT_FILE = "split.npz"
+FLAGS_FILE = "flags.txt"
 
 
 def setting(default, help: str):
@@ -88,12 +92,16 @@ def from_flags(settings_class):
 
 
 def run_program(main: Callable) -> None:
-    """Runs `main(argv)`; a usage error is one line on stderr and exit status 2."""
+    """Runs `main(argv)`, and says in one line on stderr why it came to no end.
 
-    def refuse(argv, error):
+    The exit status is then 2 for a usage error, 1 for a file that cannot be written or
+    read, 130 for Ctrl-C and 143 for SIGTERM.
+    """
+
+    def refuse(argv, error, status=2):
         message = " ".join(str(error).split())
         sys.stderr.write(f"{Path(argv[0]).stem}: error: {message}\n")
-        sys.exit(2)
+        sys.exit(status)
 
     def parse(argv):
         try:
@@ -111,14 +119,36 @@ def run_program(main: Callable) -> None:
     def guarded(argv):
         logging.set_verbosity(logging.WARNING)
         tf.get_logger().setLevel("WARNING")
+        stopping.install()
         try:
             if len(argv) > 1:
                 raise app.UsageError(f"Unexpected arguments: {argv[1:]}.")
             main(argv)
         except app.UsageError as error:
             refuse(argv, error)
+        except (OSError, tf.errors.OpError) as error:
+            if not is_of_a_disk(error):
+                raise
+            refuse(argv, disk_error(error), 1)
+        except KeyboardInterrupt as error:
+            stopping.leave(error, name=Path(argv[0]).stem)
+        finally:
+            # What is left to do is not worth a traceback.
+            stopping.ignore()
 
     app.run(guarded, flags_parser=parse)
+
+
+def is_of_a_disk(error: Exception) -> bool:
+    """Whether an error is one of reading or writing files, of Python or TensorFlow."""
+    return isinstance(error, OSError) or "No space left on device" in str(error)
+
+
+def disk_error(error: Exception) -> str:
+    """An error of reading or writing files as text: the file, if known, and why."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
 
 
 def require(name: str) -> str:
@@ -170,7 +200,7 @@ def require_file(name: str) -> Path:
 def start_run(folder: Path) -> None:
     """Creates the run folder and writes `flags.txt`, usable as `--flagfile`."""
     with usage_errors():
-        folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(folder)
     # The programs' own flags, not absl's.
     own = FLAGS.flags_by_module_dict().get(__name__, [])
     lines = [
@@ -179,13 +209,16 @@ def start_run(folder: Path) -> None:
         if flag.value is not None and flag.name != "resume"
     ]
     text = "\n".join(line for line in lines if line)
-    (folder / "flags.txt").write_text(text + "\n", "utf-8")
+    files.write_text(folder / FLAGS_FILE, text + "\n")
 
 
 def write_json(path, values: dict) -> None:
-    """Writes `values` as JSON; a number that is not finite is an error."""
+    """Writes `values` as JSON; a number that is not finite is an error.
+
+    The file is whole or as it was before; see `keras_ebm.files`.
+    """
     text = json.dumps(values, indent=2, allow_nan=False)
-    Path(path).write_text(text + "\n", "utf-8")
+    files.write_text(path, text + "\n")
 
 
 def print_metrics(metrics: dict) -> None:

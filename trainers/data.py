@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -198,12 +199,28 @@ def check_features(model, run: RunData) -> None:
 
 def same_data(run: RunData, workdir: Path) -> bool:
     """Whether a run trains on the rows and labels that `workdir` has a record of."""
-    recorded = common.read_json(workdir / common.RUN_FILE)
+    try:
+        recorded = common.read_json(workdir / common.RUN_FILE)
+    except json.JSONDecodeError:
+        return _same_split(run, workdir)
     settings = dataclasses.asdict(run.settings)
     settings["holdout_classes"] = list(settings["holdout_classes"])
     names = ("holdout_classes", "labels_per_class", "train_size", "seed")
     return recorded["fingerprint"] == run.splits.fingerprint and all(
         recorded["data"][name] == settings[name] for name in names
+    )
+
+
+def _same_split(run, workdir) -> bool:
+    """What `same_data` tells where a kill left an earlier version's record cut off.
+
+    Rows are those of the split; labels are where as many were asked for.
+    """
+    recorded = data.load_splits(workdir / common.SPLIT_FILE)
+    flags = (workdir / common.FLAGS_FILE).read_text("utf-8").splitlines()
+    return f"--labels_per_class={run.settings.labels_per_class}" in flags and all(
+        np.array_equal(getattr(recorded, field.name), getattr(run.splits, field.name))
+        for field in dataclasses.fields(recorded)
     )
 
 

@@ -1,5 +1,6 @@
 """Trains a model on the data of a run: what `trainers.vera` and `.langevin` share."""
 
+import contextlib
 import dataclasses
 import shutil
 import sys
@@ -10,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ebm import plots
+from keras_ebm import files, plots
 from keras_ebm.arguments import check_positive, check_size
 from keras_ebm.callbacks import (
     KeepBest,
@@ -25,7 +26,7 @@ from keras_ebm.data.batches import (
     steps_per_epoch,
     training_batches,
 )
-from trainers import backup, common
+from trainers import backup, common, stopping
 from trainers.common import setting
 from trainers.data import RunData, check_features, record
 from trainers.measures import measure
@@ -127,24 +128,32 @@ class Job:
         """The run's folder; a worker that is not the first writes to one aside."""
         return common.own_folder(self.fit.workdir, self.is_chief)
 
+    @property
+    def is_done(self) -> bool:
+        """Whether there is nothing to do, as `auto_resume` found a finished run."""
+        return backup.is_done(self.fit)
+
     def perform(self) -> tuple[keras.Model, dict]:
         """Trains, saves and measures what `prepare` built.
 
         Returns:
             `(model, metrics)`: the trained model and the flat measures on the
-            test split that `metrics.json` holds.
+            test split that `metrics.json` holds. Of a run that is done, what it saved.
 
         Raises:
             Diverged: if training diverged.
             KeyboardInterrupt: after saving the model, if training was interrupted.
         """
+        if self.is_done:
+            return backup.finished(self.fit)
         model, workdir = self.train(), self.workdir
-        metrics = measure(model, self.run)
-        common.write_json(workdir / "metrics.json", metrics)
-        if has_picture(self.run, self.fit):
-            draw_density(model, self.run, workdir / PICTURE_FILE)
-        backup.clear(backup.backup_folder(workdir))
-        shutil.rmtree(workdir / BEST, ignore_errors=True)
+        with stopping.noting(f"{workdir / common.MODEL_FILE} is saved"):
+            metrics = measure(model, self.run)
+            common.write_json(workdir / backup.METRICS_FILE, metrics)
+            if has_picture(self.run, self.fit):
+                draw_density(model, self.run, workdir / PICTURE_FILE)
+            backup.clear(backup.backup_folder(workdir))
+            backup.clear(workdir / BEST)
         return model, metrics
 
     def train(self) -> keras.Model:
@@ -154,14 +163,14 @@ class Job:
             As `perform`.
         """
         model, workdir = self.model, self.workdir
-        workdir.mkdir(parents=True, exist_ok=True)
+        files.make_folder(workdir)
         if self.first_part == 0:
-            backup.clear(backup.backup_folder(workdir))
+            backup.begin(workdir)
         record(self.run, workdir)
         backup.keep_history(workdir / HISTORY_FILE, self.first_part)
         names = ("data_energy", "negative_energy")
         watch = StopOnDivergence(dict.fromkeys(names, self.fit.energy_limit))
-        try:
+        with saving_if_stopped(model, workdir / common.MODEL_FILE):
             model.fit(
                 self.batches,
                 initial_epoch=self.first_part,
@@ -173,19 +182,40 @@ class Job:
                 # One bar for the run stands in for Keras's bar an epoch.
                 verbose=0 if self.fit.verbose == 1 else self.fit.verbose,
             )
-        except KeyboardInterrupt:
-            model.save(workdir / common.MODEL_FILE)
-            raise
-        if watch.reason:
-            raise Diverged(watch.reason)
-        if (
-            self.fit.fit_temperature
-            and model.num_classes > 1
-            and enough_labels(self.run)
-        ):
-            model.fit_temperature(*self.run.rows("validation"))
-        model.save(workdir / common.MODEL_FILE)
+            if watch.reason:
+                raise Diverged(watch.reason)
+            if (
+                self.fit.fit_temperature
+                and model.num_classes > 1
+                and enough_labels(self.run)
+            ):
+                model.fit_temperature(*self.run.rows("validation"))
+        save_model(model, workdir / common.MODEL_FILE)
         return model
+
+
+def save_model(model, path: Path) -> None:
+    """Writes the model that a run ends with; a stop waits until it is saved."""
+    with stopping.held(f"{path} is saved"):
+        files.save_model(model, path)
+
+
+@contextlib.contextmanager
+def saving_if_stopped(model, path: Path, restore=lambda model: None):
+    """Saves the model as it is where the block is stopped by a signal.
+
+    Args:
+        model: the one in training.
+        path: of the `.keras` file.
+        restore: what to do with the model before it is saved.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        restore(model)
+        files.save_model(model, path)
+        error.add_note(f"{path} is saved")
+        raise
 
 
 def prepare(
@@ -355,10 +385,11 @@ def _keep_best(job):
 
 def _callbacks(job, watch):
     workdir, fit = job.workdir, job.fit
-    callbacks = [watch]
+    callbacks = [stopping.StopWhenAsked(), watch]
     if job.model_settings.ema_momentum:
         callbacks.append(keras.callbacks.SwapEMAWeights())
     callbacks += [
+        # Keras streams it; `backup.keep_history` drops what a kill leaves of a row.
         keras.callbacks.CSVLogger(workdir / HISTORY_FILE, append=job.first_part > 0),
         *([_keep_best(job)] if fit.keep_best and enough_labels(job.run) else []),
         backup.EpochBackup(backup.backup_folder(workdir)),
@@ -396,16 +427,29 @@ def run_job(name: str, job) -> None:
             shutil.rmtree(job.workdir, ignore_errors=True)
         return
     # From here on a ValueError is a fault of the program, and shows as one.
-    common.start_run(job.workdir)
     try:
+        if job.is_done:
+            print(
+                f"{job.workdir} holds a finished run, which is left as it is; to train "
+                "anew leave --auto_resume out"
+            )
+        else:
+            common.start_run(job.workdir)
         _, metrics = job.perform()
-    except KeyboardInterrupt:
-        sys.stderr.write(f"\ninterrupted: {job.workdir / common.MODEL_FILE} is saved")
-        if backup.all_backups(backup.backup_folder(job.workdir)):
-            sys.stderr.write("; the same command with --resume continues")
-        sys.stderr.write("\n")
-        sys.exit(130)
-    except RuntimeError as error:
+    except KeyboardInterrupt as error:
+        stopping.leave(error, *_how_to_go_on(job))
+    except (RuntimeError, OSError, tf.errors.OpError) as error:
+        if not isinstance(error, RuntimeError):
+            if not common.is_of_a_disk(error):
+                raise
+            error = "; ".join([common.disk_error(error), *_how_to_go_on(job)])
         sys.stderr.write(f"{name}: error: {error}\n")
         sys.exit(1)
     common.print_metrics(metrics)
+
+
+def _how_to_go_on(job) -> list[str]:
+    folders = getattr(job, "folders", [job.workdir])
+    if any(backup.all_backups(backup.backup_folder(folder)) for folder in folders):
+        return ["the same command with --resume continues"]
+    return []

@@ -21,11 +21,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ebm import plots
+from keras_ebm import files, plots
 from keras_ebm.callbacks import KeepBest, StopOnDivergence
 from keras_ebm.data.batches import rows_of_worker
 from keras_ebm.precision import float32_merges
-from trainers import backup, common, defaults, dry_run, fitting
+from trainers import backup, common, defaults, dry_run, fitting, stopping
 from trainers.common import FLAGS, setting
 from trainers.data import DataSettings, RunData, load, record
 from trainers.density import DensitySettings, build_density, log_likelihood
@@ -98,6 +98,11 @@ class Job:
         """The run's folder; a worker that is not the first writes to one aside."""
         return common.own_folder(self.fit.workdir, self.is_chief)
 
+    @property
+    def is_done(self) -> bool:
+        """Whether there is nothing to do, as `auto_resume` found a finished run."""
+        return backup.is_done(self.fit)
+
     def perform(self):
         """Trains, saves and measures what `prepare` built.
 
@@ -105,37 +110,36 @@ class Job:
             `(model, metrics)`: the model with its best weights by validation (a
             network that is not normalised: its last), and the measures that
             `metrics.json` holds, in nats a row; `seconds` of training are among
-            them where the run was not interrupted.
+            them where the run was not interrupted. Of a run that is done, what it
+            saved.
 
         Raises:
             RuntimeError: if training diverged, and no weights from before are kept.
             KeyboardInterrupt: after saving the model, if training was interrupted.
         """
+        if self.is_done:
+            return backup.finished(self.fit)
         model, workdir = self.model, self.workdir
-        backups = backup.backup_folder(workdir)
-        workdir.mkdir(parents=True, exist_ok=True)
+        files.make_folder(workdir)
         if not self.first_part:
-            backup.clear(backups)
+            backup.begin(workdir)
             record(self.run, workdir, can_calibrate=False)
-        watch = StopOnDivergence()
-        try:
+        watch, path = StopOnDivergence(), workdir / common.MODEL_FILE
+        restore = [] if self.best is None else [self.best.restore]
+        with fitting.saving_if_stopped(model, path, *restore):
             seconds = _fit(self, watch)
-        except KeyboardInterrupt:
-            if self.best is not None:
-                self.best.restore(model)
-            model.save(workdir / common.MODEL_FILE)
-            raise
         if watch.reason and not (self.best and self.best.epoch):
             raise RuntimeError(watch.reason)
-        model.save(workdir / common.MODEL_FILE)
-        metrics = {} if self.first_part else {"seconds": seconds}
-        metrics |= _measures(self, watch)
-        common.write_json(workdir / "metrics.json", metrics)
-        if has_picture(self.run, self.fit):
-            draw_density(model, self.run, workdir / PICTURE_FILE)
-        # The backups first: without them there is nothing to need the best for.
-        backup.clear(backups)
-        backup.clear(workdir / BEST)
+        fitting.save_model(model, path)
+        with stopping.noting(f"{path} is saved"):
+            metrics = {} if self.first_part else {"seconds": seconds}
+            metrics |= _measures(self, watch)
+            common.write_json(workdir / backup.METRICS_FILE, metrics)
+            if has_picture(self.run, self.fit):
+                draw_density(model, self.run, workdir / PICTURE_FILE)
+            # The backups first: without them there is nothing to need the best for.
+            backup.clear(backup.backup_folder(workdir))
+            backup.clear(workdir / BEST)
         return model, metrics
 
 
@@ -280,6 +284,7 @@ def _fit(job, watch) -> float:
         steps_per_epoch=fit.validate_every,
         validation_data=job.validation,
         callbacks=[
+            stopping.StopWhenAsked(),
             watch,
             *([job.best] if job.best is not None else []),
             keras.callbacks.CSVLogger(history, append=job.first_part > 0),

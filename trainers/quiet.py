@@ -15,7 +15,7 @@ def quiet_stderr():
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:
             os.dup2(saved, 2)
             held.seek(0)
             os.write(2, held.read())
@@ -25,8 +25,26 @@ def quiet_stderr():
             os.close(saved)
 
 
+def end_interrupts_in_one_line() -> None:
+    """Lets Ctrl-C end a program without a traceback while it is still importing.
+
+    Only where Python runs a module of the package as a program, which it says so.
+    """
+    if sys.argv[0] != "-m":
+        return
+
+    def write(kind, error, traceback):
+        if issubclass(kind, KeyboardInterrupt):
+            sys.stderr.write("\ninterrupted\n")
+        else:
+            sys.__excepthook__(kind, error, traceback)
+
+    sys.excepthook = write
+
+
 def import_tensorflow() -> None:
     """Imports TensorFlow and wakes its devices, in silence."""
+    end_interrupts_in_one_line()
     if "tensorflow" in sys.modules:
         return
     # 3 also hides notes that TensorFlow files under errors, such as that oneDNN has

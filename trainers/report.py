@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_ebm import EnergyModel, metrics, plots
+from keras_ebm import EnergyModel, files, metrics, plots
 
 #: Columns of the pictures of energies.
 COLUMNS = 3
@@ -143,14 +143,14 @@ def _samples(evidence: Evidence):
 def write_pictures(folder, pictures: dict[str, bytes]) -> None:
     """Writes each picture to `folder/NAME.png`."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make_folder(folder)
     for name, content in pictures.items():
-        (folder / f"{name}.png").write_bytes(content)
+        files.write_bytes(folder / f"{name}.png", content)
 
 
 def write(path, title: str, results: dict, pictures: dict[str, bytes]) -> None:
     """Writes the HTML file; see `page`."""
-    Path(path).write_text(page(title, results, pictures), "utf-8")
+    files.write_text(path, page(title, results, pictures))
 
 
 def page(title: str, results: dict, pictures: dict[str, bytes]) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_ebm import VERA, LangevinModel, data, plots
+from keras_ebm import VERA, LangevinModel, data, files, plots
 from keras_ebm.arguments import check_size
 from keras_ebm.callbacks.keep_checkpoints import PATTERN
 from keras_ebm.negatives import LangevinMoves, MarkovChains
@@ -201,6 +201,13 @@ def _walk(model, moves, random, labels, steps):
     return tf.function(walk, autograph=False)
 
 
+def write_samples(path: str, x, energies) -> None:
+    """Writes samples and their energies (nats); `.npz` is added as numpy adds it."""
+    path = path if path.endswith(".npz") else f"{path}.npz"
+    with files.written_beside(path) as file:
+        np.savez_compressed(file, x=x, energy=energies)
+
+
 def main(argv: list[str]) -> None:
     del argv
     settings = common.from_flags(SampleSettings)
@@ -210,7 +217,7 @@ def main(argv: list[str]) -> None:
         plots.pyplot()
         x, energies, model = sample(settings)
     if settings.samples:
-        np.savez_compressed(settings.samples, x=x, energy=energies)
+        write_samples(settings.samples, x, energies)
     plots.save(plots.samples_figure(model, x), output)
     common.print_metrics(
         {"samples": len(x), "energy": float(energies.mean()), "output": str(output)}

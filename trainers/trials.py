@@ -15,7 +15,7 @@ import keras_tuner as kt
 import numpy as np
 import tensorflow as tf
 
-from keras_ebm import metrics
+from keras_ebm import files, metrics
 from trainers import backup, common, fitting, spaces
 from trainers.data import RunData
 from trainers.measures import CELLS_A_UNIT, EXTENTS
@@ -26,7 +26,6 @@ STATE = "search"
 RUN = "run"
 VALUES_FILE = "values.json"
 RESULT_FILE = "result.json"
-FLAGS_FILE = "flags.txt"
 #: Hyperband keeps one trial in so many from each round to the next.
 FACTOR = 3
 #: Between the questions of a worker for which there is no trial yet; keras-tuner asks
@@ -227,7 +226,7 @@ class Tuner(kt.Tuner):
         result = read_result(folder)
         if not result:
             result = self._train(trial.hyperparameters, folder)
-            write_whole(folder / RESULT_FILE, result)
+            common.write_json(folder / RESULT_FILE, result)
         self._report(trial.trial_id, result)
         if "reason" in result:
             raise kt.errors.FailedTrialError(result["reason"])
@@ -249,9 +248,15 @@ class Tuner(kt.Tuner):
         workdir = Path(self.task.fit.workdir)
         own = shutil.ignore_patterns(RESULT_FILE, VALUES_FILE)
         folder = self.folder_of(trial_id)
-        shutil.copytree(folder, workdir, ignore=own, dirs_exist_ok=True)
+        shutil.copytree(
+            folder,
+            workdir,
+            ignore=own,
+            copy_function=files.copy,
+            dirs_exist_ok=True,
+        )
         values = self.oracle.get_trial(trial_id).hyperparameters.values
-        write_flags(workdir / FLAGS_FILE, self.task, values, workdir)
+        write_flags(workdir / common.FLAGS_FILE, self.task, values, workdir)
 
     def _begin(self, folder, values):
         """Makes the run folder, unless there is one of these values."""
@@ -263,11 +268,13 @@ class Tuner(kt.Tuner):
         shutil.rmtree(new, ignore_errors=True)
         if "tuner/trial_id" in values:
             past = self.folder_of(values["tuner/trial_id"])
-            shutil.copytree(past, new, ignore=shutil.ignore_patterns(RESULT_FILE))
+            ignore = shutil.ignore_patterns(RESULT_FILE)
+            shutil.copytree(past, new, ignore=ignore, copy_function=files.copy)
         new.mkdir(exist_ok=True)
         common.write_json(new / VALUES_FILE, values)
-        write_flags(new / FLAGS_FILE, self.task, values, folder)
+        write_flags(new / common.FLAGS_FILE, self.task, values, folder)
         new.rename(folder)
+        files.sync(folder.parent)
 
     def _train(self, hp, folder):
         self.hypermodel.folder = folder
@@ -391,20 +398,13 @@ def _mend(folder):
         return
     # keras-tuner reads the oracle's file only where it finds one of this tuner.
     name = os.environ.get("KERASTUNER_TUNER_ID", "tuner0")
-    (folder / f"{name}.json").write_text("{}", "utf-8")
+    files.write_text(folder / f"{name}.json", "{}")
 
 
 def read_result(folder: Path) -> dict:
     """What a trial came to: its measures, `steps`, `seconds`, or `reason`; or {}."""
     path = folder / RESULT_FILE
     return common.read_json(path) if path.is_file() else {}
-
-
-def write_whole(path: Path, values: dict) -> None:
-    """Writes JSON to a file that is never half written."""
-    unfinished = path.with_suffix(".unfinished")
-    common.write_json(unfinished, values)
-    unfinished.rename(path)
 
 
 def remove_backups(folder: Path) -> None:
@@ -421,7 +421,7 @@ def write_flags(path: Path, task: Task, values: dict, workdir) -> None:
             value = getattr(settings, field.name)
             if value is not None and field.name not in _OWN:
                 lines.append(f"--{common.flag_name(field)}={_text(value)}")
-    path.write_text("\n".join(lines) + "\n", "utf-8")
+    files.write_text(path, "\n".join(lines) + "\n")
 
 
 def _text(value):

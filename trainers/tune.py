@@ -48,7 +48,15 @@ from absl import app
 
 from keras_ebm import plots
 from keras_ebm.arguments import why_not_imported
-from trainers import common, defaults, fitting, presets, spaces, tune_report
+from trainers import (
+    common,
+    defaults,
+    fitting,
+    presets,
+    spaces,
+    stopping,
+    tune_report,
+)
 from trainers.build import ModelSettings, build_model
 from trainers.chains import ChainSettings, build_langevin
 from trainers.common import FLAGS, setting
@@ -354,7 +362,7 @@ def open_search(task, role: str, trials):
         tuner.oracle.get_space()
         check_same(identity, path)
     elif not path.is_file():
-        trials.write_whole(path, identity)
+        common.write_json(path, identity)
     return tuner
 
 
@@ -413,10 +421,12 @@ def search(tuner, role: str) -> None:
         )
     try:
         tuner.search()
-    except KeyboardInterrupt:
-        sys.stderr.write("\ninterrupted: the same command goes on\n")
-        sys.exit(130)
+    except KeyboardInterrupt as error:
+        stopping.leave(error, "the same command goes on")
     except Exception as error:
+        if isinstance(error.__cause__, OSError):
+            # Of a trial, which keras-tuner ends the search for, as of a full disk.
+            raise error.__cause__ from None
         # The chief's port is taken, or a worker's chief has gone.
         if role == "chief" and "bind" in str(error):
             raise app.UsageError(f"{address} is taken: {error}.") from error

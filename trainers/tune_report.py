@@ -1,9 +1,10 @@
 """What a search reports of its trials: a table, as csv and Markdown, and a picture."""
 
 import csv
+import io
 from pathlib import Path
 
-from keras_ebm import plots
+from keras_ebm import files, plots
 
 
 def table_of(tuner) -> list[dict]:
@@ -43,10 +44,11 @@ def _number(item):
 
 def write_table(path: Path, rows: list[dict]) -> None:
     """Writes the rows as csv."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    files.write_text(path, text.getvalue())
 
 
 def by_merit(rows: list[dict], objective) -> list[dict]:

@@ -1,9 +1,10 @@
 """Weights of a run's epochs in files that are never half written."""
 
-import os
 from pathlib import Path
 
 import h5py
+
+from keras_ebm import files
 
 PATTERN = "epoch-*.weights.h5"
 
@@ -23,17 +24,14 @@ def save_epoch(model, folder, epochs: int, **notes) -> Path:
 
     Returns:
         The path of the file.
+
+    Raises:
+        OSError: if it cannot be written, as where the disk is full.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / "unfinished.weights.h5"
-    model.save_weights(unfinished, overwrite=True)
-    with h5py.File(unfinished, "a") as file:
-        file.attrs.update(notes)
-    with open(unfinished, "rb") as file:
-        # Or a machine that goes down could leave the name and not the bytes.
-        os.fsync(file.fileno())
-    return unfinished.rename(folder / f"epoch-{epochs:06d}.weights.h5")
+    files.make_folder(folder)
+    path = Path(folder) / f"epoch-{epochs:06d}.weights.h5"
+    files.save_weights(model, path, **notes)
+    return path
 
 
 def epoch_files(folder) -> list[tuple[Path, int]]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import keras
 
+from keras_ebm import files
 from keras_ebm.arguments import check_size
 
 PATTERN = "step-*.keras"
@@ -37,9 +38,7 @@ class KeepCheckpoints(keras.callbacks.Callback):
         step = int(self.model.optimizer.iterations.numpy())
         if step % self.every:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        unfinished = self.folder / "unfinished.keras"
-        self.model.save(unfinished)
-        unfinished.rename(self.folder / f"step-{step:08d}.keras")
+        files.make_folder(self.folder)
+        files.save_model(self.model, self.folder / f"step-{step:08d}.keras")
         for path in sorted(self.folder.glob(PATTERN))[: -self.keep]:
             path.unlink()

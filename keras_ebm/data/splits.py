@@ -13,6 +13,7 @@ import numpy as np
 from keras_ebm.data.dataset import Dataset
 from keras_ebm.data.labels import class_codes
 from keras_ebm.data.rare_classes import spread_classes, tell_rare_classes
+from keras_ebm.files import written_beside
 
 PARTS = ("train", "validation", "calibration", "test", "holdout")
 
@@ -197,7 +198,7 @@ def seen_rows(x: np.ndarray, splits: Splits) -> np.ndarray:
 
 def save_splits(path: str | os.PathLike, splits: Splits) -> None:
     """Writes splits to a `.npz` file, exactly at `path`."""
-    with open(path, "wb") as file:
+    with written_beside(path) as file:
         np.savez_compressed(file, **dataclasses.asdict(splits))
 
 

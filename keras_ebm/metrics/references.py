@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_ebm.arguments import check_size
+from keras_ebm.files import written_beside
 from keras_ebm.metrics.feature_extraction import (
     INCEPTION,
     Extractor,
@@ -44,7 +45,7 @@ class ReferenceStatistics:
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes an `.npz` file, under exactly this path."""
-        with open(path, "wb") as file:
+        with written_beside(path) as file:
             np.savez_compressed(file, **dataclasses.asdict(self))
 
     @classmethod

@@ -1,16 +1,16 @@
 """Writes a detector as a versioned SavedModel that TF Serving can load."""
 
 import contextlib
+import errno
 import json
 import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_ebm import files
 from keras_ebm.data.images import decode_images
 from keras_ebm.data.schema import TableSchema
 from keras_ebm.explain import Explainer
@@ -21,6 +21,8 @@ from keras_ebm.serving.verify import verify
 SCORER_OUTPUTS = ("energy", "ood_score", "p_value", "accept", "reason")
 CLASSIFIER_OUTPUTS = ("class_id", "label", "probabilities", *SCORER_OUTPUTS)
 CARD = Path("assets.extra") / "keras_ebm.json"
+#: TF Serving reads a version's number into 64 bits.
+LAST_VERSION = 2**63 - 1
 
 
 def export_classifier(
@@ -37,9 +39,12 @@ def export_classifier(
             there are the signatures `explain` and `acceptable` too.
 
     Returns:
-        Path of the version that was written.
+        Path of the version that was written. It is complete on the disk then. Of
+        several exports at once each takes the next number that is free.
 
     Raises:
+        OSError: if it cannot be written, as where the disk is full; nothing is left
+            behind then.
         ValueError: if the model has no classes, `output` is no such folder, or the
             explainer is of another detector.
         RuntimeError: if the export does not agree with the model; nothing is
@@ -65,26 +70,55 @@ def _export(detector, output, x, names, explainer) -> Path:
         explanations.check_explainer(explainer, detector)
     folder = Path(output)
     version = next_version(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # Written beside the folder and renamed: a server that watches the folder
-    # never sees half a version.
-    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    # Where a link leads, as nothing is renamed from one disk to another.
+    parent = Path(os.path.realpath(folder)).parent
+    files.make_folder(parent)
+    # Written beside the folder, synced and renamed: a server that watches the folder
+    # never sees half a version, nor is one left after a power cut.
+    with files.staging_folder(parent) as staging:
         saved = staging / str(version)
         write_saved_model(detector, saved, names, explainer)
         verify(saved, detector, x, explainer)
-        folder.mkdir(exist_ok=True)
-        os.rename(saved, folder / str(version))
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    return folder / str(version)
+        files.sync_tree(saved)
+        return publish(saved, folder)
+
+
+def publish(saved: Path, folder: Path) -> Path:
+    """Gives a SavedModel the next number that is free.
+
+    Args:
+        saved: folder of the SavedModel, on the disk of `folder`.
+        folder: the export folder; created if absent.
+
+    Returns:
+        Path of the version.
+    """
+    files.make_folder(folder)
+    while True:
+        path = folder / str(max(versions(folder), default=0) + 1)
+        try:
+            os.rename(saved, path)
+        except OSError as error:
+            # Another export has taken the number since it was found.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        else:
+            files.sync(folder)
+            return path
+
+
+def versions(folder: Path) -> list[int]:
+    """The numbers of the versions in an export folder."""
+    numbers = (version_number(path) for path in folder.iterdir())
+    return [number for number in numbers if number is not None]
 
 
 def next_version(folder: Path) -> int:
     """The number of the next version in an export folder.
 
     Raises:
-        ValueError: if `folder` is a file, or holds anything but versions.
+        ValueError: if `folder` is a file, or holds anything but versions, or that of
+            the largest number there is.
     """
     nearest = next(path for path in (folder, *folder.parents) if path.exists())
     if not nearest.is_dir():
@@ -94,14 +128,31 @@ def next_version(folder: Path) -> int:
         )
     if not folder.exists():
         return 1
-    entries = list(folder.iterdir())
-    other = [e.name for e in entries if not (e.is_dir() and e.name.isdecimal())]
+    other = [p.name for p in folder.iterdir() if version_number(p) is None]
     if other:
         raise ValueError(
             "`output` must be a new folder, or one that holds numbered versions "
             f"alone. Received: {folder}, which holds {other[0]!r}."
         )
-    return max((int(entry.name) for entry in entries), default=0) + 1
+    numbers = versions(folder)
+    if LAST_VERSION in numbers:
+        raise ValueError(
+            "`output` must have a number left for the next version. Received: "
+            f"{folder}, which holds {LAST_VERSION}, the largest that TF Serving "
+            "knows; remove it, or give another folder."
+        )
+    return max(numbers, default=0) + 1
+
+
+def version_number(path: Path) -> int | None:
+    """The version that a folder is of, as TF Serving reads its name; None if of none.
+
+    Only the digits 0 to 9 count, and numbers up to `LAST_VERSION`.
+    """
+    name = path.name
+    if not (path.is_dir() and name.isascii() and name.isdecimal()):
+        return None
+    return int(name) if int(name) <= LAST_VERSION else None
 
 
 def write_saved_model(detector: Detector, path: Path, names, explainer=None) -> None:

@@ -1,7 +1,9 @@
+import concurrent.futures
 import dataclasses
 import io
 import json
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -9,9 +11,10 @@ import tensorflow as tf
 
 import trainers.data
 from export.common import ExportSettings, fit_detector, fit_explainer
+from export.predict import find_version
 from keras_ebm import ood
 from keras_ebm.explain import Explainer
-from keras_ebm.serving import export_classifier, export_ood_scorer
+from keras_ebm.serving import export, export_classifier, export_ood_scorer
 from keras_ebm.serving.export import CARD
 from trainers import common
 
@@ -191,6 +194,90 @@ def test_the_next_export_is_version_2(detector, test_rows, tmp_path):
     assert os.listdir(output.parent) == ["model"]
     loaded, found = signatures(output / "1")
     assert set(found["serving_default"].structured_outputs) == SCORER
+
+
+def test_exports_at_once_each_get_a_number_and_lose_nothing(tmp_path):
+    stagings = [tmp_path / name for name in "abc"]
+    for staging in stagings:
+        staging.mkdir()
+        (staging / "saved_model.pb").write_text(staging.name)
+    start = threading.Barrier(len(stagings))
+
+    def publish(staging):
+        start.wait()
+        return export.publish(staging, tmp_path / "model")
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        paths = list(pool.map(publish, stagings))
+    assert sorted(path.name for path in paths) == ["1", "2", "3"]
+    found = [(path / "saved_model.pb").read_text() for path in paths]
+    assert found == ["a", "b", "c"]
+
+
+def test_a_number_that_is_taken_meanwhile_costs_no_work(tmp_path, monkeypatch):
+    for name in ("model/1", "model/2", "saved"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "file").touch()
+    # What a look at the folder gives before the other export has its number.
+    looks = iter([[1], [1, 2]])
+    monkeypatch.setattr(export, "versions", lambda folder: next(looks))
+    path = export.publish(tmp_path / "saved", tmp_path / "model")
+    assert path == tmp_path / "model/3" and (path / "file").is_file()
+
+
+def test_an_export_is_on_the_disk_before_it_has_its_name(
+    detector, test_rows, tmp_path, monkeypatch
+):
+    synced, at_rename = set(), []
+
+    def sync(descriptor, real=os.fsync):
+        synced.add(os.fstat(descriptor).st_ino)
+        real(descriptor)
+
+    def rename(source, target, real=os.rename):
+        inodes = {path.stat().st_ino for path in (source, *source.rglob("*"))}
+        at_rename.append(inodes - synced)
+        synced.clear()
+        real(source, target)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "rename", rename)
+    path = export_ood_scorer(detector, tmp_path / "model", test_rows[0][:2])
+    assert at_rename == [set()] and len(list(path.rglob("*"))) >= 6
+    assert path.parent.stat().st_ino in synced
+
+
+@pytest.mark.parametrize(
+    "name, number",
+    [
+        ("7", 7),
+        ("007", 7),
+        ("9223372036854775807", 2**63 - 1),
+        ("9223372036854775808", None),
+        ("²", None),
+        ("٣", None),
+        ("-1", None),
+        (".1", None),
+    ],
+)
+def test_a_version_is_what_tf_serving_reads_as_a_number(tmp_path, name, number):
+    path = tmp_path / name
+    (path / export.CARD).parent.mkdir(parents=True)
+    (path / export.CARD).touch()
+    assert export.version_number(path) == number
+    if number is not None:
+        assert find_version(tmp_path) == path
+        return
+    with pytest.raises(ValueError, match="numbered versions alone"):
+        export.next_version(tmp_path)
+    with pytest.raises(ValueError, match="there is no export"):
+        find_version(tmp_path)
+
+
+def test_no_version_comes_after_the_last(tmp_path):
+    (tmp_path / str(2**63 - 1)).mkdir()
+    with pytest.raises(ValueError, match="a number left for the next version"):
+        export.next_version(tmp_path)
 
 
 @pytest.mark.parametrize("score", ["knn", "energy+class_gaussian", "approximate_mass"])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from processes import interrupt, kill_after, kill_at
 
+from keras_ebm.files import UNFINISHED
 from trainers import backup, common, likelihood
 from trainers.data import DataSettings, load
 from trainers.density import DensitySettings
@@ -60,8 +61,9 @@ def test_a_density_that_is_killed_again_and_again_ends_the_same(start, run, tmp_
     kill_at(run, "trainers.backup:EpochBackup.on_epoch_end", best, program, *flags)
     assert backups(killed)[0] == best - 1 and bests(killed)[0] == best
     # While the same weights are saved again.
-    kill_at(run, "os:fsync", 1, program, *flags)
-    assert (killed / "best" / "unfinished.weights.h5").exists()
+    # After flags.txt and the history, before the weights get their name.
+    kill_at(run, "os:replace", 3, program, *flags)
+    assert len(list((killed / "best").glob(f"{UNFINISHED}*"))) == 1
     assert backups(killed)[0] == best - 1 and best not in bests(killed)
     # Somewhere in the part after that.
     kill_after(start(program, *flags), 2)

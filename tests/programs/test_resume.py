@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from processes import interrupt, kill_after
 
+from keras_ebm.files import UNFINISHED
 from trainers import backup, common
 
 COMMON = (
@@ -114,7 +115,7 @@ def test_a_backup_that_was_not_finished_is_passed_over(tmp_path, held_out):
     assert backup.all_backups(tmp_path / "backup") == []
     for epoch in (7, 8, 9):
         saver.on_epoch_end(epoch)
-    (tmp_path / "backup" / "unfinished.weights.h5").write_bytes(b"half")
+    (tmp_path / "backup" / f"{UNFINISHED}1").write_bytes(b"half")
     kept = backup.all_backups(tmp_path / "backup")
     assert [epochs for _, epochs in kept] == [10, 9]
     path = kept[0][0]
