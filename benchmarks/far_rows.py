@@ -29,7 +29,6 @@ from trainers.build import ModelSettings
 
 SETS = (
     "letter",
-    "linaker5v",
     "magic_gamma",
     "page_blocks",
     "segment",

@@ -76,6 +76,7 @@ def fit_detector(settings: ExportSettings):
             f"Received: {settings.model} of trainers.likelihood, which validated on "
             "them."
         )
+    data.check_bound(model, settings.model)
     rows = calibration_rows(settings)
     parts = {}
     if ood.make_score(settings.score).fitted_names:

@@ -81,7 +81,7 @@ def is_finished(workdir: Path) -> bool:
 
 
 def backup_folder(workdir: Path) -> Path:
-    return workdir / "backup"
+    return workdir / common.BACKUP_FOLDER
 
 
 def is_done(fit) -> bool:

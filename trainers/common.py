@@ -22,6 +22,8 @@ FLAGS = flags.FLAGS
 MODEL_FILE = "model.keras"
 RUN_FILE = "run.json"
 SPLIT_FILE = "split.npz"
+#: Folder of a run that is under way: its backups, and its record until it has a model.
+BACKUP_FOLDER = "backup"
 FLAGS_FILE = "flags.txt"
 
 

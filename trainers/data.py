@@ -157,10 +157,45 @@ def record(run: RunData, workdir: Path, can_calibrate: bool = True) -> None:
             "schema": None if schema is None else schema.to_config(),
             "rows": {name: len(getattr(run.splits, name)) for name in parts},
             "fingerprint": run.splits.fingerprint,
+            "split": data.split_digest(run.splits),
             "equal_rows": _equal_by_chance(run),
             "can_calibrate": can_calibrate,
         },
     )
+
+
+def check_bound(model, model_path) -> None:
+    """Raises ValueError unless a model and the record beside it are of one run.
+
+    Another run's record may lie there: of a run that was begun and not finished, or
+    because somebody put a model into the folder. Its calibration rows may be rows that
+    this model was trained on, and then no false-alarm rate holds. Runs of versions that
+    kept no such mark are compared by the names of their classes alone.
+    """
+    recorded, folder = read_record(model_path), Path(model_path).parent
+    names = list(recorded["class_names"])
+    if model.class_names and names and list(model.class_names) != names:
+        raise ValueError(
+            f"`model` must be of the run in {folder}, whose classes are "
+            f"{', '.join(names)}. Received: {model_path} with "
+            f"{', '.join(model.class_names)}; put each model beside its own "
+            f"{common.RUN_FILE} and {common.SPLIT_FILE}."
+        )
+    split = data.split_digest(data.load_splits(split_path(model_path)))
+    marks = {
+        str(model_path): model.trained_on,
+        str(folder / common.RUN_FILE): recorded.get("split"),
+    }
+    if not any(marks.values()):
+        return
+    for name, mark in marks.items():
+        if mark != split:
+            raise ValueError(
+                f"`model` must have been trained on the split in "
+                f"{folder / common.SPLIT_FILE}. Received: {name}, which is of another "
+                "run. Its calibration and test rows may have trained the model; put "
+                "the three files of one run back together, or train again."
+            )
 
 
 def _equal_by_chance(run: RunData) -> list[int]:
@@ -200,7 +235,7 @@ def check_features(model, run: RunData) -> None:
 def same_data(run: RunData, workdir: Path) -> bool:
     """Whether a run trains on the rows and labels that `workdir` has a record of."""
     try:
-        recorded = common.read_json(workdir / common.RUN_FILE)
+        recorded = common.read_json(_under_way(workdir) / common.RUN_FILE)
     except json.JSONDecodeError:
         return _same_split(run, workdir)
     settings = dataclasses.asdict(run.settings)
@@ -211,12 +246,18 @@ def same_data(run: RunData, workdir: Path) -> bool:
     )
 
 
+def _under_way(workdir: Path) -> Path:
+    """Where the record of an unfinished run lies, or else that of the last one."""
+    backups = workdir / common.BACKUP_FOLDER
+    return backups if (backups / common.RUN_FILE).is_file() else workdir
+
+
 def _same_split(run, workdir) -> bool:
     """What `same_data` tells where a kill left an earlier version's record cut off.
 
     Rows are those of the split; labels are where as many were asked for.
     """
-    recorded = data.load_splits(workdir / common.SPLIT_FILE)
+    recorded = data.load_splits(_under_way(workdir) / common.SPLIT_FILE)
     flags = (workdir / common.FLAGS_FILE).read_text("utf-8").splitlines()
     return f"--labels_per_class={run.settings.labels_per_class}" in flags and all(
         np.array_equal(getattr(recorded, field.name), getattr(run.splits, field.name))

@@ -117,6 +117,7 @@ def examine(settings: EvaluateSettings, foreign_specs):
         `(results, evidence)`: the dict of `evaluate`, and `report.Evidence`.
     """
     model = common.load_model(settings.model)
+    data.check_bound(model, settings.model)
     run = data.recall(settings.model, data_dir=settings.data_dir)
     # What can be refused is, before the work of the scores.
     sampled = prepare_samples(model, run, settings)

@@ -20,6 +20,7 @@ from keras_ebm.callbacks import (
     SamplePictures,
     StopOnDivergence,
 )
+from keras_ebm.data import split_digest
 from keras_ebm.data.batches import (
     AUGMENTATIONS,
     rows_of_worker,
@@ -166,11 +167,12 @@ class Job:
         files.make_folder(workdir)
         if self.first_part == 0:
             backup.begin(workdir)
-        record(self.run, workdir)
+        # Beside that of an earlier run, whose model is still there.
+        record(self.run, backup.backup_folder(workdir))
         backup.keep_history(workdir / HISTORY_FILE, self.first_part)
         names = ("data_energy", "negative_energy")
         watch = StopOnDivergence(dict.fromkeys(names, self.fit.energy_limit))
-        with saving_if_stopped(model, workdir / common.MODEL_FILE):
+        with saving_if_stopped(self):
             model.fit(
                 self.batches,
                 initial_epoch=self.first_part,
@@ -190,31 +192,37 @@ class Job:
                 and enough_labels(self.run)
             ):
                 model.fit_temperature(*self.run.rows("validation"))
-        save_model(model, workdir / common.MODEL_FILE)
+        save_run(self)
         return model
 
 
-def save_model(model, path: Path) -> None:
-    """Writes the model that a run ends with; a stop waits until it is saved."""
+def save_run(job, can_calibrate: bool = True) -> None:
+    """Writes the model that a run ends with, and its record; a stop waits for both.
+
+    The model names the split, so that a kill between the two is found out.
+    """
+    path = job.workdir / common.MODEL_FILE
     with stopping.held(f"{path} is saved"):
-        files.save_model(model, path)
+        job.model.trained_on = split_digest(job.run.splits)
+        files.save_model(job.model, path)
+        record(job.run, job.workdir, can_calibrate)
 
 
 @contextlib.contextmanager
-def saving_if_stopped(model, path: Path, restore=lambda model: None):
+def saving_if_stopped(job, restore=lambda model: None, can_calibrate: bool = True):
     """Saves the model as it is where the block is stopped by a signal.
 
     Args:
-        model: the one in training.
-        path: of the `.keras` file.
+        job: `Job`, or another with its `model`, `run` and `workdir`.
         restore: what to do with the model before it is saved.
+        can_calibrate: see `trainers.data.record`.
     """
     try:
         yield
     except KeyboardInterrupt as error:
-        restore(model)
-        files.save_model(model, path)
-        error.add_note(f"{path} is saved")
+        restore(job.model)
+        save_run(job, can_calibrate)
+        error.add_note(f"{job.workdir / common.MODEL_FILE} is saved")
         raise
 
 

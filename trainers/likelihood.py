@@ -123,14 +123,14 @@ class Job:
         files.make_folder(workdir)
         if not self.first_part:
             backup.begin(workdir)
-            record(self.run, workdir, can_calibrate=False)
+            record(self.run, backup.backup_folder(workdir), can_calibrate=False)
         watch, path = StopOnDivergence(), workdir / common.MODEL_FILE
         restore = [] if self.best is None else [self.best.restore]
-        with fitting.saving_if_stopped(model, path, *restore):
+        with fitting.saving_if_stopped(self, *restore, can_calibrate=False):
             seconds = _fit(self, watch)
         if watch.reason and not (self.best and self.best.epoch):
             raise RuntimeError(watch.reason)
-        fitting.save_model(model, path)
+        fitting.save_run(self, can_calibrate=False)
         with stopping.noting(f"{path} is saved"):
             metrics = {} if self.first_part else {"seconds": seconds}
             metrics |= _measures(self, watch)

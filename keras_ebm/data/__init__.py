@@ -22,6 +22,7 @@ from keras_ebm.data.splits import (
     row_hashes,
     save_splits,
     seen_rows,
+    split_digest,
 )
 from keras_ebm.data.stacked import resize_images, stack_digits
 from keras_ebm.data.tables import read_columns, read_csv
@@ -58,6 +59,7 @@ __all__ = [
     "row_hashes",
     "save_splits",
     "seen_rows",
+    "split_digest",
     "size_remedy",
     "stack_digits",
     "validate",

@@ -196,6 +196,16 @@ def seen_rows(x: np.ndarray, splits: Splits) -> np.ndarray:
     return np.isin(row_hashes(x), splits.train_hashes)
 
 
+def split_digest(splits: Splits) -> str:
+    """A SHA-256 of all that splits hold, the dataset's included, in hexadecimal."""
+    digest = hashlib.sha256()
+    for field in dataclasses.fields(Splits):
+        value = np.asarray(getattr(splits, field.name))
+        digest.update(f"{field.name}{value.dtype.kind}{value.shape}".encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()
+
+
 def save_splits(path: str | os.PathLike, splits: Splits) -> None:
     """Writes splits to a `.npz` file, exactly at `path`."""
     with written_beside(path) as file:

@@ -45,7 +45,7 @@ class DensityModel(EnergyModel):
     """
 
     _parts = ("network", "preprocessor", "criterion")
-    _values = ("data_stddev", "seed")
+    _values = ("data_stddev", "seed", "trained_on")
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class DensityModel(EnergyModel):
         seed: int = 0,
         **kwargs,
     ):
-        known = {*EnergyModel._parts, *EnergyModel._values}
+        known = {*EnergyModel._parts, *EnergyModel._values} - {"trained_on"}
         for name in sorted(known & set(kwargs)):
             raise ValueError(
                 f"`{name}` has no meaning where the criterion is the whole loss. "

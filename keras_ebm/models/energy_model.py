@@ -85,6 +85,8 @@ class EnergyModel(
             `fit_temperature`.
         lapse_rate: float in [0, 1), share of an even guess in `probabilities`.
         seed: int, keys every random draw together with the iteration.
+        trained_on: string that names the split that the model was trained on, such as
+            `keras_ebm.data.split_digest` gives; kept for the programs, or None.
         **kwargs: forwarded to `keras.Model`.
 
     Call arguments:
@@ -114,7 +116,10 @@ class EnergyModel(
         "temperature",
         "lapse_rate",
         "seed",
+        "trained_on",
     )
+    #: Those of `_values` that no compiled step reads as a constant.
+    _read_anew = ("temperature", "lapse_rate", "class_names", "trained_on")
 
     def __init__(
         self,
@@ -134,6 +139,7 @@ class EnergyModel(
         temperature: float = 1.0,
         lapse_rate: float = 0.0,
         seed: int = 0,
+        trained_on: str | None = None,
         **kwargs,
     ):
         check_floatx()
@@ -159,6 +165,7 @@ class EnergyModel(
         self.class_names = self._check_class_names(class_names)
         self._add_calibration(temperature, lapse_rate)
         self.seed = seed
+        self.trained_on = trained_on
         self.to_energy = LogitEnergy()
         self._add_trackers("loss", "data_energy", "negative_energy")
         if self.gradient_penalty and self.energy_weight:
@@ -316,7 +323,7 @@ class EnergyModel(
 
     def __setattr__(self, name, value):
         super().__setattr__(name, value)
-        if name in self._values and name not in ("temperature", "lapse_rate"):
+        if name in self._values and name not in self._read_anew:
             self._trace_again()
 
     def _trace_again(self) -> None:
