@@ -294,11 +294,14 @@ class EnergyModel(
                 `kwargs`.
 
         Raises:
-            ValueError: if a label in an array is another one. In batches such a label
-                is a `tf.errors.InvalidArgumentError` of its step.
+            ValueError: if a label in an array is another one, or an array of inputs
+                is not finite. In batches such a label is a
+                `tf.errors.InvalidArgumentError` of its step.
         """
+        self.check_finite(x)
         if isinstance(validation_data, tuple) and len(validation_data) > 1:
             inputs, labels, *rest = validation_data
+            self.check_finite(inputs)
             labels = check_array(labels, self.num_classes)
             validation_data = (inputs, labels, *rest)
         y = check_array(y, self.num_classes)

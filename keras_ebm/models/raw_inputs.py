@@ -29,6 +29,26 @@ class TakesRawInputs:
             shape, tf.uint8 if scaled_image else tf.float32, name="inputs"
         )
 
+    def check_finite(self, x) -> None:
+        """Raises ValueError if an array that `fit` is given is not finite.
+
+        Training on it would leave weights of NaN. A `TableEncoder` takes NaN for a
+        missing cell. Batches of a `tf.data.Dataset` are not looked at.
+        """
+        kind = getattr(getattr(x, "dtype", None), "kind", "")
+        if kind != "f" or not isinstance(x, np.ndarray):
+            return
+        gaps = isinstance(self.preprocessor, TableEncoder)
+        bad = np.isinf(x) if gaps else ~np.isfinite(x)
+        if bad.any():
+            place = tuple(int(axis[0]) for axis in np.nonzero(bad))
+            raise ValueError(
+                "`x` must be finite"
+                f"{', or NaN where a cell is missing' if gaps else ''}. Received: "
+                f"{x[place]} at {place}, of {int(bad.sum())} such numbers in all. "
+                "Correct or leave out such rows."
+            )
+
     def predict(self, x, *args, **kwargs):
         """Logits `(n, K)` as Keras's `predict` gives them, of no rows too."""
         if tuple(getattr(x, "shape", ()))[:1] != (0,):

@@ -64,6 +64,18 @@ def test_a_summary_and_rows_one_by_one_are_had(fitted):
         assert one[name] == pytest.approx(all_[name], rel=1e-5)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_rows_that_are_not_finite_are_refused_before_they_ruin_the_weights(bad):
+    model = EnergyModel(make_network(), energy_weight=0.0)
+    model.compile("sgd")
+    x = X.copy()
+    x[3, 1] = bad
+    for inputs, validation in ((x, X), (X, x)):
+        with pytest.raises(ValueError, match=rf"{bad} at \(3, 1\), of 1 such"):
+            model.fit(inputs, Y, validation_data=(validation, Y), verbose=0)
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+
+
 def test_a_setting_that_is_changed_counts_in_steps_that_were_compiled_before():
     model = EnergyModel(make_network(), energy_weight=0.0)
     model.compile("sgd")
