@@ -18,6 +18,7 @@ from keras_ebm.data.schema import MISSING, Column, TableSchema
 from keras_ebm.precision import float32_merges
 
 MAX_CATEGORIES = 1000
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 #: No more different texts than this are taken as categories, or classes, even where
 #: hardly any of them occurs twice.
 FEW_TEXTS = 20
@@ -324,7 +325,12 @@ def _class_names(cells, missing, path) -> tuple[str, ...]:
 
 
 def _to_number(cells):
-    return require("pandas").to_numeric(cells, errors="coerce").astype(np.float64)
+    numbers = require("pandas").to_numeric(cells, errors="coerce").astype(np.float64)
+    if numbers.notna().all():
+        return numbers
+    # Pandas before 3 takes a number beyond float64, such as 1e400, for none.
+    beyond = numbers.isna() & cells.str.fullmatch(_NUMBER).eq(True)
+    return numbers.where(~beyond, cells[beyond].map(float))
 
 
 def _encode(cells, column: Column, path, words=MISSING) -> np.ndarray:
