@@ -209,15 +209,22 @@ class Explainer:
         features = self.detector.model.preprocess(x)
         energy, excess, _ = self._level.excess(features)
         found, distance = self._nearest(x, self._position(features))
-        accepted = excess <= 0.0
-        moved = tf.math.is_finite(distance) & ~accepted
+        accepted = (excess <= 0.0) & ~self._is_far(x)
+        moved = tf.math.is_finite(distance) & ~accepted & ~self._is_far(found)
         rows = tf.where(moved[:, None], found, x)
         # NaN, a missing cell, is no equal of itself.
         changed = (rows != x) & ~tf.math.is_nan(x)
+        distance = tf.where(moved, distance, float("inf"))
         distance = tf.where(accepted, 0.0, distance)
         distance = tf.where(tf.math.is_nan(energy), float("nan"), distance)
         energy = self._level.energy(self.detector.model.preprocess(rows))
         return Change(rows, changed, accepted | moved, distance, energy)
+
+    def _is_far(self, x):
+        """Which rows the detector refuses whatever their energy, `(batch,)`."""
+        if not self.detector.guard:
+            return tf.zeros(tf.shape(x)[:1], tf.bool)
+        return tf.reduce_any(self.encoder.far(x), axis=1)
 
     def _nearest(self, x, start):
         """The nearer of two searches: rows `(batch, columns)`, distance `(batch,)`.

@@ -136,6 +136,21 @@ def test_what_cannot_be_reached_is_not_found(settings):
     assert energy == pytest.approx(12.5, rel=1e-6)
 
 
+def test_a_row_far_outside_a_columns_range_is_moved_into_it_or_not_found():
+    # Its energy is bounded there, and low enough: the guard alone refuses it.
+    encoder = TableEncoder(SCHEMA, drop_constant=True, bounded=True)
+    encoder.adapt(TRAIN)
+    detector = detector_at(half_square(9, numeric=2), 50.0, encoder)
+    guarded = Detector(detector.model, Energy(), detector.conformal, 0.1, guard=True)
+    start = [1e6, 0.0, 2.0, 7.0, 1.0]
+    assert not guarded.predict(np.array([start], np.float32))["accept"][0]
+    row, _, found, distance, _ = change(explain(guarded), start)
+    assert found and distance > 0.0 and row[0] <= 55.0
+    assert guarded.predict(row[None])["accept"][0]
+    _, _, found, distance, _ = change(explain(guarded, fixed=["age"]), start)
+    assert not found and np.isinf(distance)
+
+
 @pytest.mark.parametrize("cell", [np.inf, -np.inf])
 def test_an_infinite_cell_makes_a_row_unacceptable(explainer, cell):
     start = [cell, 0.0, 6.0, 7.0, 1.0]
