@@ -2,11 +2,17 @@
 
 import tensorflow as tf
 
+#: Grey, colour, and colour with alpha.
+CHANNELS = (1, 3, 4)
 #: Images of more pixels (4096 by 4096) are not decoded in a batch.
 MAX_PIXELS = 2**24
+#: Scans of a JPEG (usually 1 or 10) or texts of a PNG: each takes as long as an image,
+#: for a few bytes.
+MAX_PARTS = 32
 #: Why a row of a batch was not decoded; empty for one that was.
 DECODED, NOT_AN_IMAGE = "", "not an image"
 TOO_LARGE = f"image too large: more than {MAX_PIXELS} pixels"
+TOO_MANY_PARTS = f"an image of more than {MAX_PARTS} scans or texts"
 NO_SUCH_KIND = "a kind of image that is not read: use PNG or JPEG"
 # ITU-R BT.601, what "grey" means to most image software.
 LUMA = (0.299, 0.587, 0.114)
@@ -33,7 +39,8 @@ def decode_image(content: tf.Tensor, channels: int) -> tf.Tensor:
     Colours beneath transparent pixels are kept and alpha is dropped; of 16 bits a
     channel the upper 8 are kept; of an animation the first frame, black where it does
     not cover the canvas; CMYK becomes RGB; a turn in the EXIF data is not made. BMP is
-    read with 8 (with its palette), 24 and 32 bits a pixel, without compression.
+    read with 8 (with its palette), 24 and 32 bits a pixel, without compression. A JPEG
+    that has its end but wrong bytes within is decoded as far as it goes.
 
     Args:
         content: string tensor `()`.
@@ -63,8 +70,8 @@ def decode_rows(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Decodes what can be decoded of a batch, row by row and in parallel.
 
-    Sizes are read from the headers first: an image of more than `MAX_PIXELS` is not
-    decoded.
+    Sizes are read from the headers first: an image of more than `MAX_PIXELS`, or of
+    more than `MAX_PARTS` scans or texts, is not decoded.
 
     Args:
         encoded: string tensor `(batch,)`; see `decode_image`.
@@ -118,25 +125,27 @@ def _kind(content):
 def _refusal(content):
     """Why bytes should not be decoded, by their header alone; empty if they may be."""
     branches = [
-        lambda: _refuse_size(_png_size(content)),
-        lambda: _refuse_size(tf.image.extract_jpeg_shape(content)[:2]),
-        lambda: _refuse_size(_gif_size(content)),
+        lambda: _refuse(_png_size(content), _count(content, b"zTXt", b"iTXt")),
+        lambda: _refuse(
+            tf.image.extract_jpeg_shape(content)[:2], _count(content, b"\xff\xda")
+        ),
+        lambda: _refuse(_gif_size(content)),
         lambda: _refuse_bmp(content),
         lambda: tf.where(_is_other_kind(content), NO_SUCH_KIND, NOT_AN_IMAGE),
     ]
     return tf.switch_case(_kind(content), branches)
 
 
-def _refuse_size(size):
+def _refuse(size, parts=0):
     pixels = tf.reduce_prod(tf.cast(size, tf.float64))
-    return tf.where(pixels > MAX_PIXELS, TOO_LARGE, DECODED)
+    reason = tf.where(parts > MAX_PARTS, TOO_MANY_PARTS, DECODED)
+    return tf.where(pixels > MAX_PIXELS, TOO_LARGE, reason)
 
 
 def _refuse_bmp(content):
-    size = tf.abs(
-        [_number(content, 18, 4, signed=True)] + [_number(content, 22, 4, signed=True)]
-    )
-    return tf.where(_is_plain_bmp(content), _refuse_size(size), NO_SUCH_KIND)
+    # A negative height is that of a picture whose top row is first.
+    size = [tf.abs(_number(content, start, 4, signed=True)) for start in (18, 22)]
+    return tf.where(_is_plain_bmp(content), _refuse(size), NO_SUCH_KIND)
 
 
 def _is_other_kind(content):
@@ -155,6 +164,19 @@ def _cut(content, start, length):
     return tf.strings.substr(
         content, tf.cast(start, tf.int64), tf.cast(length, tf.int64)
     )
+
+
+def _count(content, *patterns):
+    """How often patterns of one length occur in a string."""
+    data = tf.io.decode_raw(content, tf.uint8)
+    last = tf.size(data) - len(patterns[0]) + 1
+    total = 0
+    for pattern in patterns:
+        found = tf.fill([last], True)
+        for offset, byte in enumerate(pattern):
+            found &= data[offset : last + offset] == byte
+        total += tf.math.count_nonzero(found)
+    return total
 
 
 def _number(content, start, size, signed=False, big=False):
@@ -281,6 +303,7 @@ def _fit_channels(image, channels):
     if depth == channels:
         return image
     if channels == 4:
-        return tf.concat([image, tf.fill(tf.shape(image[..., :1]), tf.uint8.max)], -1)
+        opaque = tf.fill(tf.shape(image[..., :1]), tf.constant(255, tf.uint8))
+        return tf.concat([image, opaque], axis=-1)
     grey = tf.reduce_sum(tf.cast(image, tf.float32) * LUMA, axis=-1, keepdims=True)
     return tf.cast(tf.round(grey), tf.uint8)

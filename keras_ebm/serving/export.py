@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ebm import files
-from keras_ebm.data.image_bytes import DECODED, decode_rows
+from keras_ebm.data.image_bytes import CHANNELS, DECODED, decode_rows
 from keras_ebm.data.schema import TableSchema
 from keras_ebm.explain import Explainer
 from keras_ebm.ood import Detector
@@ -198,7 +198,7 @@ def signatures(detector: Detector, names) -> dict:
         "serving_default": (lambda inputs: decide(inputs), [raw]),
         "at_rate": (lambda inputs, target_fpr: decide(inputs, target_fpr), [raw, rate]),
     }
-    if raw.dtype == tf.uint8:
+    if raw.dtype == tf.uint8 and raw.shape[-1] in CHANNELS:
         shape = tuple(raw.shape[1:])
 
         def encoded(images):
