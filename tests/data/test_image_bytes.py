@@ -115,13 +115,14 @@ def test_a_batch_of_all_kinds_is_what_each_is_alone(decode_rows):
         np.testing.assert_array_equal(image, alone)
 
 
-@pytest.mark.parametrize("name", PICTURES)
-def test_a_file_that_is_cut_anywhere_is_no_image(decode_rows, name):
-    image, form, options = PICTURES[name]
-    content = save(image, form, **options)
-    # An animation is whole once its first frame is.
-    end = len(content) - 2 if name != "GIF of frames" else 100
-    cuts = [content[:size] for size in range(0, end, max(1, end // 40))]
+def test_a_file_that_is_cut_anywhere_is_no_image(decode_rows):
+    cuts = []
+    for name in ("PNG palette", "JPEG progressive", "GIF", "BMP grey"):
+        image, form, options = PICTURES[name]
+        content = save(image, form, **options)
+        # A GIF may lack its last two bytes.
+        sizes = np.linspace(0, len(content) - 3, 12).astype(int)
+        cuts += [content[:size] for size in sizes]
     images, found = decode_rows(cuts)
     known = {image_bytes.NOT_AN_IMAGE, image_bytes.NO_SUCH_KIND}
     assert {reason.decode() for reason in found.numpy()} <= known
