@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ebm.data.dataset import Dataset
+from keras_ebm.data.image_bytes import LUMA, decode_image, resized
 from keras_ebm.data.tfds_images import middle_square
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
@@ -22,9 +23,6 @@ HIDDEN = (
     "system volume information",
     "lost+found",
 )
-
-# ITU-R BT.601, what "grey" means to most image software.
-LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclasses.dataclass
@@ -59,7 +57,9 @@ class Skipped:
 def decode_images(encoded: tf.Tensor, shape: tuple[int, int, int]) -> tf.Tensor:
     """Decodes PNG, JPEG, BMP or GIF bytes to uint8 images of one shape.
 
-    An image of another size is resized with antialiasing.
+    An image of another size is resized with antialiasing. See `decode_image` for
+    what becomes of alpha, 16 bits, animations and CMYK, and `decode_rows` for batches
+    in which some rows may be broken.
 
     Args:
         encoded: string tensor `(batch,)`.
@@ -67,14 +67,13 @@ def decode_images(encoded: tf.Tensor, shape: tuple[int, int, int]) -> tf.Tensor:
 
     Returns:
         uint8 tensor `(batch, height, width, channels)`.
+
+    Raises:
+        tf.errors.InvalidArgumentError: if a row is no whole image of these kinds.
     """
-    height, width, channels = shape
 
     def decode(content):
-        image = tf.io.decode_image(content, channels, expand_animations=False)
-        image.set_shape((None, None, channels))
-        image = tf.image.resize(image, (height, width), antialias=True)
-        return tf.cast(tf.round(tf.clip_by_value(image, 0.0, 255.0)), tf.uint8)
+        return resized(decode_image(content, shape[2]), shape)
 
     return tf.map_fn(decode, encoded, fn_output_signature=tf.uint8)
 
@@ -161,7 +160,7 @@ def _read_image(path: Path, shape=None) -> np.ndarray:
     content = tf.constant(path.read_bytes())
     if shape is not None:
         return decode_images(content[None], shape)[0].numpy()
-    return tf.io.decode_image(content, 3, expand_animations=False).numpy()
+    return decode_image(content, 3).numpy()
 
 
 def read_image_folder(name: str, skip_broken: bool = False) -> Dataset:

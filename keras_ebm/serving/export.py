@@ -1,6 +1,5 @@
 """Writes a detector as a versioned SavedModel that TF Serving can load."""
 
-import contextlib
 import errno
 import json
 import os
@@ -11,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ebm import files
-from keras_ebm.data.images import decode_images
+from keras_ebm.data.image_bytes import CHANNELS, DECODED, decode_rows
 from keras_ebm.data.schema import TableSchema
 from keras_ebm.explain import Explainer
 from keras_ebm.ood import Detector
@@ -169,9 +168,8 @@ def write_saved_model(detector: Detector, path: Path, names, explainer=None) -> 
         card["explain"] = explanations.explanation_card(explainer)
     for name, (function, specs) in endpoints.items():
         archive.add_endpoint(name, function, input_signature=specs)
-    # Both Keras and TensorFlow announce what they write on standard output.
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-        archive.write_out(str(path), verbose=False)
+    # Standard output is left alone, as it is one for all threads.
+    archive.write_out(str(path), verbose=False)
     (path / CARD).parent.mkdir(exist_ok=True)
     (path / CARD).write_text(json.dumps(card, indent=2) + "\n", "utf-8")
 
@@ -180,7 +178,10 @@ def signatures(detector: Detector, names) -> dict:
     """Signature name to `(function, specs)`.
 
     `serving_default` takes raw inputs and `at_rate` a `target_fpr` for each
-    row besides; image models have `encoded`, which takes PNG or JPEG bytes.
+    row besides; image models have `encoded`, which takes PNG or JPEG bytes. There a row
+    that is no whole image, or too large a one, is not accepted, `reason` says why, its
+    numbers are NaN, its `class_id` -1 and its `label` empty; the other rows get their
+    own answers. See `decode_image` and `decode_rows`.
     """
     model = detector.model
 
@@ -197,14 +198,36 @@ def signatures(detector: Detector, names) -> dict:
         "serving_default": (lambda inputs: decide(inputs), [raw]),
         "at_rate": (lambda inputs, target_fpr: decide(inputs, target_fpr), [raw, rate]),
     }
-    if raw.dtype == tf.uint8:
+    if raw.dtype == tf.uint8 and raw.shape[-1] in CHANNELS:
         shape = tuple(raw.shape[1:])
 
         def encoded(images):
-            return decide(decode_images(images, shape))
+            pixels, refusals = decode_rows(images, shape)
+            return refuse(decide(pixels), refusals)
 
         found["encoded"] = (encoded, [tf.TensorSpec((None,), tf.string, "images")])
     return found
+
+
+def refuse(decision: dict, refusals: tf.Tensor) -> dict:
+    """A decision in which rows that could not be read have no answer.
+
+    Args:
+        decision: name to tensor with leading axis `batch`, as `Detector.decide` gives.
+        refusals: string tensor `(batch,)`, why a row could not be read, or empty.
+
+    Returns:
+        The decision; in rows that could not be read, NaN, -1, `False` and the empty
+        string in place of numbers, classes, `accept` and `label`, and the `reason`.
+    """
+    unread = refusals != DECODED
+    nothing = {"accept": False, "class_id": -1, "label": "", "reason": refusals}
+    answers = {}
+    for name, value in decision.items():
+        rows = tf.reshape(unread, [-1] + [1] * (value.shape.rank - 1))
+        filler = nothing.get(name, float("nan"))
+        answers[name] = tf.where(rows, tf.cast(filler, value.dtype), value)
+    return answers
 
 
 def _table_signatures(model, decide, rate):

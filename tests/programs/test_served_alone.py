@@ -27,7 +27,8 @@ for name in ("image", "table"):
         answers = function(**{k: tf.constant(v) for k, v in request.items()})
         # Text as bytes, which need no pickle.
         answers = {k: v.numpy() for k, v in answers.items()}
-        answers["label"] = answers["label"].astype("S")
+        for text in ("label", "reason"):
+            answers[text] = answers[text].astype("S")
         np.savez(f"{folder}/{name}-{signature}-answers.npz", **answers)
 for name in ("keras", "keras_ebm"):
     try:
@@ -60,7 +61,7 @@ def exports(digits_model, table, tmp_path_factory):
 @pytest.fixture(scope="module")
 def answers(exports):
     folder, _, rows = exports
-    rates = np.linspace(0.01, 0.9, 7, dtype=np.float32)
+    rates = np.linspace(0.02, 0.9, 7, dtype=np.float32)
     images, cells = rows["image"], rows["table"]
     cities = {0: b"Graz", 1: b"Linz", 2: b"Wien"}
     columns = {
@@ -68,7 +69,8 @@ def answers(exports):
         "income__k_": cells[:, 1],
         "city": np.array([cities.get(code, b"") for code in cells[:, 2]]),
     }
-    pngs = np.array([tf.io.encode_png(image).numpy() for image in images])
+    pngs = [tf.io.encode_png(image).numpy() for image in images]
+    pngs = np.array([*pngs, b"not an image"])
     requests = {
         "image-serving_default": {"inputs": images},
         "image-at_rate": {"inputs": images, "target_fpr": rates},
@@ -109,12 +111,14 @@ def test_tensorflow_alone_gives_the_frameworks_answers(exports, answers, kind):
 def test_the_other_signatures_agree_with_the_first(answers, kind):
     first, rated = answers[f"{kind}-serving_default"], answers[f"{kind}-at_rate"]
     np.testing.assert_allclose(rated["p_value"], first["p_value"], rtol=1e-5)
-    rates = np.linspace(0.01, 0.9, 7, dtype=np.float32)
+    rates = np.linspace(0.02, 0.9, 7, dtype=np.float32)
     np.testing.assert_array_equal(rated["accept"], first["p_value"] > rates)
     if kind == "image":
         encoded = answers["image-encoded"]
-        np.testing.assert_array_equal(encoded["energy"], first["energy"])
-        np.testing.assert_array_equal(encoded["accept"], first["accept"])
+        np.testing.assert_array_equal(encoded["energy"][:7], first["energy"])
+        np.testing.assert_array_equal(encoded["accept"][:7], first["accept"])
+        assert np.isnan(encoded["energy"][7]) and not encoded["accept"][7]
+        assert encoded["reason"][7] == b"not an image"
 
 
 def test_saved_model_cli_shows_and_runs_an_export(exports, tmp_path):
