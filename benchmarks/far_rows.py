@@ -5,9 +5,9 @@ Then 100 test rows are moved in one numeric column, up and down, by some standar
 deviations of the training rows, in each column in turn, and the share that passes a
 threshold at a false-alarm rate of 5 % is counted: for the energy as the trainers and
 exporters have it (features bounded, rows far outside a column's range refused), without
-the refusal, without both, and for the distance to the nearest training row. One file a run; what is
-there already is not repeated. From the top of the checkout, for `NAME.csv.gz` in a
-folder:
+the refusal, without both, and for the distance to the nearest training row. One file a
+run; what is there already is not repeated. From the top of the checkout, for
+`NAME.csv.gz` in a folder:
 
     python -m benchmarks.far_rows --data_dir=DIR --output=benchmarks/results/far_rows
 
