@@ -25,13 +25,13 @@ from keras_ebm.ood import ConformalDetector
 from keras_ebm.serving.export import CARD, SCORER_OUTPUTS, version_number
 from keras_ebm.serving.inputs import RATE
 from trainers import common
-from trainers.common import setting
+from trainers.common import Checked, setting
 
 BATCH = 256
 
 
 @dataclasses.dataclass(frozen=True)
-class PredictSettings:
+class PredictSettings(Checked):
     """What answers which rows."""
 
     model: str = setting("", "Export: DIR/NAME, of which the latest version, or one.")
@@ -41,7 +41,10 @@ class PredictSettings:
     )
     data_dir: str = setting("", "Folder of prepared tensorflow-datasets.")
     target_fpr: float = setting(
-        0.0, "Share of known inputs that may be refused; 0: that of the export."
+        0.0,
+        "Share of known inputs that may be refused; 0: that of the export.",
+        low=0,
+        below=1,
     )
     optional_columns: tuple = setting(
         (), "Columns of the model that a csv may lack; they are missing in all rows."

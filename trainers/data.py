@@ -11,11 +11,11 @@ from keras_ebm import data
 from keras_ebm.data.schema import TableSchema
 from keras_ebm.layers import TableEncoder
 from trainers import common
-from trainers.common import setting
+from trainers.common import SEED, Checked, setting
 
 
 @dataclasses.dataclass(frozen=True)
-class DataSettings:
+class DataSettings(Checked):
     """Which rows to train on."""
 
     dataset: str = setting(
@@ -37,11 +37,13 @@ class DataSettings:
         (), "Classes taken out of training; they become the foreign set 'holdout'."
     )
     labels_per_class: int = setting(
-        0, "Labels kept in each class, the rest become unlabelled; 0 keeps all."
+        0, "Labels kept in each class, the rest become unlabelled; 0 keeps all.", low=0
     )
-    train_size: int = setting(0, "Training rows to use; 0 uses all.")
-    toy_rows: int = setting(20_000, "Points drawn of a toy density, before the split.")
-    seed: int = setting(0, "Seed of the split, the weights and the noise.")
+    train_size: int = setting(0, "Training rows to use; 0 uses all.", low=0)
+    toy_rows: int = setting(
+        20_000, "Points drawn of a toy density, before the split.", low=1
+    )
+    seed: int = setting(0, "Seed of the split, the weights and the noise.", **SEED)
     skip_broken_images: bool = setting(
         False, "Whether files of images:DIR that cannot be decoded are left out."
     )

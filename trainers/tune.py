@@ -59,7 +59,7 @@ from trainers import (
 )
 from trainers.build import ModelSettings, build_model
 from trainers.chains import ChainSettings, build_langevin
-from trainers.common import FLAGS, setting
+from trainers.common import FLAGS, Checked, setting
 from trainers.data import DataSettings, load
 from trainers.measures import measure
 from trainers.nets import build_preprocessor, is_convolutional
@@ -75,7 +75,7 @@ _VARIABLES = ("KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT", "KERASTUNER_TUNE
 
 
 @dataclasses.dataclass(frozen=True)
-class TuneSettings:
+class TuneSettings(Checked):
     """How to search, and how long a trial is."""
 
     CHOICES = {
@@ -95,21 +95,21 @@ class TuneSettings:
         "hyperband",
         "How trials are chosen; hyperband gives the better ones more steps.",
     )
-    trials: int = setting(30, "Trials in all, promotions of hyperband included.")
-    steps: int = setting(600, "Steps of a trial, at most.")
+    trials: int = setting(30, "Trials in all, promotions of hyperband included.", low=1)
+    steps: int = setting(600, "Steps of a trial, at most.", low=1)
     epoch_steps: int = setting(
-        100, "Steps between validations and backups; what hyperband counts in."
+        100, "Steps between validations and backups; what hyperband counts in.", low=1
     )
-    batch_size: int = setting(64, "Rows a step.")
+    batch_size: int = setting(64, "Rows a step.", low=1)
     augment: str = setting("none", "Moves training images, or mirrors half too.")
     augment_density: bool = setting(
         True, "Whether the energy sees them so too, or only the cross-entropy does."
     )
     energy_limit: float = setting(
-        1e6, "Nats from 0 at which a mean energy counts as diverged."
+        1e6, "Nats from 0 at which a mean energy counts as diverged.", above=0
     )
     picture: bool = setting(True, "Draw trials.png: parameters against the objective.")
-    verbose: int = setting(1, "0: silent, 1: a line a trial.")
+    verbose: int = setting(1, "0: silent, 1: a line a trial.", low=0, high=2)
 
 
 @dataclasses.dataclass(frozen=True)
