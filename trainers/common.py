@@ -18,6 +18,8 @@ import tensorflow as tf
 from absl import app, flags, logging
 
 from keras_ebm import files
+from keras_ebm.archives import check_archive
+from keras_ebm.arguments import listed
 from trainers import stopping
 
 FLAGS = flags.FLAGS
@@ -291,25 +293,83 @@ class usage_errors:
 
 
 def require_folder(name: str) -> Path:
-    """Returns the path in a flag, which must be a folder or be free to become one."""
+    """Returns the path in a flag, which must be a folder or be free to become one.
+
+    Nothing is created yet.
+    """
     folder = Path(require(name))
-    if folder.exists() and not folder.is_dir():
-        raise app.UsageError(
-            f"--{name} must be a folder. Received: {folder}, which is a file."
-        )
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise app.UsageError(
+                f"--{name} must be a folder. Received: {folder}, which is a file."
+            )
+        _try_to_write(folder)
+    except OSError as error:
+        raise _not_writable(name, folder, error) from error
     return folder
 
 
 def require_file(name: str) -> Path:
-    """Returns the path of a file to write, in a folder that exists afterwards."""
+    """Returns the path of a file that can be written, before the work for it.
+
+    Nothing is created yet: `make_parent` makes its folder.
+    """
     path = Path(require(name))
-    if path.is_dir():
-        raise app.UsageError(
-            f"--{name} must be a file. Received: {path}, which is a folder."
-        )
-    with usage_errors():
-        path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if path.is_dir():
+            raise app.UsageError(
+                f"--{name} must be a file. Received: {path}, which is a folder."
+            )
+        # A device, such as /dev/stdout, is written to where it is.
+        if not path.exists() or path.is_file():
+            _try_to_write(path.parent)
+    except OSError as error:
+        raise _not_writable(name, path, error) from error
     return path
+
+
+def make_parent(path: Path) -> None:
+    """Creates the folder of a file that is about to be written."""
+    files.make_folder(Path(path).parent)
+
+
+def _try_to_write(folder: Path) -> None:
+    """Raises OSError unless a file can be created in a folder, or where it would be.
+
+    What the rights say is not enough: a disk may be read-only, and root has them all.
+    """
+    folder = folder.absolute()
+    while not os.path.lexists(folder):
+        folder = folder.parent
+    with tempfile.TemporaryFile(dir=os.path.realpath(folder)):
+        pass
+
+
+def _not_writable(name: str, path: Path, error: OSError) -> app.UsageError:
+    return app.UsageError(
+        f"--{name} must be a path that can be written. Received: {path} "
+        f"({disk_error(error)}); choose another folder or its rights."
+    )
+
+
+def check_apart(written: dict, read: dict | None = None) -> None:
+    """Refuses outputs that would overwrite one another, or what is read.
+
+    Args:
+        written: path by the name of its flag; empty where there is none.
+        read: likewise of inputs.
+
+    Raises:
+        app.UsageError: if two flags name one file, and at least one is written.
+    """
+    seen = {os.path.realpath(path): name for name, path in (read or {}).items() if path}
+    for name, path in written.items():
+        other = seen.setdefault(os.path.realpath(path), name) if path else name
+        if other != name:
+            raise app.UsageError(
+                f"--{name} must be another file than --{other}, which it would "
+                f"overwrite. Received: {path} for both; rename one."
+            )
 
 
 def start_run(folder: Path) -> None:
@@ -347,6 +407,48 @@ def read_json(path) -> dict:
     return json.loads(Path(path).read_text("utf-8"))
 
 
+def read_shaped(path, shape: dict) -> dict:
+    """Reads a JSON object that a program wrote.
+
+    Args:
+        path: of the file.
+        shape: type, or tuple of types, of each key that it must have.
+
+    Raises:
+        ValueError: if it is no JSON, or of another shape; names the file and the key.
+    """
+    remedy = "restore the file that was written, or run the program again"
+    try:
+        values = read_json(path)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path} must be JSON as it was written. Received: a file that cannot be "
+            f"read ({error}); {remedy}."
+        ) from error
+    check_shape(path, values, shape, remedy)
+    return values
+
+
+def check_shape(path, values, shape: dict, remedy: str, where: str = "") -> None:
+    """Raises ValueError unless JSON is an object with the keys and types of `shape`."""
+    if not isinstance(values, dict):
+        raise ValueError(
+            f"{path}{where} must hold an object with {listed(shape)}. Received: a "
+            f"{type(values).__name__}; {remedy}."
+        )
+    for name, kind in shape.items():
+        if name not in values or not isinstance(values[name], kind):
+            received = (
+                f"a {type(values[name]).__name__}" if name in values else "no such key"
+            )
+            kinds = kind if isinstance(kind, tuple) else (kind,)
+            raise ValueError(
+                f"{path}{where} must have {name!r}, of type "
+                f"{' or '.join(k.__name__ for k in kinds)}. Received: {received}; "
+                f"{remedy}."
+            )
+
+
 def load_model(path) -> keras.Model:
     """Loads a `.keras` file written by a trainer.
 
@@ -355,26 +457,40 @@ def load_model(path) -> keras.Model:
     """
     import keras_ebm
 
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(
-            f"`model` must be a .keras file that a trainer wrote. Received: {path}, "
-            "which does not exist."
-        )
-    try:
-        model = keras.saving.load_model(path, compile=False)
-    except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"`model` must be a .keras file that a trainer wrote. Received: {path}, "
-            f"which cannot be loaded ({reason})."
-        ) from error
+    model = load_keras("model", path, "a .keras file that a trainer wrote")
     if not isinstance(model, keras_ebm.EnergyModel):
         raise ValueError(
             "`model` must hold a keras_ebm energy model. Received: "
             f"{path}, which holds a {type(model).__name__}."
         )
     return model
+
+
+def load_keras(name: str, path, rule: str = "a .keras file") -> keras.Model:
+    """Loads a `.keras` file.
+
+    Args:
+        name: of the setting that gives it, for the error.
+        path: of the file.
+        rule: what it must be.
+
+    Raises:
+        ValueError: if there is no such file, or it is cut off, far larger unpacked
+            than on the disk (see `keras_ebm.archives`), or holds no model.
+    """
+    if not Path(path).is_file():
+        raise ValueError(
+            f"`{name}` must be {rule}. Received: {path}, which does not exist."
+        )
+    try:
+        check_archive(path)
+        return keras.saving.load_model(path, compile=False)
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:500]
+        raise ValueError(
+            f"`{name}` must be {rule}. Received: {path}, which cannot be loaded "
+            f"({reason})."
+        ) from error
 
 
 def _multiworker():

@@ -276,11 +276,18 @@ def main(argv: list[str]) -> None:
             common.require_file(name)
     if FLAGS.pictures:
         common.require_folder("pictures")
+    written = ("output", "report", "reference", "pictures")
+    common.check_apart(
+        {name: FLAGS[name].value for name in written},
+        {name: FLAGS[name].value for name in ("model", "feature_extractor")},
+    )
     settings = common.from_flags(EvaluateSettings)
     with common.usage_errors():
         if settings.report or settings.pictures:
             plots.pyplot()
         results, evidence = examine(settings, FLAGS.ood)
+    for path in (output, settings.report or output):
+        common.make_parent(path)
     common.write_json(output, results)
     if settings.report or settings.pictures:
         pictures = report.draw(results, evidence)

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_ebm import networks
+from keras_ebm.arguments import listed
 from keras_ebm.layers import TableEncoder
 from keras_ebm.layers.table_encoder import TRANSFORMS
 from trainers.common import Checked, integers, setting
@@ -118,7 +119,7 @@ def build_preprocessor(dataset, train_x: np.ndarray, settings: NetworkSettings):
     if encoder.dropped_columns:
         _notice_once(
             "dropped, as nearly all rows hold one value: "
-            f"{', '.join(encoder.dropped_columns)}; --drop_constant=false keeps them"
+            f"{listed(encoder.dropped_columns)}; --drop_constant=false keeps them"
         )
     return encoder, (encoder.num_features,), None
 

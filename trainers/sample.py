@@ -205,9 +205,15 @@ def _walk(model, moves, random, labels, steps):
     return tf.function(walk, autograph=False)
 
 
+def npz_name(path: str) -> str:
+    """A path with the end that numpy gives it; empty as it is."""
+    return path if not path or path.endswith(".npz") else f"{path}.npz"
+
+
 def write_samples(path: str, x, energies) -> None:
     """Writes samples and their energies (nats); `.npz` is added as numpy adds it."""
-    path = path if path.endswith(".npz") else f"{path}.npz"
+    path = npz_name(path)
+    common.make_parent(path)
     with files.written_beside(path) as file:
         np.savez_compressed(file, x=x, energy=energies)
 
@@ -217,11 +223,18 @@ def main(argv: list[str]) -> None:
     settings = common.from_flags(SampleSettings)
     common.require("model")
     output = common.require_file("output")
+    if settings.samples:
+        common.require_file("samples")
+    common.check_apart(
+        {"output": settings.output, "samples": npz_name(settings.samples)},
+        {"model": settings.model},
+    )
     with common.usage_errors():
         plots.pyplot()
         x, energies, model = sample(settings)
     if settings.samples:
         write_samples(settings.samples, x, energies)
+    common.make_parent(output)
     plots.save(plots.samples_figure(model, x), output)
     common.print_metrics(
         {"samples": len(x), "energy": float(energies.mean()), "output": str(output)}

@@ -47,7 +47,7 @@ from pathlib import Path
 from absl import app
 
 from keras_ebm import plots
-from keras_ebm.arguments import why_not_imported
+from keras_ebm.arguments import listed, why_not_imported
 from trainers import (
     common,
     defaults,
@@ -211,7 +211,7 @@ def apply_flags(program: Program) -> set:
     if FLAGS.preset and FLAGS.preset not in program.presets:
         raise ValueError(
             f"`preset` of method {FLAGS.method} must be one of "
-            f"{', '.join(program.presets)}. Received: preset={FLAGS.preset}."
+            f"{listed(program.presets)}. Received: preset={FLAGS.preset}."
         )
 
     def known(recipes):
@@ -269,7 +269,7 @@ def find_space(run, tune: TuneSettings, settings, fixed: set) -> tuple:
         known = {parameter.flag for parameter in spaces.FAMILIES[family]}
         raise ValueError(
             "There is nothing to search, as every flag of the space was passed. "
-            f"Received: {', '.join(sorted(known & fixed))}; leave one out."
+            f"Received: {listed(sorted(known & fixed))}; leave one out."
         )
     return space
 
@@ -397,7 +397,7 @@ def check_same(identity: dict, path: Path) -> None:
     if changed:
         raise ValueError(
             f"`workdir` holds another search. Received: {path.parent} with another "
-            f"{', '.join(changed)}; use the flags it began with, or another folder."
+            f"{listed(changed)}; use the flags it began with, or another folder."
         )
 
 
