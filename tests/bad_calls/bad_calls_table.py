@@ -191,3 +191,88 @@ def calls(program: str, folder) -> list:
         for name, values in spoiled.items()
         for value in values
     ]
+
+
+#: Programs, and the flags that calls about files begin with.
+PREDICT = ("export.predict", "--dataset=digits")
+VERA = ("trainers.vera", "--workdir={0}/new/run")
+EVALUATE = ("trainers.evaluate", "--model={0}/m.keras", "--dataset=digits")
+SAMPLE = ("trainers.sample", "--model={0}/m.keras")
+CALLS = [
+    (VERA, ["--dataset=npz:{0}/lying.npz"], ["12000 bytes", "holds 4 of them"]),
+    (VERA, ["--dataset=npz:{0}/huge.npz"], ["'x'", "holds 4 of them"]),
+    (VERA, ["--dataset=npz:{0}/bomb.npz"], ["bomb.npz", "314572800 bytes"]),
+    (VERA, ["--dataset=npz:{0}/file"], ["file", "cut off"]),
+    (VERA, ["--dataset=csv:{0}/nul.csv"], ["nul.csv", "line 2", "NUL"]),
+    (VERA, ["--dataset=csv:{0}/gaps.csv"], ["40 rows", "cells are all missing", "'a'"]),
+    (VERA, ["--dataset=csv:{0}/header.csv"], ["header", "3 empty names"]),
+    (
+        ("trainers.vera", "--dataset=digits"),
+        ["--workdir={0}/file/run"],
+        ["--workdir", "file/run", "Not a directory"],
+    ),
+    (
+        ("trainers.likelihood", "--dataset=toy:rings"),
+        ["--workdir=/proc/run"],
+        ["--workdir", "/proc/run"],
+    ),
+    (EVALUATE, ["--output=/proc/out.json"], ["--output", "/proc/out.json"]),
+    (EVALUATE, ["--output={0}/file/out.json"], ["--output", "file/out.json"]),
+    (
+        EVALUATE,
+        ["--output={0}/new/o.json", "--report=/proc/r.html"],
+        ["--report", "/proc/r.html"],
+    ),
+    (
+        EVALUATE,
+        ["--output={0}/new/o.json", "--pictures={0}/file"],
+        ["--pictures", "which is a file"],
+    ),
+    (
+        EVALUATE,
+        ["--output={0}/new/o", "--report={0}/new/../new/o"],
+        ["--report", "--output", "overwrite"],
+    ),
+    (EVALUATE, ["--output={0}/m.keras"], ["--output", "--model", "overwrite"]),
+    (SAMPLE, ["--output=/proc/o.png"], ["--output", "/proc/o.png"]),
+    (
+        SAMPLE,
+        ["--output={0}/new/o.npz", "--samples={0}/new/o"],
+        ["--samples", "--output", "overwrite"],
+    ),
+    (SAMPLE, ["--output={0}/new/o.png", "--model={0}/cut.keras"], ["cut off"]),
+    (
+        SAMPLE,
+        ["--output={0}/new/o.png", "--model={0}/bomb.keras"],
+        ["bomb.keras", "314572800 bytes"],
+    ),
+    (PREDICT, ["--model={0}/export_list", "--output={0}/new/o"], ["object", "list"]),
+    (PREDICT, ["--model={0}/export_empty", "--output={0}/new/o"], ["'target_fpr'"]),
+    (
+        PREDICT,
+        ["--model={0}/export_text", "--output={0}/new/o"],
+        ["'target_fpr', of type int or float", "a str"],
+    ),
+    (PREDICT, ["--model={0}/export_cut", "--output={0}/new/o"], ["cannot be read"]),
+    (
+        PREDICT,
+        ["--model={0}/x", "--dataset=csv:{0}/gaps.csv", "--output={0}/gaps.csv"],
+        ["--output", "--dataset", "overwrite"],
+    ),
+]
+
+
+def file_calls(program: str, folder) -> list:
+    """`(flags, words of the refusal)` of a program's calls about files in a folder."""
+    return [
+        ([flag.format(folder) for flag in (*usual, *flags)], words)
+        for (name, *usual), flags, words in CALLS
+        if name == program
+    ]
+
+
+def is_told(program, words, code, err):
+    """Whether a call ended in one line of usage error that holds `words`."""
+    begins = err.startswith(f"{program.split('.')[1]}: error: ")
+    told = begins and all(word in err for word in words) and len(err) < 1500
+    return code == 2 and err.count("\n") == 1 and told
