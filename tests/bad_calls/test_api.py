@@ -9,8 +9,9 @@ import tensorflow as tf
 from export.predict import spreadsheet_text
 from keras_ebm import EnergyModel
 from keras_ebm.arguments import listed
-from keras_ebm.data import read_csv, read_npz
 from keras_ebm.data.labels import class_codes
+from keras_ebm.data.npz import read_npz
+from keras_ebm.data.tables import read_csv
 from keras_ebm.estimators import EnergyClassifier
 from keras_ebm.negatives import LangevinMoves, MALAMoves, MarkovChains, ReplayBuffer
 
@@ -102,7 +103,15 @@ def test_a_share_of_restarts_that_is_none_is_refused(value):
 
 
 @pytest.mark.parametrize(
-    "name, value", [("steps", -5), ("steps", 0), ("batch_size", 0), ("dropout", 1.5)]
+    "name, value",
+    [
+        ("steps", -5),
+        ("steps", 0),
+        ("batch_size", 0),
+        ("dropout", 1.5),
+        ("learning_rate", -0.1),
+        ("learning_rate", float("nan")),
+    ],
 )
 def test_a_setting_that_an_estimator_cannot_use_is_refused_by_fit(name, value):
     with pytest.raises(ValueError) as error:
@@ -143,7 +152,7 @@ def test_a_batch_with_a_label_beyond_32_bits_is_no_batch_without_labels(network,
     labels = np.array([0, 1, largest], dtype)
     batches = tf.data.Dataset.from_tensor_slices((X[:3], labels)).batch(3)
     with pytest.raises(tf.errors.InvalidArgumentError, match="`y` must hold"):
-        model.fit(batches, verbose=0)
+        model.fit(batches, shuffle=False, verbose=0)
 
 
 @pytest.mark.parametrize(
