@@ -135,6 +135,7 @@ def reference_of(run, extractor, settings) -> metrics.ReferenceStatistics:
             _batches(x), extractor, seed=settings.seed, description=description
         )
     if path:
+        common.make_parent(path)
         found.save(path)
     return found
 
