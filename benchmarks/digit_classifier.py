@@ -97,6 +97,7 @@ def main(argv: list[str]) -> None:
     del argv
     settings = common.from_flags(ClassifierSettings)
     path = common.require_file("output")
+    common.make_parent(path)
     classifier, accuracy = train_classifier(
         settings.data_dir,
         image_size=settings.image_size,

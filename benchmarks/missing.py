@@ -67,6 +67,7 @@ def main(argv: list[str]) -> None:
     del argv
     settings = common.from_flags(MissingSettings)
     output = common.require_file("output")
+    common.make_parent(output)
     runs = {
         name: [
             accuracies(

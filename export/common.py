@@ -10,13 +10,13 @@ from keras_ebm import ood
 from keras_ebm.data import load_splits, seen_rows
 from keras_ebm.explain import Explainer
 from trainers import common, data
-from trainers.common import setting
+from trainers.common import Checked, setting
 
 FLAGS = flags.FLAGS
 
 
 @dataclasses.dataclass(frozen=True)
-class ExportSettings:
+class ExportSettings(Checked):
     """What to export, how it is calibrated, and where it goes."""
 
     model: str = setting("", "model.keras in the folder of its run.")
@@ -33,6 +33,8 @@ class ExportSettings:
         None,
         "Share of known inputs that may be refused; default 0.01, or the smallest "
         "that few calibration rows can keep.",
+        above=0,
+        below=1,
     )
     score: str = setting(
         "energy",

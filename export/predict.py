@@ -3,7 +3,10 @@ r"""Answers rows with an exported model: a line of csv for each.
 The columns are the model's answers: `label`, its `probability`, `energy` (nats),
 `ood_score`, `p_value` and `accept`; a scorer has the last four. Lines come in the order
 of the rows, those of a folder of images with the `file` before. The export alone is
-asked, as by a server's client. Run from the top of the checkout:
+asked, as by a server's client. A SavedModel is a program: what it holds is run with the
+rights of whoever asks it, so ask only exports from people you trust. Labels, file names
+and reasons that a spreadsheet would take for formulas begin with an apostrophe. Run
+from the top of the checkout:
 
     python -m export.predict --model=served/table --dataset=csv:new.csv \
         --output=answers.csv
@@ -13,35 +16,58 @@ import csv
 import dataclasses
 import io
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from absl import flags
 
 from keras_ebm import data
 from keras_ebm.data.schema import EARLIER_MISSING
-from keras_ebm.files import write_text
+from keras_ebm.files import make_folder, write_text
 from keras_ebm.ood import ConformalDetector
 from keras_ebm.serving.export import CARD, SCORER_OUTPUTS, version_number
 from keras_ebm.serving.inputs import RATE
 from trainers import common
-from trainers.common import setting
+from trainers.common import Checked, setting
 
 BATCH = 256
+FLAGS = flags.FLAGS
+#: Types of the keys of a card; the optional ones depend on the model and the version.
+CARD_SHAPE = {
+    "target_fpr": (int, float),
+    "per_class": bool,
+    "calibration_rows": int,
+}
+OPTIONAL_SHAPE = {
+    "columns": dict,
+    "missing": list,
+    "calibration_rows_by_class": (list, type(None)),
+}
+#: First characters by which a spreadsheet takes a text for a formula.
+FORMULA_MARKS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclasses.dataclass(frozen=True)
-class PredictSettings:
+class PredictSettings(Checked):
     """What answers which rows."""
 
-    model: str = setting("", "Export: DIR/NAME, of which the latest version, or one.")
+    model: str = setting(
+        "",
+        "Export: DIR/NAME, of which the latest version, or one. What it holds is run: "
+        "only from people you trust.",
+    )
     dataset: str = setting(
         "",
         "Spec of the rows: csv:PATH, npz:PATH, images:DIR[@SIZE], digits, tfds:NAME.",
     )
     data_dir: str = setting("", "Folder of prepared tensorflow-datasets.")
     target_fpr: float = setting(
-        0.0, "Share of known inputs that may be refused; 0: that of the export."
+        0.0,
+        "Share of known inputs that may be refused; 0: that of the export.",
+        low=0,
+        below=1,
     )
     optional_columns: tuple = setting(
         (), "Columns of the model that a csv may lack; they are missing in all rows."
@@ -69,6 +95,19 @@ def find_version(folder: Path) -> Path:
             f"Received: {folder}, where there is no export."
         )
     return versions[-1]
+
+
+def read_card(version: Path) -> dict:
+    """What an export says of itself.
+
+    Raises:
+        ValueError: if that is of another shape than `keras_ebm.serving` writes.
+    """
+    path = version / CARD
+    card = common.read_shaped(path, CARD_SHAPE)
+    optional = {name: kind for name, kind in OPTIONAL_SHAPE.items() if name in card}
+    common.check_shape(path, card, optional, "export the model again")
+    return card
 
 
 def read_request(settings: PredictSettings, card: dict, specs: dict) -> tuple:
@@ -160,8 +199,26 @@ def answer(signature, request: dict) -> dict[str, np.ndarray]:
     return {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
 
 
+def spreadsheet_text(text: str | bytes) -> str:
+    """A text as a cell that no spreadsheet runs: `=1+1` becomes `'=1+1`.
+
+    A label that is a number, such as -1, stays one.
+    """
+    text = text.decode("utf-8") if isinstance(text, bytes) else text
+    return (
+        f"'{text}" if text.startswith(FORMULA_MARKS) and not is_number(text) else text
+    )
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number in digits, of which spreadsheets run nothing."""
+    return re.fullmatch(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", text) is not None
+
+
 def write_answers(path, answers: dict, files=None) -> None:
     """Writes the answers as csv, the label's probability in the place of all.
+
+    Texts that a spreadsheet would take for formulas begin with an apostrophe.
 
     Args:
         path: of the csv.
@@ -171,17 +228,19 @@ def write_answers(path, answers: dict, files=None) -> None:
     columns = {name: answers[name] for name in SCORER_OUTPUTS if name in answers}
     columns["accept"] = np.where(answers["accept"], "true", "false")
     if "reason" in answers:  # Exports of earlier versions give none.
-        columns["reason"] = [reason.decode("utf-8") for reason in answers["reason"]]
+        columns["reason"] = [spreadsheet_text(text) for text in answers["reason"]]
     if "label" in answers:
-        labels = [label.decode("utf-8") for label in answers["label"]]
+        labels = [spreadsheet_text(label) for label in answers["label"]]
         likeliest = answers["probabilities"].max(axis=-1)
         columns = {"label": labels, "probability": likeliest, **columns}
     if files is not None:
-        columns = {"file": files, **columns}
+        names = [spreadsheet_text(os.fspath(name)) for name in files]
+        columns = {"file": names, **columns}
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(columns)
     writer.writerows(zip(*columns.values(), strict=True))
+    make_folder(Path(path).parent)
     write_text(path, text.getvalue())
 
 
@@ -190,10 +249,13 @@ def main(argv):
     for name in ("model", "dataset"):
         common.require(name)
     output = common.require_file("output")
+    source, _, path = FLAGS.dataset.partition(":")
+    files_read = {"dataset": path if source in ("csv", "npz") else ""}
+    common.check_apart({"output": FLAGS.output}, files_read)
     settings = common.from_flags(PredictSettings)
     with common.usage_errors():
         version = find_version(Path(settings.model))
-        card = common.read_json(version / CARD)
+        card = read_card(version)
         loaded = tf.saved_model.load(str(version))
         rate = settings.target_fpr
         signature = loaded.signatures["at_rate" if rate else "serving_default"]

@@ -2,7 +2,9 @@
 
 import importlib
 import math
+import numbers
 import re
+from collections.abc import Iterable
 
 import keras
 
@@ -33,6 +35,44 @@ def check_choice(name: str, value, choices):
             f"Received: {name}={value!r}."
         )
     return value
+
+
+def check_integer(name: str, value):
+    """Returns `value`, or raises if it is not an integer of 64 bits."""
+    good = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not good or not -(2**63) <= value < 2**63:
+        raise ValueError(
+            f"`{name}` must be an integer of 64 bits. Received: {name}={value!r}."
+        )
+    return int(value)
+
+
+def check_names(name: str, values) -> list[str] | None:
+    """Strings from a sequence, all different, or None where it is empty or None.
+
+    Raises:
+        ValueError: if `values` is one string, or holds a name twice.
+    """
+    if isinstance(values, str | bytes):
+        raise ValueError(
+            f"`{name}` must be a sequence of names. Received: {name}={values!r}; "
+            f"write [{values!r}]."
+        )
+    names = [] if values is None else [str(value) for value in values]
+    twice = sorted({value for value in names if names.count(value) > 1})
+    if twice:
+        raise ValueError(
+            f"`{name}` must differ. Received more than once: "
+            f"{listed(map(repr, twice))}. Rename all but one of each."
+        )
+    return names or None
+
+
+def listed(values: Iterable, limit: int = 20) -> str:
+    """Values with commas between them, the first `limit` and how many more."""
+    texts = [str(value) for value in values]
+    more = f" and {len(texts) - limit} more" if len(texts) > limit else ""
+    return ", ".join(texts[:limit]) + more
 
 
 def check_size(name: str, value):
@@ -70,8 +110,8 @@ def why_not_imported(package: str, cause: ImportError, needs: str = "") -> str:
 
 def _release(version: str) -> tuple[int, ...]:
     """`(1, 6, 0)` of `"1.6"` or `"1.6.0rc1"`."""
-    numbers = [int(number) for number in re.findall(r"\d+", version)[:3]]
-    return (*numbers, 0, 0, 0)[:3]
+    parts = [int(number) for number in re.findall(r"\d+", version)[:3]]
+    return (*parts, 0, 0, 0)[:3]
 
 
 def check_floatx() -> None:

@@ -11,7 +11,16 @@ PACKAGE = Path(keras_ebm.__file__).parent
 # A part imports from lower layers alone; the parts of one layer stand side by
 # side, and only those in BESIDE know of a neighbour.
 LAYERS = [
-    {"arguments", "files", "gradients", "jacobians", "mixtures", "precision", "random"},
+    {
+        "archives",
+        "arguments",
+        "files",
+        "gradients",
+        "jacobians",
+        "mixtures",
+        "precision",
+        "random",
+    },
     {"samplers"},
     {
         "layers",

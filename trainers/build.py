@@ -53,7 +53,7 @@ class ModelSettings(
         "mlp", "Generator's decoder; the importance sampler runs it 20 times a step."
     )
     generator_filters: int = setting(
-        0, "Channels of resnet and dcgan decoders; 0: their default."
+        0, "Channels of resnet and dcgan decoders; 0: their default.", low=0
     )
     generator_normalization: str = setting(
         "layer", "Of large_mlp, resnet and dcgan decoders; estimators refuse batch."
@@ -69,13 +69,15 @@ class ModelSettings(
         "kind to accuracy); auto: logistic with classes, else contrastive.",
     )
     energy_weight: float | None = setting(
-        None, "Weight of the energy term; default 0.1 with classes, else 1."
+        None, "Weight of the energy term; default 0.1 with classes, else 1.", low=0
     )
-    classification_weight: float = setting(1.0, "Weight of the cross-entropy.")
+    classification_weight: float = setting(1.0, "Weight of the cross-entropy.", low=0)
     gradient_penalty: float | None = setting(
-        None, "Gradient penalty; default 0.1 when contrastive, else 0."
+        None, "Gradient penalty; default 0.1 when contrastive, else 0.", low=0
     )
-    data_stddev: float = setting(0.0, "Noise added to preprocessed training data.")
+    data_stddev: float = setting(
+        0.0, "Noise added to preprocessed training data.", low=0
+    )
 
 
 def build_model(dataset, train_x: np.ndarray, settings: ModelSettings, seed: int):

@@ -46,27 +46,37 @@ class ChainSettings(NetworkSettings, SemiSupervisedSettings, OptimizerSettings):
         "langevin (unadjusted, of a fixed step size), mala, or hmc (with "
         "--num_leapfrog steps a transition); the last two adapt their step size.",
     )
-    num_steps: int = setting(20, "Steps of a chain at each training step.")
+    num_steps: int = setting(20, "Steps of a chain at each training step.", low=0)
     step_size: float = setting(
-        1.0, "In squared units of an input per nat; of mala and hmc where it starts."
+        1.0,
+        "In squared units of an input per nat; of mala and hmc where it starts.",
+        above=0,
     )
     noise_stddev: float | None = setting(
         0.01, "Noise of a langevin step; negative: sqrt(2 step_size)."
     )
     noise_first: bool = setting(False, "Adds it before taking the gradient.")
-    max_gradient: float = setting(0.0, "Bound of a langevin step's gradient; 0: none.")
-    clip: str = setting("element", "What the bound is of.")
-    temperature: float = setting(1.0, "That langevin divides the energy by.")
-    keep_in_range: bool = setting(True, "Clips chains of images to the pixels' range.")
-    num_leapfrog: int = setting(10, "Leapfrog steps of an hmc transition.")
-    target_acceptance: float = setting(0.6, "That mala and hmc adapt to.")
-    adaptation_rate: float = setting(0.05, "How fast the log of their step size is.")
-    num_jumps: int = setting(
-        0, "Proposals of a wide normal before mala or hmc, between modes of the plane."
+    max_gradient: float = setting(
+        0.0, "Bound of a langevin step's gradient; 0: none.", low=0
     )
-    jump_stddev: float = setting(2.5, "Its width.")
+    clip: str = setting("element", "What the bound is of.")
+    temperature: float = setting(1.0, "That langevin divides the energy by.", above=0)
+    keep_in_range: bool = setting(True, "Clips chains of images to the pixels' range.")
+    num_leapfrog: int = setting(10, "Leapfrog steps of an hmc transition.", low=1)
+    target_acceptance: float = setting(
+        0.6, "That mala and hmc adapt to.", above=0, below=1
+    )
+    adaptation_rate: float = setting(
+        0.05, "How fast the log of their step size is.", above=0
+    )
+    num_jumps: int = setting(
+        0,
+        "Proposals of a wide normal before mala or hmc, between modes of the plane.",
+        low=0,
+    )
+    jump_stddev: float = setting(2.5, "Its width.", above=0)
     start: str = setting("uniform", "Where fresh chains start.")
-    start_stddev: float = setting(1.0, "Of a normal start, or of noise on data.")
+    start_stddev: float = setting(1.0, "Of a normal start, or of noise on data.", low=0)
     start_mean: float = setting(0.0, "Of a normal start.")
     buffer: str = setting(
         "in_place",
@@ -74,23 +84,29 @@ class ChainSettings(NetworkSettings, SemiSupervisedSettings, OptimizerSettings):
         "they are taken out in turn), the oldest (ring), any (reservoir); none: "
         "every chain is fresh.",
     )
-    buffer_size: int = setting(10_000, "Chains in it.")
-    restart_share: float = setting(0.05, "Share of its chains that start anew.")
+    buffer_size: int = setting(10_000, "Chains in it.", low=1)
+    restart_share: float = setting(
+        0.05, "Share of its chains that start anew.", low=0, high=1
+    )
     storage: str = setting("float32", "Of its chains; uint8 with fresh dither.")
     store_labels: bool = setting(True, "Whether chains keep the label they began with.")
     objective: str = setting("contrastive", "See keras_ebm.objectives.")
-    energy_weight: float = setting(1.0, "Weight of the energy term.")
+    energy_weight: float = setting(1.0, "Weight of the energy term.", low=0)
     classification_weight: float | None = setting(
-        None, "Of the cross-entropy; default 1, or 0 where conditional."
+        None, "Of the cross-entropy; default 1, or 0 where conditional.", low=0
     )
-    energy_l2: float = setting(0.0, "Weight of the squared energies.")
-    gradient_penalty: float = setting(0.0, "Gradient penalty on data.")
-    kl_weight: float = setting(0.0, "Weight of the chains' energy at fixed weights.")
+    energy_l2: float = setting(0.0, "Weight of the squared energies.", low=0)
+    gradient_penalty: float = setting(0.0, "Gradient penalty on data.", low=0)
+    kl_weight: float = setting(
+        0.0, "Weight of the chains' energy at fixed weights.", low=0
+    )
     kl_through: str = setting("last", "Steps that its gradients go through.")
     neighbour_weight: float = setting(
-        0.0, "Weight of the chains' distance to neighbours in the buffer."
+        0.0, "Weight of the chains' distance to neighbours in the buffer.", low=0
     )
-    data_stddev: float = setting(0.0, "Noise added to preprocessed training data.")
+    data_stddev: float = setting(
+        0.0, "Noise added to preprocessed training data.", low=0
+    )
     dequantise: bool = setting(False, "Uniform noise one level wide on pixels.")
 
 

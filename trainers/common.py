@@ -3,6 +3,9 @@
 import contextlib
 import dataclasses
 import json
+import math
+import numbers
+import operator
 import os
 import sys
 import tempfile
@@ -15,6 +18,8 @@ import tensorflow as tf
 from absl import app, flags, logging
 
 from keras_ebm import files
+from keras_ebm.archives import check_archive
+from keras_ebm.arguments import listed
 from trainers import stopping
 
 FLAGS = flags.FLAGS
@@ -27,9 +32,98 @@ BACKUP_FOLDER = "backup"
 FLAGS_FILE = "flags.txt"
 
 
-def setting(default, help: str):
-    """A field of a settings dataclass that becomes a flag of the same name."""
-    return dataclasses.field(default=default, metadata={"help": help})
+#: Whole numbers of settings go through 32-bit integers of TensorFlow.
+LARGEST = 2**31 - 1
+#: The range of seeds, which numpy and Keras take up to 32 bits of.
+SEED = {"low": 0, "high": 2**32 - 2}
+
+
+def setting(default, help: str, **range_of):
+    """A field of a settings dataclass that becomes a flag of the same name.
+
+    Args:
+        default: of the field, and of the flag.
+        help: str, of the flag.
+        **range_of: bounds of a number, both optional: `low` or `above`, which the value
+            must be at least or above, and `high` or `below`.
+    """
+    metadata = {"help": help, "range": range_of}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+class Checked:
+    """Base of settings: a value outside its field's range is refused when they are.
+
+    Raises:
+        ValueError: if a value is of another type than its field, a number is not
+            finite or outside the range that `setting` was given, or a word is none of
+            `CHOICES`.
+    """
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            rule = broken_rule(type(self), field, value)
+            if rule:
+                raise ValueError(
+                    f"`{flag_name(field)}` must be {rule}. Received: "
+                    f"{flag_name(field)}={value!r}; the default is {field.default!r}."
+                )
+
+
+def broken_rule(settings_class, field, value) -> str:
+    """What a field's value must be and is not; empty where it is."""
+    choices = getattr(settings_class, "CHOICES", {}).get(field.name)
+    kind = kind_of(field)
+    if value is None and kind is not field.type:
+        return ""
+    if choices:
+        words = ", ".join(repr(choice) for choice in choices)
+        return "" if value in choices else f"one of {words}"
+    if kind in (int, float):
+        return _broken_range(kind, field.metadata["range"], value)
+    if kind is tuple:
+        return "" if isinstance(value, tuple | list) else "a tuple"
+    return "" if isinstance(value, kind) else f"a {kind.__name__}"
+
+
+def kind_of(field) -> type:
+    """The type of a field's values, but for the None that some may be."""
+    return field.type if isinstance(field.type, type) else field.type.__args__[0]
+
+
+def _broken_range(kind: type, bounds: dict, value) -> str:
+    """The range of a number as words, where `value` is not in it; else empty."""
+    if kind is int:
+        bounds = {"high": LARGEST, "low": -LARGEST, **bounds}
+        if "above" in bounds:
+            del bounds["low"]
+    words = {
+        "low": "of at least",
+        "above": "above",
+        "high": "at most",
+        "below": "below",
+    }
+    holds = {
+        "low": operator.ge,
+        "above": operator.gt,
+        "high": operator.le,
+        "below": operator.lt,
+    }
+    type_of_numbers = numbers.Integral if kind is int else numbers.Real
+    good = isinstance(value, type_of_numbers) and not isinstance(value, bool)
+    if good and math.isfinite(value):
+        if all(holds[name](value, bound) for name, bound in bounds.items()):
+            return ""
+    told = [
+        f"{words[name]} {bounds[name]:g}"
+        if abs(bounds[name]) < 1e6
+        else f"{words[name]} {bounds[name]}"
+        for name in words
+        if name in bounds
+    ]
+    noun = "an integer" if kind is int else "a finite number"
+    return " ".join([noun, " and ".join(told)]).strip()
 
 
 def define_flags(settings_class, **defaults) -> None:
@@ -39,7 +133,7 @@ def define_flags(settings_class, **defaults) -> None:
         default = defaults.get(field.name, field.default)
         choices = getattr(settings_class, "CHOICES", {}).get(field.name)
         text = field.metadata["help"]
-        kind = field.type if isinstance(field.type, type) else field.type.__args__[0]
+        kind = kind_of(field)
         if choices:
             flags.DEFINE_enum(name, default, choices, text)
         elif kind is bool:
@@ -52,8 +146,25 @@ def define_flags(settings_class, **defaults) -> None:
             flags.DEFINE_list(name, [str(item) for item in default], text)
         else:
             flags.DEFINE_string(name, default, text)
+        _check_flag(settings_class, field)
         # A key flag of the running program, which is what `--help` lists.
         FLAGS.register_key_flag_for_module(sys.argv[0], FLAGS[name])
+
+
+def _check_flag(settings_class, field) -> None:
+    """Has a flag's number checked as it is parsed, which is before all work."""
+    if kind_of(field) not in (int, float):
+        return
+
+    def check(value) -> bool:
+        rule = broken_rule(settings_class, field, value)
+        if rule and value is not None:
+            raise flags.ValidationError(
+                f"`{flag_name(field)}` must be {rule}; the default is {field.default}"
+            )
+        return True
+
+    flags.register_validator(flag_name(field), check)
 
 
 def flag_name(field) -> str:
@@ -85,12 +196,16 @@ def apply_preset(
 
 
 def from_flags(settings_class):
-    """Reads a settings dataclass back from the parsed flags."""
+    """Reads a settings dataclass back from the parsed flags.
+
+    A value that a field may not have is a usage error.
+    """
     values = {}
     for field in dataclasses.fields(settings_class):
         value = FLAGS[flag_name(field)].value
         values[field.name] = tuple(value) if field.type is tuple else value
-    return settings_class(**values)
+    with usage_errors():
+        return settings_class(**values)
 
 
 def run_program(main: Callable) -> None:
@@ -178,25 +293,83 @@ class usage_errors:
 
 
 def require_folder(name: str) -> Path:
-    """Returns the path in a flag, which must be a folder or be free to become one."""
+    """Returns the path in a flag, which must be a folder or be free to become one.
+
+    Nothing is created yet.
+    """
     folder = Path(require(name))
-    if folder.exists() and not folder.is_dir():
-        raise app.UsageError(
-            f"--{name} must be a folder. Received: {folder}, which is a file."
-        )
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise app.UsageError(
+                f"--{name} must be a folder. Received: {folder}, which is a file."
+            )
+        _try_to_write(folder)
+    except OSError as error:
+        raise _not_writable(name, folder, error) from error
     return folder
 
 
 def require_file(name: str) -> Path:
-    """Returns the path of a file to write, in a folder that exists afterwards."""
+    """Returns the path of a file that can be written, before the work for it.
+
+    Nothing is created yet: `make_parent` makes its folder.
+    """
     path = Path(require(name))
-    if path.is_dir():
-        raise app.UsageError(
-            f"--{name} must be a file. Received: {path}, which is a folder."
-        )
-    with usage_errors():
-        path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if path.is_dir():
+            raise app.UsageError(
+                f"--{name} must be a file. Received: {path}, which is a folder."
+            )
+        # A device, such as /dev/stdout, is written to where it is.
+        if not path.exists() or path.is_file():
+            _try_to_write(path.parent)
+    except OSError as error:
+        raise _not_writable(name, path, error) from error
     return path
+
+
+def make_parent(path: Path) -> None:
+    """Creates the folder of a file that is about to be written."""
+    files.make_folder(Path(path).parent)
+
+
+def _try_to_write(folder: Path) -> None:
+    """Raises OSError unless a file can be created in a folder, or where it would be.
+
+    What the rights say is not enough: a disk may be read-only, and root has them all.
+    """
+    folder = folder.absolute()
+    while not os.path.lexists(folder):
+        folder = folder.parent
+    with tempfile.TemporaryFile(dir=os.path.realpath(folder)):
+        pass
+
+
+def _not_writable(name: str, path: Path, error: OSError) -> app.UsageError:
+    return app.UsageError(
+        f"--{name} must be a path that can be written. Received: {path} "
+        f"({disk_error(error)}); choose another folder or its rights."
+    )
+
+
+def check_apart(written: dict, read: dict | None = None) -> None:
+    """Refuses outputs that would overwrite one another, or what is read.
+
+    Args:
+        written: path by the name of its flag; empty where there is none.
+        read: likewise of inputs.
+
+    Raises:
+        app.UsageError: if two flags name one file, and at least one is written.
+    """
+    seen = {os.path.realpath(path): name for name, path in (read or {}).items() if path}
+    for name, path in written.items():
+        other = seen.setdefault(os.path.realpath(path), name) if path else name
+        if other != name:
+            raise app.UsageError(
+                f"--{name} must be another file than --{other}, which it would "
+                f"overwrite. Received: {path} for both; rename one."
+            )
 
 
 def start_run(folder: Path) -> None:
@@ -234,6 +407,48 @@ def read_json(path) -> dict:
     return json.loads(Path(path).read_text("utf-8"))
 
 
+def read_shaped(path, shape: dict) -> dict:
+    """Reads a JSON object that a program wrote.
+
+    Args:
+        path: of the file.
+        shape: type, or tuple of types, of each key that it must have.
+
+    Raises:
+        ValueError: if it is no JSON, or of another shape; names the file and the key.
+    """
+    remedy = "restore the file that was written, or run the program again"
+    try:
+        values = read_json(path)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path} must be JSON as it was written. Received: a file that cannot be "
+            f"read ({error}); {remedy}."
+        ) from error
+    check_shape(path, values, shape, remedy)
+    return values
+
+
+def check_shape(path, values, shape: dict, remedy: str, where: str = "") -> None:
+    """Raises ValueError unless JSON is an object with the keys and types of `shape`."""
+    if not isinstance(values, dict):
+        raise ValueError(
+            f"{path}{where} must hold an object with {listed(shape)}. Received: a "
+            f"{type(values).__name__}; {remedy}."
+        )
+    for name, kind in shape.items():
+        if name not in values or not isinstance(values[name], kind):
+            received = (
+                f"a {type(values[name]).__name__}" if name in values else "no such key"
+            )
+            kinds = kind if isinstance(kind, tuple) else (kind,)
+            raise ValueError(
+                f"{path}{where} must have {name!r}, of type "
+                f"{' or '.join(k.__name__ for k in kinds)}. Received: {received}; "
+                f"{remedy}."
+            )
+
+
 def load_model(path) -> keras.Model:
     """Loads a `.keras` file written by a trainer.
 
@@ -242,26 +457,40 @@ def load_model(path) -> keras.Model:
     """
     import keras_ebm
 
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(
-            f"`model` must be a .keras file that a trainer wrote. Received: {path}, "
-            "which does not exist."
-        )
-    try:
-        model = keras.saving.load_model(path, compile=False)
-    except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"`model` must be a .keras file that a trainer wrote. Received: {path}, "
-            f"which cannot be loaded ({reason})."
-        ) from error
+    model = load_keras("model", path, "a .keras file that a trainer wrote")
     if not isinstance(model, keras_ebm.EnergyModel):
         raise ValueError(
             "`model` must hold a keras_ebm energy model. Received: "
             f"{path}, which holds a {type(model).__name__}."
         )
     return model
+
+
+def load_keras(name: str, path, rule: str = "a .keras file") -> keras.Model:
+    """Loads a `.keras` file.
+
+    Args:
+        name: of the setting that gives it, for the error.
+        path: of the file.
+        rule: what it must be.
+
+    Raises:
+        ValueError: if there is no such file, or it is cut off, far larger unpacked
+            than on the disk (see `keras_ebm.archives`), or holds no model.
+    """
+    if not Path(path).is_file():
+        raise ValueError(
+            f"`{name}` must be {rule}. Received: {path}, which does not exist."
+        )
+    try:
+        check_archive(path)
+        return keras.saving.load_model(path, compile=False)
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:500]
+        raise ValueError(
+            f"`{name}` must be {rule}. Received: {path}, which cannot be loaded "
+            f"({reason})."
+        ) from error
 
 
 def _multiworker():

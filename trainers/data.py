@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from keras_ebm import data
+from keras_ebm.arguments import listed
 from keras_ebm.data.schema import TableSchema
 from keras_ebm.layers import TableEncoder
 from trainers import common
-from trainers.common import setting
+from trainers.common import SEED, Checked, setting
 
 
 @dataclasses.dataclass(frozen=True)
-class DataSettings:
+class DataSettings(Checked):
     """Which rows to train on."""
 
     dataset: str = setting(
@@ -37,14 +38,29 @@ class DataSettings:
         (), "Classes taken out of training; they become the foreign set 'holdout'."
     )
     labels_per_class: int = setting(
-        0, "Labels kept in each class, the rest become unlabelled; 0 keeps all."
+        0, "Labels kept in each class, the rest become unlabelled; 0 keeps all.", low=0
     )
-    train_size: int = setting(0, "Training rows to use; 0 uses all.")
-    toy_rows: int = setting(20_000, "Points drawn of a toy density, before the split.")
-    seed: int = setting(0, "Seed of the split, the weights and the noise.")
+    train_size: int = setting(0, "Training rows to use; 0 uses all.", low=0)
+    toy_rows: int = setting(
+        20_000, "Points drawn of a toy density, before the split.", low=1
+    )
+    seed: int = setting(0, "Seed of the split, the weights and the noise.", **SEED)
     skip_broken_images: bool = setting(
         False, "Whether files of images:DIR that cannot be decoded are left out."
     )
+
+
+#: Types of the keys that every version has written into `run.json`.
+RECORD_SHAPE = {
+    "data": dict,
+    "kind": str,
+    "input_shape": list,
+    "class_names": list,
+    "schema": (dict, type(None)),
+    "fingerprint": str,
+}
+#: And of those in its `data`.
+DATA_SHAPE = {"dataset": str, "data_dir": str, "seed": int}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,8 +193,8 @@ def check_bound(model, model_path) -> None:
     if model.class_names and names and list(model.class_names) != names:
         raise ValueError(
             f"`model` must be of the run in {folder}, whose classes are "
-            f"{', '.join(names)}. Received: {model_path} with "
-            f"{', '.join(model.class_names)}; put each model beside its own "
+            f"{listed(names)}. Received: {model_path} with "
+            f"{listed(model.class_names)}; put each model beside its own "
             f"{common.RUN_FILE} and {common.SPLIT_FILE}."
         )
     split = data.split_digest(data.load_splits(split_path(model_path)))
@@ -235,14 +251,16 @@ def check_features(model, run: RunData) -> None:
 def same_data(run: RunData, workdir: Path) -> bool:
     """Whether a run trains on the rows and labels that `workdir` has a record of."""
     try:
-        recorded = common.read_json(_under_way(workdir) / common.RUN_FILE)
+        path = _under_way(workdir) / common.RUN_FILE
+        recorded = common.read_json(path)
     except json.JSONDecodeError:
         return _same_split(run, workdir)
+    _check_record(recorded, path)
     settings = dataclasses.asdict(run.settings)
     settings["holdout_classes"] = list(settings["holdout_classes"])
     names = ("holdout_classes", "labels_per_class", "train_size", "seed")
     return recorded["fingerprint"] == run.splits.fingerprint and all(
-        recorded["data"][name] == settings[name] for name in names
+        recorded["data"].get(name) == settings[name] for name in names
     )
 
 
@@ -289,7 +307,13 @@ def recall(model_path, dataset: str = "", data_dir: str = "") -> RunData:
         settings["missing_words"] = ",".join(schema.missing)
     settings |= {"dataset": dataset or settings["dataset"]}
     settings |= {"data_dir": data_dir or settings["data_dir"]}
-    settings = DataSettings(**settings)
+    try:
+        settings = DataSettings(**settings)
+    except TypeError as error:
+        raise ValueError(
+            f"{folder / common.RUN_FILE}: 'data' must hold the flags of the run. "
+            f"Received: another one ({error}); restore the file, or train again."
+        ) from error
     full = _read(settings)
     if data.fingerprint(full) != recorded["fingerprint"]:
         full = _as_once_numbered(full)
@@ -328,7 +352,30 @@ def read_record(model_path) -> dict:
             f"`model` must lie in the folder of its run, beside {common.RUN_FILE}. "
             f"Received: {model_path}, where there is none."
         )
-    return common.read_json(path)
+    recorded = common.read_shaped(path, RECORD_SHAPE)
+    _check_record(recorded, path)
+    return recorded
+
+
+def _check_record(recorded, path) -> None:
+    """Raises ValueError unless a record is of the shape that `record` writes."""
+    remedy = "restore the file that was written, or train again"
+    common.check_shape(path, recorded, RECORD_SHAPE, remedy)
+    common.check_shape(path, recorded["data"], DATA_SHAPE, remedy, ": 'data'")
+    if recorded["schema"] is not None:
+        _schema_of(recorded["schema"], path)
+
+
+def _schema_of(config: dict, path) -> TableSchema:
+    """The schema of a record; raises ValueError where it is of another shape."""
+    try:
+        return TableSchema.from_config(config)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: 'schema' must be as it was written. Received: one that cannot "
+            f"be read ({type(error).__name__}: {error}); restore the file, or train "
+            "again."
+        ) from error
 
 
 def is_training_data(model_path, dataset: str, data_dir: str = "") -> bool:

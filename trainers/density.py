@@ -59,17 +59,23 @@ class DensitySettings(SamplingSettings, OptimizerSettings):
         True, "Standardise points inside the model; images always are."
     )
     activation: str = setting("", "Default softplus for nice, silu for mlp.")
-    num_couplings: int = setting(4, "Couplings of nice.")
-    num_components: int = setting(50, "Components of the mixture.")
+    num_couplings: int = setting(4, "Couplings of nice.", low=1)
+    num_components: int = setting(50, "Components of the mixture.", low=1)
     base_stddev: float = setting(
-        0.0, "Width of a Gaussian factor of an mlp's density; 0: none."
+        0.0, "Width of a Gaussian factor of an mlp's density; 0: none.", low=0
     )
     noise_stddev: float = setting(
-        0.16, "Noise of denoising and of noise contrast, on standardised inputs."
+        0.16,
+        "Noise of denoising and of noise contrast, on standardised inputs.",
+        above=0,
     )
-    num_slices: int = setting(1, "Directions of sliced score matching.")
-    gradient_penalty: float = setting(0.0, "Gradient penalty of chains and vera.")
-    data_stddev: float = setting(0.0, "Noise added to standardised training data.")
+    num_slices: int = setting(1, "Directions of sliced score matching.", low=1)
+    gradient_penalty: float = setting(
+        0.0, "Gradient penalty of chains and vera.", low=0
+    )
+    data_stddev: float = setting(
+        0.0, "Noise added to standardised training data.", low=0
+    )
 
 
 def preprocessor(kind: str, x: np.ndarray, standardise: bool = True):

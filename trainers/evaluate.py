@@ -17,7 +17,7 @@ from absl import flags
 from keras_ebm import metrics, ood, plots
 from keras_ebm.networks import with_features
 from trainers import common, data, report
-from trainers.common import setting
+from trainers.common import SEED, Checked, setting
 from trainers.measures import classification_measures
 from trainers.sample_measures import (
     can_sample,
@@ -35,7 +35,7 @@ SHOWN = 64
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluateSettings:
+class EvaluateSettings(Checked):
     """What to measure, on what."""
 
     CHOICES = {"reference_split": ("test", "train")}
@@ -54,8 +54,10 @@ class EvaluateSettings:
         "default all single ones (mixture for tables only), energy+knn and "
         "energy+class_gaussian.",
     )
-    resamples: int = setting(200, "Bootstrap resamples of each interval.")
-    samples: int = setting(0, "Samples of an image model to draw and measure; 0: none.")
+    resamples: int = setting(200, "Bootstrap resamples of each interval.", low=0)
+    samples: int = setting(
+        0, "Samples of an image model to draw and measure; 0: none.", low=0
+    )
     sample_noise: bool = setting(
         True, "Whether a generator's samples carry its Gaussian noise, sigma."
     )
@@ -70,7 +72,9 @@ class EvaluateSettings:
         "it exists, else written.",
     )
     reference_split: str = setting("test", "The run's split that they are of.")
-    seed: int = setting(0, "Seed of the noise sets, the bootstrap and the samples.")
+    seed: int = setting(
+        0, "Seed of the noise sets, the bootstrap and the samples.", **SEED
+    )
     output: str = setting("", "JSON file to write.")
     report: str = setting("", "HTML file to write, pictures included; optional.")
     pictures: str = setting("", "Folder for the report's pictures as PNG; optional.")
@@ -272,11 +276,18 @@ def main(argv: list[str]) -> None:
             common.require_file(name)
     if FLAGS.pictures:
         common.require_folder("pictures")
+    written = ("output", "report", "reference", "pictures")
+    common.check_apart(
+        {name: FLAGS[name].value for name in written},
+        {name: FLAGS[name].value for name in ("model", "feature_extractor")},
+    )
     settings = common.from_flags(EvaluateSettings)
     with common.usage_errors():
         if settings.report or settings.pictures:
             plots.pyplot()
         results, evidence = examine(settings, FLAGS.ood)
+    for path in (output, settings.report or output):
+        common.make_parent(path)
     common.write_json(output, results)
     if settings.report or settings.pictures:
         pictures = report.draw(results, evidence)

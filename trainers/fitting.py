@@ -28,7 +28,7 @@ from keras_ebm.data.batches import (
     training_batches,
 )
 from trainers import backup, common, stopping
-from trainers.common import setting
+from trainers.common import Checked, setting
 from trainers.data import RunData, check_features, record
 from trainers.measures import measure
 from trainers.optimizers import OptimizerSettings, compile_model
@@ -43,7 +43,7 @@ STRATEGIES = ("none", "mirrored", "multiworker")
 
 
 @dataclasses.dataclass(frozen=True)
-class FitSettings:
+class FitSettings(Checked):
     """How long to train, on what, and what to write."""
 
     CHOICES = {"strategy": STRATEGIES, "augment": AUGMENTATIONS}
@@ -55,9 +55,9 @@ class FitSettings:
         "", "What is asked of rows without labels; sets the flags that say so."
     )
     workdir: str = setting("", "Folder of the run; created if absent.")
-    epochs: int = setting(60, "Passes over the training rows.")
-    steps: int = setting(0, "Steps in all, in place of --epochs; 0: none.")
-    batch_size: int = setting(64, "Rows a step, over all replicas.")
+    epochs: int = setting(60, "Passes over the training rows.", low=1)
+    steps: int = setting(0, "Steps in all, in place of --epochs; 0: none.", low=0)
+    batch_size: int = setting(64, "Rows a step, over all replicas.", low=1)
     augment: str = setting(
         "none", "Moves training images, or mirrors half of them too."
     )
@@ -74,7 +74,9 @@ class FitSettings:
         False, "Continue it if there is one, else begin: for jobs that get restarted."
     )
     epoch_steps: int = setting(
-        0, "Steps between validations, backups and lines of history; 0: one pass."
+        0,
+        "Steps between validations, backups and lines of history; 0: one pass.",
+        low=0,
     )
     keep_best: bool = setting(
         False,
@@ -90,19 +92,21 @@ class FitSettings:
     picture: bool = setting(
         True, "Draw density.png: energies, data and samples of a 2-D run."
     )
-    picture_epochs: int = setting(10, "Epochs between pictures.")
+    picture_epochs: int = setting(10, "Epochs between pictures.", low=1)
     checkpoint_every: int = setting(
-        0, "Steps between checkpoints that are kept for sampling; 0: none."
+        0, "Steps between checkpoints that are kept for sampling; 0: none.", low=0
     )
-    checkpoints: int = setting(10, "Checkpoints to keep, the latest.")
+    checkpoints: int = setting(10, "Checkpoints to keep, the latest.", low=1)
     dry_run: bool = setting(
         False,
         "Build the model, take one step on random rows, print weights and operations.",
     )
     energy_limit: float = setting(
-        1e6, "Nats from 0 at which a mean energy counts as diverged."
+        1e6, "Nats from 0 at which a mean energy counts as diverged.", above=0
     )
-    verbose: int = setting(1, "0: silent, 1: one progress bar, 2: a line an epoch.")
+    verbose: int = setting(
+        1, "0: silent, 1: one progress bar, 2: a line an epoch.", low=0, high=2
+    )
 
 
 class Diverged(RuntimeError):

@@ -26,7 +26,7 @@ from keras_ebm.callbacks import KeepBest, StopOnDivergence
 from keras_ebm.data.batches import rows_of_worker
 from keras_ebm.precision import float32_merges
 from trainers import backup, common, defaults, dry_run, fitting, stopping
-from trainers.common import FLAGS, setting
+from trainers.common import FLAGS, Checked, setting
 from trainers.data import DataSettings, RunData, load, record
 from trainers.density import DensitySettings, build_density, log_likelihood
 from trainers.density_rows import Rows, batches_of, dequantised_once, split_rows
@@ -40,7 +40,7 @@ VALIDATION_BATCH = 1000
 
 
 @dataclasses.dataclass(frozen=True)
-class StepSettings:
+class StepSettings(Checked):
     """How long to train, and what to write."""
 
     CHOICES = {"preset": ("", *LIKELIHOOD_PRESETS), "strategy": fitting.STRATEGIES}
@@ -49,8 +49,8 @@ class StepSettings:
         "", "A recipe for all other flags; those that are passed override it."
     )
     workdir: str = setting("", "Folder of the run; created if absent.")
-    steps: int = setting(3000, "Steps of training.")
-    batch_size: int = setting(100, "Rows a step.")
+    steps: int = setting(3000, "Steps of training.", low=1)
+    batch_size: int = setting(100, "Rows a step.", low=1)
     strategy: str = setting(
         "none",
         "mirrored: one replica on each GPU; multiworker: on those of every machine "
@@ -64,6 +64,7 @@ class StepSettings:
         100,
         "Steps between validations, backups and lines of history; the best weights "
         "are kept, of nice and mixture.",
+        low=1,
     )
     picture: bool = setting(
         True, "Draw density.png: energies, data and samples of a 2-D run."
@@ -72,7 +73,7 @@ class StepSettings:
         False,
         "Build the model, take one step on random rows, print weights and operations.",
     )
-    verbose: int = setting(2, "0: silent, 2: a line a validation.")
+    verbose: int = setting(2, "0: silent, 2: a line a validation.", low=0, high=2)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,9 +9,10 @@ import keras
 import numpy as np
 
 from keras_ebm import networks
+from keras_ebm.arguments import listed
 from keras_ebm.layers import TableEncoder
 from keras_ebm.layers.table_encoder import TRANSFORMS
-from trainers.common import integers, setting
+from trainers.common import Checked, integers, setting
 
 #: Networks of images by name; each takes `(shape, num_outputs or num_classes)`.
 IGEBM = {
@@ -42,7 +43,7 @@ NETWORK_CHOICES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class NetworkSettings:
+class NetworkSettings(Checked):
     """The energy network, and how rows become its inputs."""
 
     network: str = setting(
@@ -51,19 +52,23 @@ class NetworkSettings:
     hidden: tuple = setting((), "Widths of the mlp's layers; default by the data.")
     activation: str = setting("silu", "Activation of the energy network.")
     base_stddev: float = setting(
-        0.0, "Width of a Gaussian factor of an mlp's density; 0: none."
+        0.0, "Width of a Gaussian factor of an mlp's density; 0: none.", low=0
     )
-    filters: int = setting(0, "Channels of an image network; 0: its default.")
-    depth: int = setting(28, "Of a wide_resnet, 6n + 4.")
-    width: int = setting(10, "Of a wide_resnet: how many times 16 channels.")
+    filters: int = setting(0, "Channels of an image network; 0: its default.", low=0)
+    depth: int = setting(28, "Of a wide_resnet, 6n + 4.", low=1)
+    width: int = setting(10, "Of a wide_resnet: how many times 16 channels.", low=1)
     normalization: str = setting(
         "none", "Of wide_resnet and dcgan; batch mixes the energies of a batch's rows."
     )
     spectral_norm: bool = setting(True, "Normalises the kernels of igebm networks.")
     attention: bool = setting(False, "Gives igebm_resnet networks self-attention.")
-    dropout: float = setting(0.0, "Of mlp, wide_resnet and igebm_resnet32 networks.")
+    dropout: float = setting(
+        0.0, "Of mlp, wide_resnet and igebm_resnet32 networks.", low=0, below=1
+    )
     initial_gain: float = setting(
-        1.0, "Of mlp energies: weights start with variance initial_gain / fan-in."
+        1.0,
+        "Of mlp energies: weights start with variance initial_gain / fan-in.",
+        above=0,
     )
     pixel_range: str = setting(
         "symmetric", "Images inside the model: symmetric in [-1, 1], unit in [0, 1]."
@@ -114,7 +119,7 @@ def build_preprocessor(dataset, train_x: np.ndarray, settings: NetworkSettings):
     if encoder.dropped_columns:
         _notice_once(
             "dropped, as nearly all rows hold one value: "
-            f"{', '.join(encoder.dropped_columns)}; --drop_constant=false keeps them"
+            f"{listed(encoder.dropped_columns)}; --drop_constant=false keeps them"
         )
     return encoder, (encoder.num_features,), None
 

@@ -8,11 +8,11 @@ from keras_ebm import VERA
 from keras_ebm.arguments import check_positive
 from keras_ebm.optimizers import ClippedAdam
 from keras_ebm.schedules import WarmUp
-from trainers.common import integers, setting
+from trainers.common import Checked, integers, setting
 
 
 @dataclasses.dataclass(frozen=True)
-class OptimizerSettings:
+class OptimizerSettings(Checked):
     """Adam's rates and moments for energy and generator, and their decay."""
 
     CHOICES = {
@@ -24,21 +24,29 @@ class OptimizerSettings:
         "adam", "Of the energy; clipped_adam bounds each gradient by its past (IGEBM)."
     )
 
-    learning_rate: float = setting(2e-3, "Adam's step size for the energy.")
-    generator_learning_rate: float = setting(1e-3, "And for the generator.")
-    posterior_learning_rate: float = setting(0.02, "And for the sampler's widths.")
-    beta_1: float = setting(0.9, "Adam's first decay for the energy.")
-    generator_beta_1: float = setting(0.5, "And for the generator.")
-    beta_2: float = setting(0.99, "Adam's second decay for both.")
+    learning_rate: float = setting(2e-3, "Adam's step size for the energy.", above=0)
+    generator_learning_rate: float = setting(1e-3, "And for the generator.", above=0)
+    posterior_learning_rate: float = setting(
+        0.02, "And for the sampler's widths.", above=0
+    )
+    beta_1: float = setting(0.9, "Adam's first decay for the energy.", low=0, below=1)
+    generator_beta_1: float = setting(0.5, "And for the generator.", low=0, below=1)
+    beta_2: float = setting(0.99, "Adam's second decay for both.", above=0, below=1)
     weight_decay: float = setting(
-        0.0, "Share of a step by which the energy's weights shrink (decoupled)."
+        0.0,
+        "Share of a step by which the energy's weights shrink (decoupled).",
+        low=0,
+        below=1,
     )
     schedule: str = setting("cosine", "Decay of the learning rates over the run.")
     decay_epochs: tuple = setting((), "Epochs where schedule=steps decays.")
-    decay_rate: float = setting(0.3, "Factor of schedule=steps.")
-    warmup_steps: int = setting(0, "Steps of linear warm-up.")
+    decay_rate: float = setting(0.3, "Factor of schedule=steps.", above=0, high=1)
+    warmup_steps: int = setting(0, "Steps of linear warm-up.", low=0)
     ema_momentum: float = setting(
-        0.0, "Momentum of the averaged energy weights used for evaluation; 0: none."
+        0.0,
+        "Momentum of the averaged energy weights used for evaluation; 0: none.",
+        low=0,
+        below=1,
     )
     jit_compile: bool = setting(
         False,
@@ -94,6 +102,11 @@ def _schedule(rate, settings, epochs, steps):
         rate = schedules.CosineDecay(rate, epochs * steps)
     elif settings.schedule == "steps":
         epochs = integers("`decay_epochs`", settings.decay_epochs)
+        if any(epoch < 1 for epoch in epochs) or list(epochs) != sorted(set(epochs)):
+            raise ValueError(
+                "`decay_epochs` must be at least 1 and increase. Received: "
+                f"decay_epochs={','.join(map(str, epochs))}."
+            )
         boundaries = [epoch * steps for epoch in epochs]
         values = [rate * settings.decay_rate**i for i in range(len(boundaries) + 1)]
         rate = schedules.PiecewiseConstantDecay(boundaries, values)

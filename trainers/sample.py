@@ -24,11 +24,11 @@ from keras_ebm.callbacks.keep_checkpoints import PATTERN
 from keras_ebm.negatives import LangevinMoves, MarkovChains
 from keras_ebm.random import StepRandom
 from trainers import common
-from trainers.common import setting
+from trainers.common import SEED, Checked, setting
 
 
 @dataclasses.dataclass(frozen=True)
-class SampleSettings:
+class SampleSettings(Checked):
     """What to start from, and how to walk."""
 
     CHOICES = {"mode": ("chains", "generator")}
@@ -36,22 +36,26 @@ class SampleSettings:
     model: str = setting(
         "", "model.keras, several with commas between them, or a folder of checkpoints."
     )
-    num: int = setting(64, "Samples to draw.")
+    num: int = setting(64, "Samples to draw.", low=1)
     steps: int = setting(
-        -1, "Steps of a chain in each round; default those of training, or 0."
+        -1, "Steps of a chain in each round; default those of training, or 0.", low=-1
     )
-    rounds: int = setting(1, "Rounds, each on the next model of an ensemble.")
+    rounds: int = setting(1, "Rounds, each on the next model of an ensemble.", low=1)
     from_: str = setting(
         "",
         "Where chains start: noise, generator, buffer, or images:DIR; default the "
         "generator where there is one, else noise.",
     )
     step_size: float = setting(
-        0.0, "Of unadjusted steps, in squared units of an input per nat; 0: training's."
+        0.0,
+        "Of unadjusted steps, in squared units of an input per nat; 0: training's.",
+        low=0,
     )
-    noise_stddev: float = setting(0.01, "Of unadjusted steps, with --step_size.")
-    label: int = setting(-1, "Class of all samples; default each class in turn.")
-    seed: int = setting(0, "Of starts and noise.")
+    noise_stddev: float = setting(0.01, "Of unadjusted steps, with --step_size.", low=0)
+    label: int = setting(
+        -1, "Class of all samples; default each class in turn.", low=-1
+    )
+    seed: int = setting(0, "Of starts and noise.", **SEED)
     output: str = setting("", "PNG file of a grid (of points: of the plane).")
     samples: str = setting("", "npz file of the samples and their energies; optional.")
     skip_broken_images: bool = setting(
@@ -201,9 +205,15 @@ def _walk(model, moves, random, labels, steps):
     return tf.function(walk, autograph=False)
 
 
+def npz_name(path: str) -> str:
+    """A path with the end that numpy gives it; empty as it is."""
+    return path if not path or path.endswith(".npz") else f"{path}.npz"
+
+
 def write_samples(path: str, x, energies) -> None:
     """Writes samples and their energies (nats); `.npz` is added as numpy adds it."""
-    path = path if path.endswith(".npz") else f"{path}.npz"
+    path = npz_name(path)
+    common.make_parent(path)
     with files.written_beside(path) as file:
         np.savez_compressed(file, x=x, energy=energies)
 
@@ -213,11 +223,18 @@ def main(argv: list[str]) -> None:
     settings = common.from_flags(SampleSettings)
     common.require("model")
     output = common.require_file("output")
+    if settings.samples:
+        common.require_file("samples")
+    common.check_apart(
+        {"output": settings.output, "samples": npz_name(settings.samples)},
+        {"model": settings.model},
+    )
     with common.usage_errors():
         plots.pyplot()
         x, energies, model = sample(settings)
     if settings.samples:
         write_samples(settings.samples, x, energies)
+    common.make_parent(output)
     plots.save(plots.samples_figure(model, x), output)
     common.print_metrics(
         {"samples": len(x), "energy": float(energies.mean()), "output": str(output)}

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_ebm import VERA, EnergyModel, LangevinModel, metrics, plots
 from keras_ebm.networks import with_features
+from trainers import common
 
 #: Samples drawn at a time, and images that a feature extractor is given at a time.
 SAMPLE_BATCH = 500
@@ -83,18 +84,7 @@ def load_extractor(path: str, shape):
     """
     if not path:
         return metrics.InceptionFeatures()
-    if not Path(path).is_file():
-        raise ValueError(
-            f"`feature_extractor` must be a .keras file. Received: {path}, which does "
-            "not exist."
-        )
-    try:
-        classifier = keras.saving.load_model(path, compile=False)
-    except Exception as error:
-        raise ValueError(
-            f"`feature_extractor` must be a .keras file. Received: {path}, which "
-            f"cannot be loaded ({str(error).splitlines()[0]})."
-        ) from error
+    classifier = common.load_keras("feature_extractor", path)
     network = getattr(classifier, "network", classifier)
     last = network.layers[-1]
     softmax = keras.activations.softmax
@@ -145,6 +135,7 @@ def reference_of(run, extractor, settings) -> metrics.ReferenceStatistics:
             _batches(x), extractor, seed=settings.seed, description=description
         )
     if path:
+        common.make_parent(path)
         found.save(path)
     return found
 

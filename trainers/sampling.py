@@ -9,11 +9,11 @@ from keras_ebm.entropy import (
     LogVolume,
     MutualInformation,
 )
-from trainers.common import check_one_worker, setting
+from trainers.common import Checked, check_one_worker, setting
 
 
 @dataclasses.dataclass(frozen=True)
-class SamplingSettings:
+class SamplingSettings(Checked):
     """How negatives are made and the generator kept from collapsing."""
 
     CHOICES = {
@@ -23,7 +23,7 @@ class SamplingSettings:
     }
 
     latent_dim: int = setting(
-        32, "Size of the generator's latent; 0: the inputs', but 16 at most."
+        32, "Size of the generator's latent; 0: the inputs', but 16 at most.", low=0
     )
     generator_hidden: tuple = setting(
         (), "Widths of the generator's layers; default by the data."
@@ -32,26 +32,28 @@ class SamplingSettings:
     decoder_skip: float = setting(
         0.0, "Adds this times the latent to the decoder, where the sizes agree."
     )
-    initial_stddev: float = setting(0.1, "Where the generator's sigma starts.")
-    min_stddev: float = setting(0.01, "Lower bound of the generator's sigma.")
-    max_stddev: float = setting(0.3, "Upper bound of the generator's sigma.")
+    initial_stddev: float = setting(0.1, "Where the generator's sigma starts.", above=0)
+    min_stddev: float = setting(0.01, "Lower bound of the generator's sigma.", above=0)
+    max_stddev: float = setting(0.3, "Upper bound of the generator's sigma.", above=0)
     stddev_per_entry: bool = setting(False, "A sigma for each entry of a sample.")
     entropy: str = setting("importance", "Estimator of the entropy gradient.")
-    entropy_weight: float = setting(1.0, "Weight of the generator's entropy.")
-    importance_samples: int = setting(20, "Proposals of the importance sampler.")
-    widening: float = setting(1.0, "Widens the importance sampler's proposals.")
+    entropy_weight: float = setting(1.0, "Weight of the generator's entropy.", low=0)
+    importance_samples: int = setting(20, "Proposals of the importance sampler.", low=1)
+    widening: float = setting(
+        1.0, "Widens the importance sampler's proposals.", above=0
+    )
     volume_method: str = setting(
         "auto",
         "log_volume's: dense, a pass for each latent, iterative, or auto: dense up "
         "to 16 latents.",
     )
     volume_iterations: int = setting(
-        2, "Conjugate-gradient steps of log_volume where it is iterative."
+        2, "Conjugate-gradient steps of log_volume where it is iterative.", low=1
     )
     fold_weight: float = setting(
-        0.0, "Weight of log_volume's fold term; latent and data of one size."
+        0.0, "Weight of log_volume's fold term; latent and data of one size.", low=0
     )
-    hmc_samples: int = setting(2, "States of an hmc chain, and of its burn-in.")
+    hmc_samples: int = setting(2, "States of an hmc chain, and of its burn-in.", low=1)
     hmc_compat: bool = setting(
         False, "hmc as the published code has it, without the likelihood's force."
     )
@@ -63,23 +65,35 @@ class SamplingSettings:
         "where log_volume knows log q(x) and the latent is as large as a sample; "
         "else chains in trainers.likelihood and none in trainers.vera.",
     )
-    move_steps: int = setting(3, "Transitions of the moves of corrections and chains.")
+    move_steps: int = setting(
+        3, "Transitions of the moves of corrections and chains.", low=1
+    )
     move_leapfrog: int = setting(
-        1, "Leapfrog steps of a move; 1 is MALA, above it is Hamiltonian."
+        1, "Leapfrog steps of a move; 1 is MALA, above it is Hamiltonian.", low=1
     )
-    move_step_size: float = setting(0.01, "Where the moves' step size starts.")
-    move_acceptance: float = setting(0.6, "Acceptance that it is adapted to.")
-    move_adaptation: float = setting(0.05, "How fast its log is.")
+    move_step_size: float = setting(0.01, "Where the moves' step size starts.", above=0)
+    move_acceptance: float = setting(
+        0.6, "Acceptance that it is adapted to.", above=0, below=1
+    )
+    move_adaptation: float = setting(0.05, "How fast its log is.", above=0)
     num_jumps: int = setting(
-        0, "Proposals of a wide normal before the moves, between modes of the plane."
+        0,
+        "Proposals of a wide normal before the moves, between modes of the plane.",
+        low=0,
     )
-    jump_stddev: float = setting(2.5, "Its width.")
-    buffer_size: int = setting(10_000, "Persistent chains.")
+    jump_stddev: float = setting(2.5, "Its width.", above=0)
+    buffer_size: int = setting(10_000, "Persistent chains.", low=1)
     restart_share: float = setting(
-        0.05, "Share of the chains that start anew each time they are visited."
+        0.05,
+        "Share of the chains that start anew each time they are visited.",
+        low=0,
+        high=1,
     )
     minimum_share: float = setting(
-        0.0, "Tempers the weights to leave this effective share; 0: never."
+        0.0,
+        "Tempers the weights to leave this effective share; 0: never.",
+        low=0,
+        below=1,
     )
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 from keras_ebm.objectives import SemiSupervised
-from trainers.common import setting
+from trainers.common import Checked, setting
 
 #: Flags of the methods that one `--method` chooses among, beside those of the preset.
 _NO_ENERGY = {"negatives": "none", "gradient_penalty": 0.0}
@@ -29,26 +29,28 @@ CHAIN_METHODS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class SemiSupervisedSettings:
+class SemiSupervisedSettings(Checked):
     """Weights of the terms on rows without labels."""
 
     conditional_entropy_weight: float = setting(
-        0.0, "Weight of the entropy of p(y|x) on unlabelled rows."
+        0.0, "Weight of the entropy of p(y|x) on unlabelled rows.", low=0
     )
     pseudo_label_weight: float = setting(
-        0.0, "Weight of unlabelled rows under the label that the network gives them."
+        0.0,
+        "Weight of unlabelled rows under the label that the network gives them.",
+        low=0,
     )
     pseudo_label_threshold: float = setting(
-        0.95, "Probability from which it counts as a label."
+        0.95, "Probability from which it counts as a label.", low=0, high=1
     )
     virtual_adversarial_weight: float = setting(
-        0.0, "Weight of virtual adversarial training (VAT)."
+        0.0, "Weight of virtual adversarial training (VAT).", low=0
     )
     adversarial_radius: float = setting(
-        0.1, "Its radius, over the square root of the number of features."
+        0.1, "Its radius, over the square root of the number of features.", above=0
     )
     ramp_steps: int = setting(
-        0, "Steps over which all terms but the cross-entropy rise from 0."
+        0, "Steps over which all terms but the cross-entropy rise from 0.", low=0
     )
 
 

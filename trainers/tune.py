@@ -47,7 +47,7 @@ from pathlib import Path
 from absl import app
 
 from keras_ebm import plots
-from keras_ebm.arguments import why_not_imported
+from keras_ebm.arguments import listed, why_not_imported
 from trainers import (
     common,
     defaults,
@@ -59,7 +59,7 @@ from trainers import (
 )
 from trainers.build import ModelSettings, build_model
 from trainers.chains import ChainSettings, build_langevin
-from trainers.common import FLAGS, setting
+from trainers.common import FLAGS, Checked, setting
 from trainers.data import DataSettings, load
 from trainers.measures import measure
 from trainers.nets import build_preprocessor, is_convolutional
@@ -75,7 +75,7 @@ _VARIABLES = ("KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT", "KERASTUNER_TUNE
 
 
 @dataclasses.dataclass(frozen=True)
-class TuneSettings:
+class TuneSettings(Checked):
     """How to search, and how long a trial is."""
 
     CHOICES = {
@@ -95,21 +95,21 @@ class TuneSettings:
         "hyperband",
         "How trials are chosen; hyperband gives the better ones more steps.",
     )
-    trials: int = setting(30, "Trials in all, promotions of hyperband included.")
-    steps: int = setting(600, "Steps of a trial, at most.")
+    trials: int = setting(30, "Trials in all, promotions of hyperband included.", low=1)
+    steps: int = setting(600, "Steps of a trial, at most.", low=1)
     epoch_steps: int = setting(
-        100, "Steps between validations and backups; what hyperband counts in."
+        100, "Steps between validations and backups; what hyperband counts in.", low=1
     )
-    batch_size: int = setting(64, "Rows a step.")
+    batch_size: int = setting(64, "Rows a step.", low=1)
     augment: str = setting("none", "Moves training images, or mirrors half too.")
     augment_density: bool = setting(
         True, "Whether the energy sees them so too, or only the cross-entropy does."
     )
     energy_limit: float = setting(
-        1e6, "Nats from 0 at which a mean energy counts as diverged."
+        1e6, "Nats from 0 at which a mean energy counts as diverged.", above=0
     )
     picture: bool = setting(True, "Draw trials.png: parameters against the objective.")
-    verbose: int = setting(1, "0: silent, 1: a line a trial.")
+    verbose: int = setting(1, "0: silent, 1: a line a trial.", low=0, high=2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,7 +211,7 @@ def apply_flags(program: Program) -> set:
     if FLAGS.preset and FLAGS.preset not in program.presets:
         raise ValueError(
             f"`preset` of method {FLAGS.method} must be one of "
-            f"{', '.join(program.presets)}. Received: preset={FLAGS.preset}."
+            f"{listed(program.presets)}. Received: preset={FLAGS.preset}."
         )
 
     def known(recipes):
@@ -269,7 +269,7 @@ def find_space(run, tune: TuneSettings, settings, fixed: set) -> tuple:
         known = {parameter.flag for parameter in spaces.FAMILIES[family]}
         raise ValueError(
             "There is nothing to search, as every flag of the space was passed. "
-            f"Received: {', '.join(sorted(known & fixed))}; leave one out."
+            f"Received: {listed(sorted(known & fixed))}; leave one out."
         )
     return space
 
@@ -397,7 +397,7 @@ def check_same(identity: dict, path: Path) -> None:
     if changed:
         raise ValueError(
             f"`workdir` holds another search. Received: {path.parent} with another "
-            f"{', '.join(changed)}; use the flags it began with, or another folder."
+            f"{listed(changed)}; use the flags it began with, or another folder."
         )
 
 

@@ -15,6 +15,7 @@ import zlib
 
 import numpy as np
 
+from keras_ebm.arguments import listed
 from keras_ebm.data.optional import require
 
 #: How files are opened, by the end of their name; others are plain text.
@@ -56,6 +57,11 @@ def read_text(path: str | os.PathLike):
             f"{path}: there must be a header line and at least one row below it. "
             f"Received: {len(header)} columns and no rows."
         )
+    if not any(name.strip() for name in header):
+        raise ValueError(
+            f"{path}: the header must name the columns. Received: {len(header)} empty "
+            "names. Write a line of names above the rows."
+        )
     _check_separator(header, path)
     names = [name.strip() for name in header]
     cells = cells.apply(lambda column: column.str.strip())
@@ -70,9 +76,20 @@ def _scan(path) -> tuple[list[str], list[int]]:
     """The header's cells, and how many cells each row has; not of blank lines."""
     opener = OPENERS.get(pathlib.Path(path).suffix.lower(), open)
     with opener(path, "rt", encoding="utf-8-sig", newline="") as stream:
-        rows = (row for row in csv.reader(stream) if not _is_blank(row))
+        rows = (row for row in csv.reader(_text_lines(stream)) if not _is_blank(row))
         header = next(rows, [])
         return header, [len(row) for row in rows]
+
+
+def _text_lines(stream):
+    """The lines of a file of text; of another, such as one in UTF-16, an error."""
+    for number, line in enumerate(stream, 1):
+        if "\0" in line:
+            raise ValueError(
+                f"line {number} holds a NUL character, which no text has; remove it, "
+                "or save the file again as UTF-8"
+            )
+        yield line
 
 
 def _is_blank(row: list[str]) -> bool:
@@ -155,7 +172,7 @@ def _check_names(names, path) -> None:
     if twice:
         raise ValueError(
             f"{path}: column names must differ in more than spaces. Received twice: "
-            f"{', '.join(map(repr, twice[:20]))}. Rename one of each, or write a "
+            f"{listed(map(repr, twice))}. Rename one of each, or write a "
             "header if the first line is a row like the others."
         )
 
@@ -197,7 +214,7 @@ def check_header(frame, path) -> None:
     if is_row:
         raise ValueError(
             f"{path}: its first line must name the columns. Received: "
-            f"{', '.join(names[:20])}, which are values such as those below. Write "
+            f"{listed(names)}, which are values such as those below. Write "
             "a line of names above it."
         )
 
@@ -246,7 +263,7 @@ def check_unnamed(frame, path) -> tuple[str, ...]:
     if nameless:
         raise ValueError(
             f"{path}: every column with cells must have a name. Received: none for "
-            f"{', '.join(map(repr, nameless[:20]))} (by position, counted from 0). "
+            f"{listed(map(repr, nameless))} (by position, counted from 0). "
             "Name it in the header, or leave it out by `ignore_columns`."
         )
     return row_names

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from keras_ebm.arguments import listed
 from keras_ebm.data.dataset import Dataset
 from keras_ebm.data.image_bytes import LUMA, decode_image, resized
 from keras_ebm.data.tfds_images import middle_square
@@ -150,7 +151,7 @@ def _stack(images, skipped: Skipped) -> np.ndarray:
     if len(sizes) > 1:
         raise ValueError(
             f"images:{skipped.folder}: all images must be of one size. Received: "
-            f"{', '.join(f'{h}x{w}' for h, w, _ in sorted(sizes))}; name one, as "
+            f"{listed(f'{h}x{w}' for h, w, _ in sorted(sizes))}; name one, as "
             "images:DIR@SIZE."
         )
     return np.stack(images)

@@ -188,6 +188,7 @@ def whole_numbers(y, name: str) -> np.ndarray:
     """
     y = np.asarray(y)
     if y.dtype.kind in "iub":
+        _check_fits(y, name)
         return y
     absent = _absent(y)
     values = y[~absent]
@@ -200,9 +201,20 @@ def whole_numbers(y, name: str) -> np.ndarray:
             "np.unique(y, return_inverse=True)[1]."
         )
     _check_whole(values, name)
+    _check_fits(values, name)
     filled = np.full(y.shape, -1, np.int64)
     filled[~absent] = values.astype(np.int64)
     return filled
+
+
+def _check_fits(values, name: str) -> None:
+    """Refuses what would become another number, as 2^64 - 1 would become -1."""
+    bad = values[values >= 2**63] if values.dtype.kind in "uf" else values[:0]
+    if bad.size:
+        raise ValueError(
+            f"{name} must hold numbers of classes, from 0, or -1. Received: "
+            f"{bad.ravel()[0]}. Renumber them by np.unique(y, return_inverse=True)[1]."
+        )
 
 
 def _check_whole(values, name: str) -> None:

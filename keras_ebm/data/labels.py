@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_ebm.arguments import listed
 from keras_ebm.data.dataset import Dataset
 
 
@@ -37,8 +38,8 @@ def class_codes(class_names: Sequence[str], classes: Sequence[str | int]) -> lis
     if unknown:
         raise ValueError(
             "`holdout_classes` must be classes of the dataset. Received: "
-            f"{', '.join(map(repr, unknown))}. The classes are: "
-            f"{', '.join(names) or 'none'}."
+            f"{listed(map(repr, unknown))}. The classes are: "
+            f"{listed(names) or 'none'}."
         )
     codes = {
         names.index(name) if isinstance(name, str) else int(name) for name in classes
@@ -46,7 +47,7 @@ def class_codes(class_names: Sequence[str], classes: Sequence[str | int]) -> lis
     if codes and len(names) - len(codes) < 2:
         raise ValueError(
             "`holdout_classes` must leave two classes or more. Received: "
-            f"{', '.join(map(str, classes))} of {', '.join(names)}. Hold out fewer."
+            f"{listed(classes)} of {listed(names)}. Hold out fewer."
         )
     return sorted(codes)
 
@@ -93,7 +94,7 @@ def mask_labels(
     if short:
         warnings.warn(
             f"labels_per_class={labels_per_class} is more labelled rows than some "
-            f"classes have, which keep all of theirs: {', '.join(short)}",
+            f"classes have, which keep all of theirs: {listed(short)}",
             stacklevel=2,
         )
     return masked

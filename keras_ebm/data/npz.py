@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import warnings
-import zipfile
-import zlib
 
 import numpy as np
 
+from keras_ebm.archives import read_arrays
+from keras_ebm.arguments import listed
 from keras_ebm.data.dataset import Dataset
 from keras_ebm.data.label_rule import is_binary, whole_numbers
 from keras_ebm.precision import float32_merges, warn_of_merged_integers
@@ -54,22 +54,8 @@ def read_npz(path: str | os.PathLike, dtype: str | None = None) -> Dataset:
 
 def _read_arrays(path) -> dict[str, np.ndarray]:
     try:
-        # numpy leaves a broken file open when it opens it itself.
-        with (
-            open(path, "rb") as stream,
-            np.load(stream, allow_pickle=False) as file,
-        ):
-            names = file.files
-            arrays = {name: file[name] for name in ("x", "y") if name in names}
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        TypeError,
-        AttributeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+        arrays, names = read_arrays(path, ("x", "y"))
+    except ValueError as error:
         raise ValueError(
             f"{path}: it must be a .npz file of plain arrays, as `numpy.savez` "
             f"writes it. It could not be read: {error}"
@@ -77,7 +63,7 @@ def _read_arrays(path) -> dict[str, np.ndarray]:
     if "x" not in arrays:
         raise ValueError(
             f"{path}: it must hold an array 'x', and may hold labels 'y'. "
-            f"Received: {', '.join(names) or 'no array'}. Save it again with "
+            f"Received: {listed(names) or 'no array'}. Save it again with "
             "numpy.savez(path, x=..., y=...)."
         )
     return arrays

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_ebm.arguments import listed
 from keras_ebm.data import toy
 from keras_ebm.data.builders import SOURCES
 from keras_ebm.data.dataset import Dataset, validate
@@ -175,8 +176,8 @@ def _recode(dataset: Dataset, class_names: tuple[str, ...]) -> Dataset:
     unknown = [name for name in unknown if name not in places]
     if unknown:
         raise ValueError(
-            f"{dataset.name}: every class must be one of {', '.join(places)}"
-            f". Received: {', '.join(unknown)}. Drop those rows first."
+            f"{dataset.name}: every class must be one of {listed(places)}"
+            f". Received: {listed(unknown)}. Drop those rows first."
         )
     table = np.full(dataset.num_classes + 1, -1, np.int64)
     for code in present:

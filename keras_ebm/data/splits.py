@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import zipfile
 from collections.abc import Sequence
 
 import numpy as np
 
+from keras_ebm.archives import read_arrays
 from keras_ebm.data.dataset import Dataset
 from keras_ebm.data.labels import class_codes
 from keras_ebm.data.rare_classes import spread_classes, tell_rare_classes
@@ -220,23 +220,15 @@ def load_splits(path: str | os.PathLike) -> Splits:
     """
     names = [field.name for field in dataclasses.fields(Splits)]
     try:
-        with (
-            open(path, "rb") as stream,
-            np.load(stream, allow_pickle=False) as file,
-        ):
-            fields = {name: file[name] for name in names}
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        KeyError,
-        TypeError,
-        zipfile.BadZipFile,
-    ) as error:
+        fields, _ = read_arrays(path, names)
+        absent = [name for name in names if name not in fields]
+        if absent:
+            raise ValueError(f"it lacks {', '.join(absent)}")
+        fields["seed"] = int(fields["seed"])
+    except (ValueError, TypeError) as error:
         raise ValueError(
             f"{path}: it must be a file that `save_splits` wrote. It could not be "
             f"read: {error}"
         ) from error
-    fields["seed"] = int(fields["seed"])
     fields["fingerprint"] = str(fields["fingerprint"])
     return Splits(**fields)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from keras_ebm.arguments import listed
 from keras_ebm.data.csv_text import check_header, check_unnamed, read_text
 from keras_ebm.data.dataset import Dataset
 from keras_ebm.data.label_rule import class_names, is_binary, missing_labels, plain
@@ -81,7 +82,7 @@ def read_csv(
     if target and target not in frame.columns:
         raise ValueError(
             f"`target` must be a column of {path}. Received: target={target!r}. "
-            f"The columns are: {', '.join(frame.columns)}."
+            f"The columns are: {listed(frame.columns)}."
         )
     if schema is None:
         words = TableSchema((), missing=MISSING if missing is None else missing).missing
@@ -149,7 +150,7 @@ def _check_columns(frame, names, path, remedy: str = "") -> None:
     if absent:
         raise ValueError(
             f"{path}: every column of the schema must be in the file. Missing: "
-            f"{', '.join(absent)}. The file has: {', '.join(frame.columns)}.{remedy}"
+            f"{listed(absent)}. The file has: {listed(frame.columns)}.{remedy}"
         )
 
 
@@ -159,12 +160,12 @@ def _with_columns(frame, names, optional, path):
     if unknown:
         raise ValueError(
             "`optional_columns` must be columns of the model. Received: "
-            f"{', '.join(unknown)}. The columns are: {', '.join(names)}."
+            f"{listed(unknown)}. The columns are: {listed(names)}."
         )
     absent = [name for name in optional if name not in frame.columns]
     if absent:
         warnings.warn(
-            f"{path}: taken as missing in all rows: {', '.join(absent)}", stacklevel=3
+            f"{path}: taken as missing in all rows: {listed(absent)}", stacklevel=3
         )
     frame = frame.assign(**dict.fromkeys(absent, ""))
     remedy = " Name those that may be missing by `optional_columns`."
@@ -177,7 +178,7 @@ def _leave_out(frame, ignore_columns, path):
     if absent:
         raise ValueError(
             f"`ignore_columns` must be columns of {path}. Received: "
-            f"{', '.join(absent)}. The columns are: {', '.join(frame.columns)}."
+            f"{listed(absent)}. The columns are: {listed(frame.columns)}."
         )
     frame = frame.drop(columns=list(ignore_columns))
     if frame.columns.empty:
@@ -202,7 +203,7 @@ def _tell_missing(frame, schema: TableSchema, path) -> None:
     if told:
         more = f" and in {len(told) - 20} more columns" if len(told) > 20 else ""
         warnings.warn(
-            f"{path}: cells read as missing: {', '.join(told[:20])}{more}. Where such "
+            f"{path}: cells read as missing: {listed(told)}{more}. Where such "
             "a word is a value, name those that are none by `missing` "
             "(`--missing_words`)",
             stacklevel=3,
@@ -225,13 +226,19 @@ def _infer(frame, target: str, row_names, missing, path) -> TableSchema:
     if not columns:
         raise ValueError(
             f"{path}: there must be a column that does not name or number the rows. "
-            f"Received: {', '.join(row_names)}."
+            f"Received: {listed(row_names)}."
         )
     if row_names:
         warnings.warn(
-            f"{path}: left out, as a name or number of each row: "
-            f"{', '.join(row_names)}",
+            f"{path}: left out, as a name or number of each row: {listed(row_names)}",
             stacklevel=3,
+        )
+    if frame[[column.name for column in columns]].isin(missing).all(axis=None):
+        raise ValueError(
+            f"{path}: there must be a cell with a value besides the target. Received: "
+            f"{len(frame)} rows whose cells are all missing, in "
+            f"{listed(repr(column.name) for column in columns)}. Correct `missing`, or "
+            "give rows with values."
         )
     classes = _class_names(frame[target], missing, path) if target else ()
     return TableSchema(columns, target or None, classes, missing)
@@ -369,8 +376,8 @@ def _encode_target(frame, schema: TableSchema, path) -> np.ndarray:
     if unknown:
         raise ValueError(
             f"{path}: a label in column {schema.target!r} must be one of "
-            f"{', '.join(schema.class_names)}, or empty. Received: "
-            f"{', '.join(unknown[:20])}."
+            f"{listed(schema.class_names)}, or empty. Received: "
+            f"{listed(unknown)}."
         )
     return cells.map(labels).to_numpy(np.int64)
 

@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 
+from keras_ebm.arguments import listed
 from keras_ebm.data.dataset import Dataset
 from keras_ebm.data.optional import require
 
@@ -50,7 +51,7 @@ def read_tfds(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
     if not splits:
         raise ValueError(
             f"tfds:{name}: there must be a split 'train' or 'test'. "
-            f"Received: {', '.join(builder.info.splits) or 'no split'}."
+            f"Received: {listed(builder.info.splits) or 'no split'}."
         )
     _check_bytes(builder, splits, size)
     label = (feature or "label") if class_names else None
@@ -146,7 +147,7 @@ def _check_features(builder, feature: str) -> tuple[str, ...]:
     if "image" not in features or (names is None and not absent):
         raise ValueError(
             f"tfds:{builder.name}: it must have the feature 'image', and class names "
-            f"in {wanted!r}. Received: {', '.join(features)}. Name another feature as "
+            f"in {wanted!r}. Received: {listed(features)}. Name another feature as "
             "tfds:NAME#FEATURE, or save the set as a .npz file and use npz:PATH."
         )
     return tuple(names or ())

@@ -8,6 +8,7 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
+from keras_ebm.arguments import listed
 from keras_ebm.data.builders import SOURCES, builder_class
 from keras_ebm.data.builders.source import find_file
 from keras_ebm.data.dataset import Dataset
@@ -122,7 +123,7 @@ def _choose(x, columns, schema, name):
     if unfit:
         raise ValueError(
             f"tfds:{name}: every column of the schema must be one of its numeric "
-            f"columns. Received: {', '.join(unfit[:20])}. It has: "
-            f"{', '.join(columns)}."
+            f"columns. Received: {listed(unfit)}. It has: "
+            f"{listed(columns)}."
         )
     return x[:, [columns.index(column) for column in wanted]], tuple(wanted)

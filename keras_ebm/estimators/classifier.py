@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_ebm.arguments import check_choice, check_size
+from keras_ebm.arguments import check_choice, check_positive, check_size
 from keras_ebm.data import label_rule
 from keras_ebm.estimators import training
 from keras_ebm.estimators.sklearn_base import (
@@ -128,6 +128,7 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         check_choice("method", self.method, METHODS)
         check_size("steps", self.steps)
         check_size("batch_size", self.batch_size)
+        check_positive("learning_rate", self.learning_rate)
         if y is None:
             self._rows(X, y)
         classes, codes = self._codes(y)

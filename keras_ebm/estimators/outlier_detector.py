@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 
-from keras_ebm.arguments import check_choice, check_share, check_size
+from keras_ebm.arguments import check_choice, check_positive, check_share, check_size
 from keras_ebm.estimators import training
 from keras_ebm.estimators.sklearn_base import (
     BaseEstimator,
@@ -179,6 +179,7 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
         check_choice("ood_score", self.ood_score, SCORES)
         check_size("steps", self.steps)
         check_size("batch_size", self.batch_size)
+        check_positive("learning_rate", self.learning_rate)
         check_size("num_components", self.num_components)
 
     def _split(self, X, seed):

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from keras_ebm.arguments import listed
 from keras_ebm.layers import TableEncoder
 
 Bounds = dict[str, tuple[float, float]]
@@ -32,7 +33,7 @@ def check_bounds(encoder: TableEncoder, bounds) -> Bounds:
         if name not in known:
             raise ValueError(
                 "`bounds` must be of numeric columns that the model has a feature "
-                f"of: {', '.join(known)}. Received: bounds of {name!r}."
+                f"of: {listed(known)}. Received: bounds of {name!r}."
             )
         try:
             low, high = (float(end) for end in pair)
@@ -54,7 +55,7 @@ def check_fixed(encoder: TableEncoder, fixed, bounds) -> set[str]:
     for name in fixed:
         if name not in names:
             raise ValueError(
-                f"`fixed` must name columns: {', '.join(names)}. Received: {name!r}."
+                f"`fixed` must name columns: {listed(names)}. Received: {name!r}."
             )
         if name in bounds:
             raise ValueError(

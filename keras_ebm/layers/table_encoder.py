@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_ebm.arguments import check_choice
+from keras_ebm.arguments import check_choice, listed
 from keras_ebm.layers.piecewise import PiecewiseLinear, normal_score_knots
 from keras_ebm.precision import (
     MERGED_SHARE,
@@ -288,7 +288,7 @@ class TableEncoder(keras.layers.Layer):
         if lost:
             warnings.warn(
                 "different values that features in float32 cannot tell apart, in "
-                f"columns: {', '.join(lost)}",
+                f"columns: {listed(lost)}",
                 stacklevel=3,
             )
 

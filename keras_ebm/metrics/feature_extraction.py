@@ -8,6 +8,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from keras_ebm.arguments import listed
+
 INCEPTION = "inception"
 #: Name of the extractor of features that were extracted elsewhere.
 GIVEN = "features as given"
@@ -156,6 +158,6 @@ def _pick(outputs: dict, output: str):
     if output not in outputs:
         raise ValueError(
             f"`feature_extractor` must give {output!r}. Received: a dict with "
-            f"{', '.join(map(repr, outputs))}."
+            f"{listed(map(repr, outputs))}."
         )
     return outputs[output]

@@ -2,13 +2,13 @@
 
 import dataclasses
 import os
-import zipfile
 from collections.abc import Iterable
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_ebm.archives import read_arrays
 from keras_ebm.arguments import check_size
 from keras_ebm.files import written_beside
 from keras_ebm.metrics.feature_extraction import (
@@ -64,9 +64,11 @@ class ReferenceStatistics:
         """
         names = [field.name for field in dataclasses.fields(cls)]
         try:
-            with np.load(path, allow_pickle=False) as file:
-                values = {name: file[name] for name in names}
-        except (KeyError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+            values, _ = read_arrays(path, names)
+            absent = [name for name in names if name not in values]
+            if absent:
+                raise ValueError(f"it lacks {', '.join(absent)}")
+        except ValueError as error:
             raise ValueError(
                 f"{path} must be a file that `ReferenceStatistics.save` wrote. "
                 f"Received: {error}."

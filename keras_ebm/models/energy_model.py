@@ -8,7 +8,13 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ebm import objectives
-from keras_ebm.arguments import check_choice, check_floatx, check_positive
+from keras_ebm.arguments import (
+    check_choice,
+    check_floatx,
+    check_integer,
+    check_names,
+    check_positive,
+)
 from keras_ebm.gradients import energy_and_gradient
 from keras_ebm.layers.logit_energy import LogitEnergy
 from keras_ebm.layers.spectral_norm import update_spectral_norms
@@ -21,6 +27,33 @@ from keras_ebm.models.saving import SavesParts
 from keras_ebm.models.updating import update
 from keras_ebm.negatives import MarkovChains
 from keras_ebm.random import StepRandom, replica_context, reseed
+
+
+def _check_parts(network, preprocessor, negatives, semi_supervised) -> None:
+    """Raises ValueError for a part that is none of its kind, such as its name."""
+    terms = objectives.SemiSupervised
+    callables = preprocessor is None or callable(preprocessor)
+    rules = (
+        ("network", network, hasattr(network, "output_shape"), "a Keras model"),
+        ("preprocessor", preprocessor, callables, "a Keras layer or None"),
+        (
+            "negatives",
+            negatives,
+            negatives is None
+            or callable(negatives)
+            or isinstance(negatives, MarkovChains),
+            "a callable (x, random), MarkovChains or None",
+        ),
+        (
+            "semi_supervised",
+            semi_supervised,
+            semi_supervised is None or isinstance(semi_supervised, terms),
+            "keras_ebm.objectives.SemiSupervised or None",
+        ),
+    )
+    for name, value, good, rule in rules:
+        if not good:
+            raise ValueError(f"`{name}` must be {rule}. Received: {name}={value!r}.")
 
 
 class EnergyStep(NamedTuple):
@@ -149,6 +182,7 @@ class EnergyModel(
         self.autocast = False
         self.network = network
         self.preprocessor = preprocessor
+        _check_parts(network, preprocessor, negatives, semi_supervised)
         self.negatives = negatives
         self.objective = check_choice("objective", objective, objectives.OBJECTIVES)
         weights = {
@@ -164,7 +198,7 @@ class EnergyModel(
         self.semi_supervised = semi_supervised
         self.class_names = self._check_class_names(class_names)
         self._add_calibration(temperature, lapse_rate)
-        self.seed = seed
+        self.seed = check_integer("seed", seed)
         self.trained_on = trained_on
         self.to_energy = LogitEnergy()
         self._add_trackers("loss", "data_energy", "negative_energy")
@@ -190,7 +224,7 @@ class EnergyModel(
         return self.network.output_shape[-1]
 
     def _check_class_names(self, class_names):
-        names = [str(name) for name in class_names] if class_names else None
+        names = check_names("class_names", class_names)
         if names and len(names) != self.num_classes:
             raise ValueError(
                 "`class_names` must name each logit of `network`. Received: "

@@ -62,8 +62,11 @@ def check_batch(y, num_classes: int):
         numbers = tf.where(tf.math.is_nan(y), tf.cast(-1, y.dtype), y)
     labels = tf.cast(numbers, tf.int32)
     fits = (labels >= -1) & (labels < num_classes)
-    if y.dtype.is_floating:
+    if y.dtype not in (tf.int32, tf.bool):
+        # Fractions, and what 32 bits do not hold: 2^32 - 1 would be read as -1.
         fits &= tf.cast(labels, y.dtype) == numbers
+    if y.dtype.is_unsigned:
+        fits &= labels >= 0
     message = f"{_rule(num_classes)} The batch holds:"
     check = tf.debugging.Assert(tf.reduce_all(fits), [message, y], summarize=20)
     # Eagerly there is no operation: the check has been made.

@@ -1,0 +1,278 @@
+"""The bad calls of the programs: flag, values that it may not have."""
+
+WHOLE = ("1.5", "many", "", "99999999999999999999")
+NUMBER = ("nan", "inf", "-inf", "much", "")
+SIZES = ("0", "-3", *WHOLE)
+COUNTS = ("-3", *WHOLE)
+POSITIVE = ("0", "-1", *NUMBER)
+WEIGHTS = ("-1", *NUMBER)
+RATIOS = ("-0.1", "1", "1.5", *NUMBER)
+SHARES = ("-0.1", "1.5", *NUMBER)
+WORDS = ("nonsense", "")
+
+DATA = {
+    "labels_per_class": COUNTS,
+    "train_size": COUNTS,
+    "toy_rows": SIZES,
+    "seed": COUNTS,
+    "skip_broken_images": ("perhaps",),
+}
+OPTIMIZER = {
+    "learning_rate": POSITIVE,
+    "beta_1": RATIOS,
+    "beta_2": ("0", *RATIOS),
+    "weight_decay": RATIOS,
+    "decay_rate": ("0", "-1", "1.5", "nan"),
+    "warmup_steps": COUNTS,
+    "ema_momentum": RATIOS,
+    "schedule": WORDS,
+    "optimizer": WORDS,
+    "jit_compile": ("perhaps",),
+}
+SAMPLING = {
+    "generator_learning_rate": POSITIVE,
+    "posterior_learning_rate": POSITIVE,
+    "generator_beta_1": RATIOS,
+    "latent_dim": COUNTS,
+    "initial_stddev": ("0", "-1", "nan"),
+    "min_stddev": ("0", "-1", "nan"),
+    "max_stddev": ("0", "-1", "inf"),
+    "entropy": WORDS,
+    "entropy_weight": WEIGHTS,
+    "importance_samples": SIZES,
+    "widening": POSITIVE,
+    "volume_method": WORDS,
+    "volume_iterations": SIZES,
+    "fold_weight": WEIGHTS,
+    "hmc_samples": SIZES,
+    "correction": WORDS,
+    "move_steps": SIZES,
+    "move_leapfrog": SIZES,
+    "move_step_size": POSITIVE,
+    "move_acceptance": ("0", *RATIOS),
+    "move_adaptation": POSITIVE,
+    "restart_share": SHARES,
+    "minimum_share": RATIOS,
+}
+TERMS = {
+    "conditional_entropy_weight": WEIGHTS,
+    "pseudo_label_weight": WEIGHTS,
+    "pseudo_label_threshold": SHARES,
+    "virtual_adversarial_weight": WEIGHTS,
+    "adversarial_radius": POSITIVE,
+    "ramp_steps": COUNTS,
+}
+NETWORK = {
+    "dropout": RATIOS,
+    "initial_gain": POSITIVE,
+    "base_stddev": WEIGHTS,
+    "filters": COUNTS,
+    "depth": SIZES,
+    "width": SIZES,
+    "network": WORDS,
+}
+FIT = {
+    "epochs": SIZES,
+    "steps": COUNTS,
+    "batch_size": SIZES,
+    "epoch_steps": COUNTS,
+    "picture_epochs": SIZES,
+    "checkpoint_every": COUNTS,
+    "checkpoints": SIZES,
+    "energy_limit": POSITIVE,
+    "verbose": ("-1", "3", "1.5"),
+    "strategy": WORDS,
+    "augment": WORDS,
+    "preset": ("nonsense",),
+    "method": ("nonsense",),
+    "keep_best": ("perhaps",),
+}
+CHAINS = {
+    "num_steps": COUNTS,
+    "step_size": POSITIVE,
+    "noise_stddev": NUMBER,
+    "max_gradient": WEIGHTS,
+    "temperature": POSITIVE,
+    "num_leapfrog": SIZES,
+    "target_acceptance": ("0", *RATIOS),
+    "adaptation_rate": POSITIVE,
+    "num_jumps": COUNTS,
+    "jump_stddev": POSITIVE,
+    "start_stddev": WEIGHTS,
+    "start_mean": NUMBER,
+    "buffer_size": SIZES,
+    "restart_share": SHARES,
+    "energy_weight": WEIGHTS,
+    "classification_weight": WEIGHTS,
+    "energy_l2": WEIGHTS,
+    "gradient_penalty": WEIGHTS,
+    "kl_weight": WEIGHTS,
+    "neighbour_weight": WEIGHTS,
+    "data_stddev": WEIGHTS,
+    "moves": WORDS,
+    "buffer": WORDS,
+    "objective": WORDS,
+}
+DENSITY = {
+    "method": WORDS,
+    "num_couplings": SIZES,
+    "num_components": SIZES,
+    "noise_stddev": POSITIVE,
+    "num_slices": SIZES,
+    "steps": SIZES,
+    "validate_every": SIZES,
+    "verbose": ("-1", "3"),
+}
+#: By program: the flags of an ordinary call, and the flags that are then spoiled.
+PROGRAMS = {
+    "trainers.vera": (
+        ("--dataset=digits", "--workdir={}/run"),
+        {**DATA, **OPTIMIZER, **SAMPLING, **TERMS, **NETWORK, **FIT},
+    ),
+    "trainers.langevin": (("--dataset=digits", "--workdir={}/run"), CHAINS),
+    "trainers.likelihood": (("--dataset=toy:rings", "--workdir={}/run"), DENSITY),
+    "trainers.tune": (
+        ("--dataset=digits", "--workdir={}/run"),
+        {
+            "trials": SIZES,
+            "steps": SIZES,
+            "epoch_steps": SIZES,
+            "batch_size": SIZES,
+            "tuner": WORDS,
+            "method": WORDS,
+            "energy_limit": POSITIVE,
+        },
+    ),
+    "trainers.evaluate": (
+        ("--model={}/model.keras", "--dataset=digits", "--output={}/new/out.json"),
+        {
+            "resamples": COUNTS,
+            "samples": COUNTS,
+            "seed": COUNTS,
+            "reference_split": WORDS,
+        },
+    ),
+    "trainers.sample": (
+        ("--model={}/model.keras", "--output={}/new/out.png"),
+        {
+            "num": SIZES,
+            "steps": ("-7", *WHOLE),
+            "rounds": SIZES,
+            "step_size": WEIGHTS,
+            "noise_stddev": WEIGHTS,
+            "label": ("-7", *WHOLE),
+            "seed": COUNTS,
+        },
+    ),
+    "export.classifier": (
+        ("--model={}/model.keras", "--calibration=digits", "--output={}/new/served"),
+        {"target_fpr": ("0", "1", *RATIOS), "per_class": ("perhaps",)},
+    ),
+    "export.ood_scorer": (
+        ("--model={}/model.keras", "--calibration=digits", "--output={}/new/served"),
+        {"target_fpr": ("0", "-1", "nan"), "explain": ("perhaps",)},
+    ),
+    "export.predict": (
+        ("--model={}/export", "--dataset=digits", "--output={}/new/out.csv"),
+        {"target_fpr": ("-0.1", "1", "nan")},
+    ),
+}
+
+
+def calls(program: str, folder) -> list:
+    """`(flags, words of the refusal)` of every bad call of a program.
+
+    A refusal names the flag and the value that it was given.
+    """
+    ordinary, spoiled = PROGRAMS[program]
+    usual = [flag.format(folder) for flag in ordinary]
+    return [
+        ([*usual, f"--{name}={value}"], (name, value))
+        for name, values in spoiled.items()
+        for value in values
+    ]
+
+
+#: Programs, and the flags that calls about files begin with.
+PREDICT = ("export.predict", "--dataset=digits")
+VERA = ("trainers.vera", "--workdir={0}/new/run")
+EVALUATE = ("trainers.evaluate", "--model={0}/m.keras", "--dataset=digits")
+SAMPLE = ("trainers.sample", "--model={0}/m.keras")
+CALLS = [
+    (VERA, ["--dataset=npz:{0}/lying.npz"], ["12000 bytes", "holds 4 of them"]),
+    (VERA, ["--dataset=npz:{0}/huge.npz"], ["'x'", "holds 4 of them"]),
+    (VERA, ["--dataset=npz:{0}/bomb.npz"], ["bomb.npz", "314572800 bytes"]),
+    (VERA, ["--dataset=npz:{0}/file"], ["file", "cut off"]),
+    (VERA, ["--dataset=csv:{0}/nul.csv"], ["nul.csv", "line 2", "NUL"]),
+    (VERA, ["--dataset=csv:{0}/gaps.csv"], ["40 rows", "cells are all missing", "'a'"]),
+    (VERA, ["--dataset=csv:{0}/header.csv"], ["header", "3 empty names"]),
+    (
+        ("trainers.vera", "--dataset=digits"),
+        ["--workdir={0}/file/run"],
+        ["--workdir", "file/run", "Not a directory"],
+    ),
+    (
+        ("trainers.likelihood", "--dataset=toy:rings"),
+        ["--workdir=/proc/run"],
+        ["--workdir", "/proc/run"],
+    ),
+    (EVALUATE, ["--output=/proc/out.json"], ["--output", "/proc/out.json"]),
+    (EVALUATE, ["--output={0}/file/out.json"], ["--output", "file/out.json"]),
+    (
+        EVALUATE,
+        ["--output={0}/new/o.json", "--report=/proc/r.html"],
+        ["--report", "/proc/r.html"],
+    ),
+    (
+        EVALUATE,
+        ["--output={0}/new/o.json", "--pictures={0}/file"],
+        ["--pictures", "which is a file"],
+    ),
+    (
+        EVALUATE,
+        ["--output={0}/new/o", "--report={0}/new/../new/o"],
+        ["--report", "--output", "overwrite"],
+    ),
+    (EVALUATE, ["--output={0}/m.keras"], ["--output", "--model", "overwrite"]),
+    (SAMPLE, ["--output=/proc/o.png"], ["--output", "/proc/o.png"]),
+    (
+        SAMPLE,
+        ["--output={0}/new/o.npz", "--samples={0}/new/o"],
+        ["--samples", "--output", "overwrite"],
+    ),
+    (SAMPLE, ["--output={0}/new/o.png", "--model={0}/cut.keras"], ["cut off"]),
+    (
+        SAMPLE,
+        ["--output={0}/new/o.png", "--model={0}/bomb.keras"],
+        ["bomb.keras", "314572800 bytes"],
+    ),
+    (PREDICT, ["--model={0}/export_list", "--output={0}/new/o"], ["object", "list"]),
+    (PREDICT, ["--model={0}/export_empty", "--output={0}/new/o"], ["'target_fpr'"]),
+    (
+        PREDICT,
+        ["--model={0}/export_text", "--output={0}/new/o"],
+        ["'target_fpr', of type int or float", "a str"],
+    ),
+    (PREDICT, ["--model={0}/export_cut", "--output={0}/new/o"], ["cannot be read"]),
+    (
+        PREDICT,
+        ["--model={0}/x", "--dataset=csv:{0}/gaps.csv", "--output={0}/gaps.csv"],
+        ["--output", "--dataset", "overwrite"],
+    ),
+]
+
+
+def file_calls(program: str, folder) -> list:
+    """`(flags, words of the refusal)` of a program's calls about files in a folder."""
+    return [
+        ([flag.format(folder) for flag in (*usual, *flags)], words)
+        for (name, *usual), flags, words in CALLS
+        if name == program
+    ]
+
+
+def is_told(program, words, code, err):
+    """Whether a call ended in one line of usage error that holds `words`."""
+    begins = err.startswith(f"{program.split('.')[1]}: error: ")
+    told = begins and all(word in err for word in words) and len(err) < 1500
+    return code == 2 and err.count("\n") == 1 and told
