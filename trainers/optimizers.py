@@ -40,7 +40,7 @@ class OptimizerSettings(Checked):
     )
     schedule: str = setting("cosine", "Decay of the learning rates over the run.")
     decay_epochs: tuple = setting((), "Epochs where schedule=steps decays.")
-    decay_rate: float = setting(0.3, "Factor of schedule=steps.", above=0, high=1)
+    decay_rate: float = setting(0.3, "Factor of schedule=steps.", above=0)
     warmup_steps: int = setting(0, "Steps of linear warm-up.", low=0)
     ema_momentum: float = setting(
         0.0,

@@ -69,6 +69,8 @@ class ReferenceStatistics:
             if absent:
                 raise ValueError(f"it lacks {', '.join(absent)}")
         except ValueError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise error.__cause__ from None
             raise ValueError(
                 f"{path} must be a file that `ReferenceStatistics.save` wrote. "
                 f"Received: {error}."

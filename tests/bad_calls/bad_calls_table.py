@@ -22,7 +22,7 @@ OPTIMIZER = {
     "beta_1": RATIOS,
     "beta_2": ("0", *RATIOS),
     "weight_decay": RATIOS,
-    "decay_rate": ("0", "-1", "1.5", "nan"),
+    "decay_rate": ("0", "-1", "nan"),
     "warmup_steps": COUNTS,
     "ema_momentum": RATIOS,
     "schedule": WORDS,

@@ -368,7 +368,7 @@ def test_energies_without_a_likelihood_are_refused(tmp_path, spec, settings, mes
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"trials": 0}, "`trials` must be at least 1"),
+        ({"trials": 0}, "`trials` must be an integer of at least 1"),
         ({"steps": 250}, "must divide `steps`"),
         ({"steps": 200}, "hyperband needs `steps` of three"),
     ],
