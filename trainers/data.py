@@ -88,6 +88,13 @@ class RunData:
         return x, y
 
     @functools.cached_property
+    def equal_by_chance(self) -> list[int]:
+        """How many of the rows kept from training equal one of it, and their number."""
+        kept = np.concatenate([self.splits.calibration, self.splits.test])
+        seen = data.seen_rows(self.dataset.x[kept], self.splits)
+        return [int(seen.sum()), len(kept)]
+
+    @functools.cached_property
     def _few_labels(self):
         """Of the training rows; masked once, so that a notice comes once."""
         return data.mask_labels(
@@ -174,7 +181,7 @@ def record(run: RunData, workdir: Path, can_calibrate: bool = True) -> None:
             "rows": {name: len(getattr(run.splits, name)) for name in parts},
             "fingerprint": run.splits.fingerprint,
             "split": data.split_digest(run.splits),
-            "equal_rows": _equal_by_chance(run),
+            "equal_rows": run.equal_by_chance,
             "can_calibrate": can_calibrate,
         },
     )
@@ -212,13 +219,6 @@ def check_bound(model, model_path) -> None:
                 "run. Its calibration and test rows may have trained the model; put "
                 "the three files of one run back together, or train again."
             )
-
-
-def _equal_by_chance(run: RunData) -> list[int]:
-    """How many of the rows kept from training equal one of it, and their number."""
-    kept = np.concatenate([run.splits.calibration, run.splits.test])
-    seen = data.seen_rows(run.dataset.x[kept], run.splits)
-    return [int(seen.sum()), len(kept)]
 
 
 def check_features(model, run: RunData) -> None:

@@ -114,9 +114,9 @@ class Detector:
         if per_class:
             classes = np.argmax(outputs["logits"], axis=-1)
         scores = scorer.predict(outputs)
-        if guard and isinstance(model.preprocessor, TableEncoder):
-            far = np.asarray(model.preprocessor.far(calibration)).any(axis=1)
-            scores = np.where(far, FAR, scores)
+        far = _far_cells(model, calibration) if guard else None
+        if far is not None:
+            scores = _above_all(scores, far).numpy()
         conformal = ConformalDetector(
             scores,
             calibration_classes=classes,
@@ -159,22 +159,20 @@ class Detector:
         groups = class_id if self.conformal.by_class else None
         is_energy = isinstance(self.score, Energy)
         energy = score if is_energy else self.model.to_energy(logits)
-        far = None
-        if self.guard and isinstance(self.model.preprocessor, TableEncoder):
-            far = self.model.preprocessor.far(x)
-            # NaN stays NaN.
-            known = tf.math.is_nan(score) | ~tf.reduce_any(far, axis=1)
-            score = tf.where(known, score, FAR)
-        accept = self.conformal.accept(score, rate, groups)
+        far = _far_cells(self.model, x) if self.guard else None
+        if far is not None:
+            score = _above_all(score, far)
+        accept, kept = self.conformal.accept(score, rate, groups), None
         if tf.is_tensor(rate):
             # A request cannot be answered with an error: it fails closed instead.
-            accept &= self.conformal.keeps(rate, groups)
+            kept = self.conformal.keeps(rate, groups)
+            accept &= kept
         decision = {
             "energy": energy,
             "ood_score": score,
             "p_value": self.conformal.p_value(score, groups),
             "accept": accept,
-            "reason": self._reason(accept, score, far, rate, groups),
+            "reason": self._reason(accept, score, far, kept),
         }
         if class_id is not None:
             names = tf.constant(self.class_names)
@@ -183,7 +181,7 @@ class Detector:
             decision["probabilities"] = self.model.to_probabilities(logits)
         return decision
 
-    def _reason(self, accept, score, far, rate, groups):
+    def _reason(self, accept, score, far, kept):
         """Why rows are not accepted, strings `(batch,)`."""
         reason = tf.fill(tf.shape(accept), UNLIKE)
         if far is not None:
@@ -195,8 +193,7 @@ class Detector:
             outside = tf.gather(tf.constant([*texts, UNLIKE]), first)
             reason = tf.where(tf.reduce_any(far, axis=1), outside, reason)
         reason = tf.where(tf.math.is_finite(score), reason, NOT_FINITE)
-        if tf.is_tensor(rate):
-            kept = self.conformal.keeps(rate, groups)
+        if kept is not None:
             reason = tf.where(kept, reason, NO_SUCH_RATE)
         return tf.where(accept, ACCEPTED, reason)
 
@@ -231,6 +228,18 @@ class Detector:
             decide = tf.function(self.decide, autograph=False)
             self._compiled[key] = decide.get_concrete_function(spec)
         return self._compiled[key]
+
+
+def _far_cells(model, x):
+    """`TableEncoder.far` of raw rows; None for a model of other inputs."""
+    encoder = model.preprocessor
+    return encoder.far(x) if isinstance(encoder, TableEncoder) else None
+
+
+def _above_all(scores, far):
+    """Scores `(batch,)`, `FAR` in rows with a far cell; NaN stays NaN."""
+    known = tf.math.is_nan(scores) | ~tf.reduce_any(far, axis=1)
+    return tf.where(known, scores, FAR)
 
 
 def _default_rate(conformal: ConformalDetector) -> float:
