@@ -181,8 +181,10 @@ def main_of(export, settings_class=ExportSettings):
             common.require(name)
         settings = common.from_flags(settings_class)
         with common.usage_errors():
-            detector, rows = fit_detector(settings)
-            explainer = fit_explainer(settings, detector) if settings.explain else None
+            with data.held_still(settings.model):
+                detector, rows = fit_detector(settings)
+                explain = settings.explain
+                explainer = fit_explainer(settings, detector) if explain else None
             try:
                 path = export(
                     detector, settings.output, rows[:256], explainer=explainer

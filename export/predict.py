@@ -1,12 +1,14 @@
 r"""Answers rows with an exported model: a line of csv for each.
 
 The columns are the model's answers: `label`, its `probability`, `energy` (nats),
-`ood_score`, `p_value` and `accept`; a scorer has the last four. Lines come in the order
-of the rows, those of a folder of images with the `file` before. The export alone is
-asked, as by a server's client. A SavedModel is a program: what it holds is run with the
-rights of whoever asks it, so ask only exports from people you trust. Labels, file names
-and reasons that a spreadsheet would take for formulas begin with an apostrophe. Run
-from the top of the checkout:
+`ood_score`, `p_value`, `accept`, the `reason` why a row is not accepted and, of
+tables, the columns whose missing numbers were `filled` in; a scorer has no label. Lines
+come in the order of the rows, those of a folder of images with the `file` before. The
+export alone is asked, as by a server's client, once its files are found to be those
+that were exported. A SavedModel is a program: what it holds is run with the rights of
+whoever asks it, so ask only exports from people you trust; whoever can change its files
+can change their record too. Labels, file names and reasons that a spreadsheet would
+take for formulas begin with an apostrophe. Run from the top of the checkout:
 
     python -m export.predict --model=served/table --dataset=csv:new.csv \
         --output=answers.csv
@@ -25,9 +27,10 @@ from absl import flags
 
 from keras_ebm import data
 from keras_ebm.data.schema import EARLIER_MISSING
+from keras_ebm.digests import check_files
 from keras_ebm.files import make_folder, write_text
 from keras_ebm.ood import ConformalDetector
-from keras_ebm.serving.export import CARD, SCORER_OUTPUTS, version_number
+from keras_ebm.serving.export import CARD, FILLED, SCORER_OUTPUTS, version_number
 from keras_ebm.serving.inputs import RATE
 from trainers import common
 from trainers.common import Checked, setting
@@ -43,6 +46,7 @@ CARD_SHAPE = {
 OPTIONAL_SHAPE = {
     "columns": dict,
     "missing": list,
+    "files": dict,
     "calibration_rows_by_class": (list, type(None)),
 }
 #: First characters by which a spreadsheet takes a text for a formula.
@@ -107,6 +111,7 @@ def read_card(version: Path) -> dict:
     card = common.read_shaped(path, CARD_SHAPE)
     optional = {name: kind for name, kind in OPTIONAL_SHAPE.items() if name in card}
     common.check_shape(path, card, optional, "export the model again")
+    check_files(version, card.get("files", {}))
     return card
 
 
@@ -227,8 +232,9 @@ def write_answers(path, answers: dict, files=None) -> None:
     """
     columns = {name: answers[name] for name in SCORER_OUTPUTS if name in answers}
     columns["accept"] = np.where(answers["accept"], "true", "false")
-    if "reason" in answers:  # Exports of earlier versions give none.
-        columns["reason"] = [spreadsheet_text(text) for text in answers["reason"]]
+    for name in ("reason", FILLED):  # Exports of earlier versions give none.
+        if name in answers:
+            columns[name] = [spreadsheet_text(text) for text in answers[name]]
     if "label" in answers:
         labels = [spreadsheet_text(label) for label in answers["label"]]
         likeliest = answers["probabilities"].max(axis=-1)

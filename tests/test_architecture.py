@@ -14,6 +14,7 @@ LAYERS = [
     {
         "archives",
         "arguments",
+        "digests",
         "files",
         "gradients",
         "jacobians",

@@ -1,8 +1,10 @@
 """Data of a run: loaded by its settings, split by seed, recorded in the run folder."""
 
+import contextlib
 import dataclasses
 import functools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import numpy as np
 from keras_ebm import data
 from keras_ebm.arguments import listed
 from keras_ebm.data.schema import TableSchema
+from keras_ebm.digests import file_digest
 from keras_ebm.layers import TableEncoder
 from trainers import common
 from trainers.common import SEED, Checked, setting
@@ -219,6 +222,30 @@ def check_bound(model, model_path) -> None:
                 "run. Its calibration and test rows may have trained the model; put "
                 "the three files of one run back together, or train again."
             )
+
+
+@contextlib.contextmanager
+def held_still(model_path) -> Iterator[None]:
+    """Raises ValueError if a run's model, record or split change while they are read.
+
+    They are read one after another, and a run that ends in between would give an old
+    model a new split, whose calibration rows may be its training rows.
+    """
+    folder = Path(model_path).parent
+    paths = [Path(model_path), folder / common.RUN_FILE, folder / common.SPLIT_FILE]
+    before = _digests(paths)
+    yield
+    changed = [p for p, digest in _digests(paths).items() if digest != before[p]]
+    if changed:
+        raise ValueError(
+            f"`model` must not change while it is read. Received: {changed[0]}, which "
+            "another process has written meanwhile. Wait for the end of the run in "
+            f"{folder}, or give each run a folder of its own; then run this again."
+        )
+
+
+def _digests(paths) -> dict:
+    return {path: file_digest(path) if path.is_file() else None for path in paths}
 
 
 def check_features(model, run: RunData) -> None:

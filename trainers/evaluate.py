@@ -120,12 +120,13 @@ def examine(settings: EvaluateSettings, foreign_specs):
     Returns:
         `(results, evidence)`: the dict of `evaluate`, and `report.Evidence`.
     """
-    model = common.load_model(settings.model)
-    data.check_bound(model, settings.model)
-    run = data.recall(settings.model, data_dir=settings.data_dir)
-    # What can be refused is, before the work of the scores.
-    sampled = prepare_samples(model, run, settings)
-    x, y = known_rows(settings, run)
+    with data.held_still(settings.model):
+        model = common.load_model(settings.model)
+        data.check_bound(model, settings.model)
+        run = data.recall(settings.model, data_dir=settings.data_dir)
+        # What can be refused is, before the work of the scores.
+        sampled = prepare_samples(model, run, settings)
+        x, y = known_rows(settings, run)
     skip = settings.skip_broken_images
     foreign = {s: data.foreign(s, run, settings.seed, skip) for s in foreign_specs}
     scores = fitted_scores(model, run, settings.scores)

@@ -13,6 +13,7 @@ from keras_ebm.archives import read_arrays
 from keras_ebm.data.dataset import Dataset
 from keras_ebm.data.labels import class_codes
 from keras_ebm.data.rare_classes import spread_classes, tell_rare_classes
+from keras_ebm.digests import array_digest
 from keras_ebm.files import written_beside
 
 PARTS = ("train", "validation", "calibration", "test", "holdout")
@@ -163,11 +164,7 @@ def _check_train_size(train_size: int | None, available: int) -> None:
 
 def fingerprint(dataset: Dataset) -> str:
     """A SHA-256 of rows and labels, in hexadecimal."""
-    digest = hashlib.sha256()
-    for array in (dataset.x, dataset.y):
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+    return array_digest((dataset.x, dataset.y))
 
 
 def row_hashes(x: np.ndarray) -> np.ndarray:

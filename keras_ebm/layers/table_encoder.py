@@ -338,6 +338,18 @@ class TableEncoder(keras.layers.Layer):
         low, high = self._reach
         return ops.logical_or(cells < low, cells > high)
 
+    def absent(self, inputs):
+        """Which numeric cells are missing, so that the column's mean stands for them.
+
+        Args:
+            inputs: as of a call.
+
+        Returns:
+            Bool tensor `(batch, num_numeric)` in the order of `feature_columns`.
+        """
+        self._require_statistics()
+        return ops.isnan(ops.take(ops.convert_to_tensor(inputs), self._numeric, axis=1))
+
     @property
     def input_dtype(self) -> str:
         """`"float64"` where a column needs its cells so, else `"float32"`."""

@@ -147,9 +147,11 @@ class Detector:
         Returns:
             Dict of tensors with leading axis `batch`: `energy` (nats),
             `ood_score`, `p_value`, `accept` (bool), `reason` (string, why a row is
-            not accepted, empty if it is) and, with classes, `class_id` (int64),
-            `label` (string) and `probabilities` `(batch, K)`, at the model's
-            temperature.
+            not accepted, empty if it is); of a `TableEncoder`'s rows `filled`
+            (string, the numeric columns whose cells are missing, so that their means
+            stand for them, joined by ", "; empty if there are none); and, with
+            classes, `class_id` (int64), `label` (string) and `probabilities`
+            `(batch, K)`, at the model's temperature.
         """
         rate = self.target_fpr if target_fpr is None else target_fpr
         outputs = self._outputs(x)
@@ -174,6 +176,8 @@ class Detector:
             "accept": accept,
             "reason": self._reason(accept, score, far, kept),
         }
+        if isinstance(self.model.preprocessor, TableEncoder):
+            decision["filled"] = _filled_columns(self.model.preprocessor, x)
         if class_id is not None:
             names = tf.constant(self.class_names)
             decision["class_id"] = class_id
@@ -234,6 +238,17 @@ def _far_cells(model, x):
     """`TableEncoder.far` of raw rows; None for a model of other inputs."""
     encoder = model.preprocessor
     return encoder.far(x) if isinstance(encoder, TableEncoder) else None
+
+
+def _filled_columns(encoder: TableEncoder, x):
+    """Names of the numeric columns that lack a cell, strings `(batch,)`."""
+    columns = encoder.feature_columns[: encoder.num_numeric]
+    if not len(columns):
+        return tf.fill(tf.shape(x)[:1], "")
+    # The end of the list takes the last comma away with it.
+    texts = tf.constant([f"{encoder.column_names[column]}, " for column in columns])
+    parts = tf.where(encoder.absent(x), texts, "")
+    return tf.strings.regex_replace(tf.strings.reduce_join(parts, axis=1), ", $", "")
 
 
 def _above_all(scores, far):

@@ -12,12 +12,16 @@ import tensorflow as tf
 from keras_ebm import files
 from keras_ebm.data.image_bytes import CHANNELS, DECODED, decode_rows
 from keras_ebm.data.schema import TableSchema
+from keras_ebm.digests import array_digest, file_digests
 from keras_ebm.explain import Explainer
+from keras_ebm.layers import TableEncoder
 from keras_ebm.ood import Detector
 from keras_ebm.serving import explanations, inputs
 from keras_ebm.serving.verify import verify
 
 SCORER_OUTPUTS = ("energy", "ood_score", "p_value", "accept", "reason")
+#: An output of a `TableEncoder`'s models besides.
+FILLED = "filled"
 CLASSIFIER_OUTPUTS = ("class_id", "label", "probabilities", *SCORER_OUTPUTS)
 CARD = Path("assets.extra") / "keras_ebm.json"
 #: TF Serving reads a version's number into 64 bits.
@@ -67,6 +71,8 @@ def export_ood_scorer(
 def _export(detector, output, x, names, explainer) -> Path:
     if explainer is not None:
         explanations.check_explainer(explainer, detector)
+    if isinstance(detector.model.preprocessor, TableEncoder):
+        names = (*names, FILLED)
     folder = Path(output)
     version = next_version(folder)
     # Where a link leads, as nothing is renamed from one disk to another.
@@ -170,6 +176,7 @@ def write_saved_model(detector: Detector, path: Path, names, explainer=None) -> 
         archive.add_endpoint(name, function, input_signature=specs)
     # Standard output is left alone, as it is one for all threads.
     archive.write_out(str(path), verbose=False)
+    card["files"] = file_digests(path)
     (path / CARD).parent.mkdir(exist_ok=True)
     (path / CARD).write_text(json.dumps(card, indent=2) + "\n", "utf-8")
 
@@ -262,6 +269,10 @@ def model_card(detector: Detector, names) -> dict:
         if conformal.by_class
         else None,
         "class_names": detector.class_names if detector.model.num_classes > 1 else [],
+        # What the answers rest on: of which split, which weights, which scores.
+        "trained_on": detector.model.trained_on,
+        "weights_sha256": array_digest(detector.model.network.get_weights()),
+        "calibration_sha256": array_digest([conformal.scores, conformal.classes]),
         "sign": "higher scores are more out-of-distribution; accept is p_value > rate",
     }
     if inputs.input_kind(detector.model) == "table":

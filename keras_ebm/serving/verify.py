@@ -151,6 +151,8 @@ def _compare_decisions(served, expected, model):
             _require_equal(name, served[name][clear], expected[name][clear])
     clear = _clear(model, expected)
     _require_equal("accept", served["accept"][clear], expected["accept"][clear])
+    if "filled" in served:
+        _require_equal("filled", served["filled"], expected["filled"])
     if "reason" in served:
         _require_equal("reason", served["reason"][clear], expected["reason"][clear])
 

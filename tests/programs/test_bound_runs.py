@@ -91,6 +91,34 @@ def test_files_of_two_runs_are_refused_by_name(train, table, finished, tmp_path)
             evaluate(EvaluateSettings(model, spec, output=str(mixed / "e.json")), [])
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_files_that_change_while_they_are_read_are_refused_by_name(
+    finished, tmp_path, name
+):
+    shutil.copytree(finished, tmp_path / "run")
+    model = tmp_path / "run" / "model.keras"
+    with trainers.data.held_still(model):
+        pass
+    with pytest.raises(ValueError, match=rf"{name}, which another process has"):
+        with trainers.data.held_still(model):
+            (tmp_path / "run" / name).write_bytes(b"of another run")
+
+
+def test_a_run_that_ends_during_an_export_stops_it(
+    run, train, table, finished, tmp_path
+):
+    spec, _ = table
+    shutil.copytree(finished, tmp_path / "run")
+    train(tmp_path / "other", spec, target="bought", seed=1)
+    flags = [f"--model={tmp_path / 'run' / 'model.keras'}", f"--calibration={spec}"]
+    flags += [f"--output={tmp_path / 'served'}", "--target_fpr=0.1"]
+    # Both ways in: all files at once before the rows are read, as a run writes them.
+    program = ["export.classifier", "trainers.data:check_bound", str(tmp_path)]
+    code, _, err = run("tests.programs.replace", *program, *flags)
+    assert code == 2 and "another process has written meanwhile" in err
+    assert not (tmp_path / "served").exists()
+
+
 def test_a_model_of_other_classes_is_refused_by_name(finished, digits, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
     shutil.copy(digits[0] / "model.keras", tmp_path / "run" / "model.keras")

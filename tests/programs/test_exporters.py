@@ -1,5 +1,6 @@
 import concurrent.futures
 import dataclasses
+import hashlib
 import io
 import json
 import os
@@ -13,9 +14,11 @@ import trainers.data
 from export.common import ExportSettings, fit_detector, fit_explainer
 from export.predict import find_version
 from keras_ebm import ood
+from keras_ebm.digests import array_digest
 from keras_ebm.explain import Explainer
+from keras_ebm.ood import ConformalDetector, Detector
 from keras_ebm.serving import export, export_classifier, export_ood_scorer
-from keras_ebm.serving.export import CARD
+from keras_ebm.serving.export import CARD, model_card
 from trainers import common
 
 SCORER = {"energy", "ood_score", "p_value", "accept", "reason"}
@@ -387,6 +390,43 @@ def test_a_gap_is_served_as_the_mean_and_an_infinite_cell_never_accepted(table_e
         np.testing.assert_array_equal(answers["accept"], [True, True, False])
         reasons = [b"", b"", b"not a finite number"]
         np.testing.assert_array_equal(answers["reason"], reasons)
+
+
+def test_an_answer_says_which_missing_numbers_were_filled_in(table_export):
+    path, detector = table_export
+    cells = {"age": [45, np.nan, 45, np.nan], "income__k_": [2, 2, np.nan, np.nan]}
+    request = {name: np.float32(values) for name, values in cells.items()}
+    # A missing word is a category of its own, for which nothing stands.
+    request["city"] = np.array([b"", b"Wien", b"Wien", b"Wien"])
+    answers = ask(signatures(path)[1]["serving_default"], **request)
+    expected = [b"", b"age", b"income (k)", b"age, income (k)"]
+    assert answers["filled"].tolist() == expected
+    rows = np.stack([*request.values()][:2] + [np.zeros(4)], axis=1)
+    assert detector.predict(rows.astype(np.float32))["filled"].tolist() == expected
+
+
+def test_an_export_says_what_it_was_made_from(table_export, table):
+    path, detector = table_export
+    card = common.read_json(path / CARD)
+    record = common.read_json(table[0] / "run.json")
+    assert card["trained_on"] == record["split"]
+    model = common.load_model(table[0] / "model.keras")
+    assert card["weights_sha256"] == array_digest(model.network.get_weights())
+    assert card["files"] == {
+        name: hashlib.sha256((path / name).read_bytes()).hexdigest()
+        for name in (
+            "fingerprint.pb",
+            "saved_model.pb",
+            "variables/variables.data-00000-of-00001",
+            "variables/variables.index",
+        )
+    }
+    other = ConformalDetector(detector.conformal.scores + 1.0)
+    changed = Detector(model, detector.score, other, 0.1)
+    hashes = [
+        model_card(d, ())["calibration_sha256"] for d in (detector, changed, detector)
+    ]
+    assert hashes[0] == hashes[2] != hashes[1]
 
 
 @pytest.mark.parametrize("age", [-1e6, 300.0, 1e6, 1.5e9])

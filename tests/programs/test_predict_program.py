@@ -1,5 +1,6 @@
 import csv
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from PIL import Image
 
 import trainers.data
 from export.common import ExportSettings, fit_detector
-from export.predict import check_rate
+from export.predict import check_rate, read_card
 from keras_ebm import data
 from keras_ebm.data import fit_images
 from keras_ebm.serving import export_ood_scorer
@@ -57,8 +58,10 @@ def test_rows_of_a_csv_are_answered(
     refused = np.sum(~expected["accept"])
     assert f"300 rows, {refused} refused at a false-alarm rate of 0.1" in out
     lines = read(output)
-    assert list(lines[0]) == ["label", "probability", *SCORES]
+    assert list(lines[0]) == ["label", "probability", *SCORES, "filled"]
     assert_answers(lines, expected)
+    filled = [text.decode() for text in expected["filled"]]
+    assert "income (k)" in filled and [line["filled"] for line in lines] == filled
     labels = [label.decode() for label in expected["label"]]
     assert [line["label"] for line in lines] == labels
     np.testing.assert_allclose(
@@ -66,6 +69,31 @@ def test_rows_of_a_csv_are_answered(
         expected["probabilities"].max(axis=-1),
         rtol=1e-4,
     )
+
+
+@pytest.mark.parametrize(
+    "name, change, state",
+    [
+        ("saved_model.pb", lambda content: content[:-1], "has other content"),
+        ("variables/variables.index", lambda content: None, "is absent"),
+        ("fingerprint.pb", lambda content: content + b"\0", "has other content"),
+    ],
+)
+def test_an_export_whose_files_are_others_is_refused_by_name(
+    table_export, tmp_path, name, change, state
+):
+    version = tmp_path / "1"
+    shutil.copytree(table_export[0], version)
+    read_card(version)
+    # What servers add is none of it.
+    (version / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b"")
+    read_card(version)
+    content = change((version / name).read_bytes())
+    (version / name).unlink()
+    if content is not None:
+        (version / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f"where {name} {state}; copy the whole"):
+        read_card(version)
 
 
 def test_the_rate_can_be_another(run, table_export, table, tmp_path):

@@ -27,8 +27,7 @@ for name in ("image", "table"):
         answers = function(**{k: tf.constant(v) for k, v in request.items()})
         # Text as bytes, which need no pickle.
         answers = {k: v.numpy() for k, v in answers.items()}
-        for text in ("label", "reason"):
-            answers[text] = answers[text].astype("S")
+        answers = {k: v.astype("S") if v.dtype == object else v for k, v in answers.items()}
         np.savez(f"{folder}/{name}-{signature}-answers.npz", **answers)
 for name in ("keras", "keras_ebm"):
     try:
