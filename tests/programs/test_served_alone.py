@@ -27,8 +27,8 @@ for name in ("image", "table"):
         answers = function(**{k: tf.constant(v) for k, v in request.items()})
         # Text as bytes, which need no pickle.
         answers = {k: v.numpy() for k, v in answers.items()}
-        answers = {k: v.astype("S") if v.dtype == object else v for k, v in answers.items()}
-        np.savez(f"{folder}/{name}-{signature}-answers.npz", **answers)
+        texts = {k: v.astype("S") for k, v in answers.items() if v.dtype == object}
+        np.savez(f"{folder}/{name}-{signature}-answers.npz", **{**answers, **texts})
 for name in ("keras", "keras_ebm"):
     try:
         __import__(name)
