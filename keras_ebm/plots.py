@@ -177,10 +177,7 @@ def pixel_range(model) -> tuple[float, float]:
 
 def samples_of(model):
     """500 samples of a model that can make them without data, else None."""
-    chains = getattr(model, "negatives", None)
-    if getattr(chains, "start", None) == "data" or not hasattr(model, "sample"):
-        return None
-    return model.sample(500)
+    return model.sample(500) if model.can_sample else None
 
 
 def draw_reliability(axis, table, title: str = "") -> None:

@@ -21,6 +21,7 @@ LAYERS = [
         "mixtures",
         "precision",
         "random",
+        "saveable",
     },
     {"samplers"},
     {

@@ -155,12 +155,12 @@ def train(model, optimizer, x: np.ndarray, y: np.ndarray, estimator, seed: int) 
     Raises:
         RuntimeError: if the weights do not stay finite.
     """
-    optimizers = [optimizer]
-    if isinstance(model, VERA):
-        optimizers.append(
-            keras.optimizers.Adam(estimator.learning_rate, 0.5, 0.99, epsilon=1e-8)
+    more = {}
+    if model.generator is not None:
+        more["generator_optimizer"] = keras.optimizers.Adam(
+            estimator.learning_rate, 0.5, 0.99, epsilon=1e-8
         )
-    model.compile(*optimizers, run_eagerly=estimator.run_eagerly)
+    model.compile(optimizer, **more, run_eagerly=estimator.run_eagerly)
     batch_size = min(estimator.batch_size, len(x) // 2 * 2 or 1)
     batches, _ = training_batches(x, y, batch_size=batch_size, seed=seed)
     model.fit(

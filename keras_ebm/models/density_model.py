@@ -3,14 +3,12 @@
 import keras
 import tensorflow as tf
 
-from keras_ebm.models.energy_model import EnergyModel
-from keras_ebm.models.updating import update
+from keras_ebm.models.base import BaseEnergyModel
 from keras_ebm.objectives import Criterion
-from keras_ebm.random import StepRandom, replica_context
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class DensityModel(EnergyModel):
+class DensityModel(BaseEnergyModel):
     """A density `p(x) = exp(-E(x)) / Z` whose loss needs no sample of it.
 
     One step descends the mean of `criterion` over the batch. The logs are
@@ -34,7 +32,7 @@ class DensityModel(EnergyModel):
 
     Raises:
         ValueError: if the network has classes, or the criterion cannot train
-            it, or an argument belongs to models with a sampler or classes.
+            it.
 
     Example:
 
@@ -46,6 +44,8 @@ class DensityModel(EnergyModel):
 
     _parts = ("network", "preprocessor", "criterion")
     _values = ("data_stddev", "seed", "trained_on")
+    # A constant added to an energy changes no score: its gradient is zero.
+    _may_be_constant = True
 
     def __init__(
         self,
@@ -57,12 +57,6 @@ class DensityModel(EnergyModel):
         seed: int = 0,
         **kwargs,
     ):
-        known = {*EnergyModel._parts, *EnergyModel._values} - {"trained_on"}
-        for name in sorted(known & set(kwargs)):
-            raise ValueError(
-                f"`{name}` has no meaning where the criterion is the whole loss. "
-                f"Received: {name}={kwargs[name]!r}; use EnergyModel or VERA."
-            )
         super().__init__(
             network,
             preprocessor=preprocessor,
@@ -92,25 +86,12 @@ class DensityModel(EnergyModel):
         logs["loss"] = self.criterion(energy_fn, x, random)
         return logs["loss"], logs
 
-    def train_step(self, data):
-        x, _, random, _ = self.begin_step(data)
-        _, num_replicas = replica_context()
-        variables = self.network.trainable_variables
-        watched = [variable.value for variable in variables]
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(watched)
-            losses, logs = self.criterion_losses(x, random, training=True)
-            # `apply` sums over replicas.
-            loss = tf.reduce_mean(losses) / num_replicas
-            scaled = self.optimizer.scale_loss(loss)
-        # A constant added to an energy changes no score: its gradient is zero.
-        gradients = tape.gradient(scaled, watched, unconnected_gradients="zero")
-        update(self.optimizer, gradients, variables, loss)
-        return self.report(logs, x)
+    def step_loss(self, batch, drawn):
+        losses, logs = self.criterion_losses(batch.x, batch.random, training=True)
+        return tf.reduce_mean(losses), logs
 
-    def test_step(self, data):
-        x, _ = self._unpack(data)
-        _, logs = self.criterion_losses(x, StepRandom(self.seed, 0))
+    def test_loss(self, batch):
+        losses, logs = self.criterion_losses(batch.x, batch.random)
         if "data_energy" not in logs:
-            logs["data_energy"] = self.to_energy(self.network(x, training=False))
-        return self.report(logs, x)
+            logs["data_energy"] = self.inputs_energy(batch.x)
+        return losses, logs

@@ -4,14 +4,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ebm import objectives
 from keras_ebm.arguments import check_choice, check_positive, check_size
-from keras_ebm.gradients import energy_and_gradient
+from keras_ebm.models.base import Drawn
 from keras_ebm.models.energy_model import EnergyModel
 from keras_ebm.negatives import MarkovChains
+from keras_ebm.objectives.walks import THROUGH, WalkTerms
 from keras_ebm.random import StepRandom
-
-THROUGH = ("last", "all")
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
@@ -114,14 +112,13 @@ class LangevinModel(EnergyModel):
         self.kl_through = check_choice("kl_through", kl_through, THROUGH)
         self.num_neighbours = check_size("num_neighbours", num_neighbours)
         self._check()
-        self._add_trackers(
-            *(["energy_l2"] if energy_l2 else []),
-            *(["chain_energy"] if kl_weight else []),
-            *(["neighbour_distance"] if neighbour_weight else []),
-        )
+        if energy_l2:
+            self._add_trackers("energy_l2")
+        self._add_trackers(*self.walk_terms.log_names)
 
     def _check(self):
-        if not isinstance(self.negatives, MarkovChains):
+        source = self._source()
+        if source is None or not source.walks:
             raise ValueError(
                 "`negatives` must be MarkovChains. Received: "
                 f"negatives={self.negatives!r}; use EnergyModel for negatives of "
@@ -138,8 +135,7 @@ class LangevinModel(EnergyModel):
                 "whose chains need a label for each input. Received: both; use "
                 "conditional=False."
             )
-        walks = self.kl_weight or self.neighbour_weight
-        if walks and not self.negatives.moves.differentiable:
+        if self.walk_terms and not self.negatives.moves.differentiable:
             raise ValueError(
                 "`kl_weight` and `neighbour_weight` need gradients through the "
                 "chains' steps. Received: moves="
@@ -152,22 +148,27 @@ class LangevinModel(EnergyModel):
             )
 
     @property
-    def _last_steps(self) -> int:
-        """Steps of the chains that gradients go through."""
-        if not (self.kl_weight or self.neighbour_weight):
-            return 0
-        return 1 if self.kl_through == "last" else self.negatives.moves.num_steps
+    def walk_terms(self) -> WalkTerms:
+        """The terms of the loss that go through the chains' last steps."""
+        return WalkTerms(
+            self.kl_weight,
+            self.kl_through,
+            self.neighbour_weight,
+            self.num_neighbours,
+        )
+
+    @property
+    def can_sample(self) -> bool:
+        return self.negatives.starts_without_data
 
     def class_energy(self, x, y, training=False):
-        """`E(x, y)` of preprocessed inputs with their labels, `(batch,)` nats."""
         if hasattr(self.network, "class_logits"):
             return -self.network.class_logits(x, y, training=training)
-        logits = tf.cast(self.network(x, training=training), tf.float32)
-        return -tf.gather(logits, tf.cast(y, tf.int32), batch_dims=1)
+        return super().class_energy(x, y, training)
 
     def chain_energy(self):
         """The energy function that chains walk on, of `x` or of `(x, y)`."""
-        return self.class_energy if self.conditional else self._network_energy
+        return self.class_energy if self.conditional else self.inputs_energy
 
     def complete_labels(self, x, y, random):
         """Labels in which -1 is replaced by a draw from `p(y|x)`, `(batch,)`."""
@@ -189,26 +190,27 @@ class LangevinModel(EnergyModel):
         noise = random.uniform(tf.shape(x), "dequantise", -0.5, 0.5)
         return x + self.dequantisation * noise
 
-    def energy_loss(self, x, y, negatives, training=False, labels=None, **arguments):
-        """See `EnergyModel.energy_loss`.
+    def _data_pass(self, x, y, labels, training, logs):
+        if not self.conditional:
+            return super()._data_pass(x, y, labels, training, logs)
+        logits, own = None, y if labels is None else labels[0]
+        if not training or self.classification_weight:
+            logits = self._train_logits(x, training)
+            best = tf.argmax(logits, axis=-1, output_type=tf.int32)
+            own = tf.where(own < 0, best, own)
 
-        Args:
-            x: see there.
-            y: see there.
-            negatives: see there.
-            training: see there.
-            labels: `(data, negatives)`, where `conditional`: those of the data
-                without any -1, and those of the negatives.
-            **arguments: the others of that method; where `conditional`, `class_x`
-                and `class_y` alone count.
-        """
-        if self.conditional:
-            shown = arguments.get("class_x"), arguments.get("class_y")
-            loss, logs = self._conditional_loss(
-                x, y, negatives, training, labels, shown
-            )
-        else:
-            loss, logs = super().energy_loss(x, y, negatives, training, **arguments)
+        def energy_fn(inputs):
+            return self.class_energy(inputs, own, training=training)
+
+        return logits, self._penalised_energy(energy_fn, x, training, logs)
+
+    def _negatives_energy(self, x, labels, training):
+        if not self.conditional:
+            return super()._negatives_energy(x, labels, training)
+        return self.class_energy(x, labels, training=training)
+
+    def energy_loss(self, x, y, negatives, training=False, **arguments):
+        loss, logs = super().energy_loss(x, y, negatives, training, **arguments)
         if self.energy_l2 and negatives:
             squares = tf.reduce_mean(tf.square(logs["data_energy"]))
             squares += tf.reduce_mean(tf.square(logs["negative_energy"]))
@@ -216,73 +218,36 @@ class LangevinModel(EnergyModel):
             loss += self.energy_l2 * squares
         return loss, logs
 
-    def _conditional_loss(self, x, y, negatives, training, labels, shown):
-        own = y if labels is None else labels[0]
-        logs, loss = {}, 0.0
-        if not training or self.classification_weight:
-            logits = tf.cast(self.network(x, training=training), tf.float32)
-            best = tf.argmax(logits, axis=-1, output_type=tf.int32)
-            own = tf.where(own < 0, best, own)
-            loss = self._unlabelled_loss(x, logits, y, logs, None)
-            class_x, class_y = shown
-            if class_x is not None:
-                logits = tf.cast(self.network(class_x, training=training), tf.float32)
-            loss += self._class_loss(logits, y if class_y is None else class_y, logs)
-
-        def energy_of(x):
-            return self.class_energy(x, own, training=training)
-
-        penalised = training and self.gradient_penalty
-        if penalised:
-            energy, gradient = energy_and_gradient(energy_of, x)
-            logs["gradient_penalty"] = objectives.gradient_penalty(gradient)
-            weight = self.energy_weight * self.gradient_penalty
-            loss += weight * logs["gradient_penalty"]
-        else:
-            energy = energy_of(x)
-        logs["data_energy"] = energy
-        if negatives:
-            negative = self.class_energy(negatives[0], labels[1], training=training)
-            logs["negative_energy"] = negative
-            contrast = objectives.OBJECTIVES[self.objective](energy, negative)
-            loss += self.energy_weight * contrast
-        return loss, logs
-
     def walk(self, x, random, labels=None):
-        """Moves the chains of one training step; see `MarkovChains.advance`."""
-        return self.negatives.advance(
+        """Moves the chains of one training step; see `MarkovChains.draw`."""
+        return self.negatives.draw(
             self.chain_energy(),
             x,
             random,
             labels if self.conditional else None,
-            last_steps=self._last_steps,
+            training=True,
+            last_steps=self.walk_terms.last_steps(self.negatives.moves),
         )
 
-    def train_step(self, data):
-        x, y, random, views = self.begin_step(data)
-        labels = self.complete_labels(x, y, random) if self.conditional else None
-        neighbours = self._neighbours(random)
+    def draw_step(self, batch):
+        x, random = batch.x, batch.random
+        labels = self.complete_labels(x, batch.y, random) if self.conditional else None
+        neighbours = self.walk_terms.neighbours(self.negatives.buffer, random)
         made = self.walk(x, random, labels)
-        arguments = {"labels": (labels, made.labels)} if self.conditional else {}
-        arguments |= views
-        extra = None
-        if self._last_steps:
-
-            def extra():
-                return self.walk_loss(made, random, neighbours)
-
-        step = self.descend_energy(
-            x, y, negatives=[made.x], extra_loss=extra, **arguments
+        return Drawn(
+            [made.x],
+            labels=(labels, made.labels) if self.conditional else None,
+            logs=made.logs,
+            rest=(made, neighbours),
         )
-        return self.report({**made.logs, **step.logs}, x)
 
-    def _neighbours(self, random):
-        """`(states, known)` of the buffer before the chains of this step walk."""
-        if not self.neighbour_weight:
-            return None
-        buffer = self.negatives.buffer
-        _, states, _, _ = buffer.take(self.num_neighbours, random.fold(1))
-        return states, buffer.holds(10 * self.num_neighbours)
+    def step_loss(self, batch, drawn):
+        loss, logs = super().step_loss(batch, drawn)
+        if not self.walk_terms:
+            return loss, logs
+        made, neighbours = drawn.rest
+        extra, extra_logs = self.walk_loss(made, batch.random, neighbours)
+        return loss + extra, {**logs, **extra_logs}
 
     def walk_loss(self, made, random, neighbours=None):
         """The terms through the chains' last steps; see the class docstring.
@@ -295,39 +260,9 @@ class LangevinModel(EnergyModel):
         Returns:
             `(loss, logs)`.
         """
-        energy_fn, moves = self.chain_energy(), self.negatives.moves
-        first = moves.num_steps - self._last_steps
-        end, _ = moves.move(
-            energy_fn,
-            made.before,
-            random,
-            made.labels,
-            first=first,
-            differentiable=True,
+        return self.walk_terms.loss(
+            self.chain_energy(), self.negatives.moves, made, neighbours, random
         )
-        loss, logs = 0.0, {}
-        if self.kl_weight:
-            held = tf.stop_gradient(end)
-            energy, slope = energy_and_gradient(_at(energy_fn, made.labels), held)
-            # Its gradient is that of the energy with the weights held fixed.
-            value = tf.reduce_sum(tf.stop_gradient(slope) * (end - held))
-            value /= tf.cast(tf.shape(end)[0], tf.float32)
-            logs["chain_energy"] = tf.stop_gradient(energy)
-            loss += self.kl_weight * (value + tf.reduce_mean(logs["chain_energy"]))
-        if self.neighbour_weight:
-            states, known = neighbours
-            distance = _nearest(end, states)
-            mean = tf.reduce_mean(tf.math.log(distance))
-            loss -= self.neighbour_weight * tf.where(known, mean, 0.0)
-            logs["neighbour_distance"] = distance
-        return loss, logs
-
-    def test_step(self, data):
-        x, y = self._unpack(data)
-        loss, logs = self.energy_loss(x, y, [])
-        if self.num_classes > 1:
-            logs["loss"] = loss  # Of a density nothing is left without negatives.
-        return self.report(logs, x)
 
     def sample(
         self,
@@ -385,15 +320,3 @@ class LangevinModel(EnergyModel):
         shape = (num_samples, *self.network.input_shape[1:])
         labels = tf.range(num_samples) % self.num_classes
         return self.negatives.begin(tf.zeros(shape), random), labels
-
-
-def _at(energy_fn, labels):
-    return energy_fn if labels is None else lambda x: energy_fn(x, labels)
-
-
-def _nearest(x, states):
-    """`min_j ||x_i - states_j||_2`, `(batch,)`."""
-    size = tf.reduce_prod(x.shape[1:])
-    flat, others = tf.reshape(x, [-1, size]), tf.reshape(states, [-1, size])
-    squares = tf.reduce_sum(tf.square(flat[:, None] - others[None]), axis=-1)
-    return tf.sqrt(tf.reduce_min(squares, axis=1))

@@ -2,35 +2,16 @@
 
 import keras
 
+from keras_ebm.saveable import Saveable
 
-class SavesParts:
+
+class SavesParts(Saveable):
     """Mixin for `keras.Model`: names of what is serialised, and the two ways round.
 
     A subclass lists the Keras objects it is built from in `_parts` and its
     plain arguments in `_values`, each an attribute of the same name, and gives
-    its optimizers by the names of `compile`'s arguments in `_optimizers()`.
+    its optimizers by the names of `compile`'s arguments in `named_optimizers()`.
     """
-
-    _parts: tuple[str, ...] = ()
-    _values: tuple[str, ...] = ()
-
-    def get_config(self):
-        serialize = keras.saving.serialize_keras_object
-        config = {**super().get_config()}
-        for name in self._values:
-            config[name] = getattr(self, name)
-        for name in self._parts:
-            part = getattr(self, name)
-            config[name] = None if part is None else serialize(part)
-        return config
-
-    @classmethod
-    def from_config(cls, config):
-        config = dict(config)
-        for name in cls._parts:
-            if config.get(name) is not None:
-                config[name] = keras.saving.deserialize_keras_object(config[name])
-        return cls(**config)
 
     # Without these two, a model whose `compile` takes other arguments than
     # Keras's loads without its optimizers.
@@ -41,7 +22,7 @@ class SavesParts:
         serialize = keras.saving.serialize_keras_object
         return {
             name: None if optimizer is None else serialize(optimizer)
-            for name, optimizer in self._optimizers().items()
+            for name, optimizer in self.named_optimizers().items()
         }
 
     def compile_from_config(self, config):
@@ -53,5 +34,5 @@ class SavesParts:
             }
         )
 
-    def _optimizers(self) -> dict:
+    def named_optimizers(self) -> dict:
         raise NotImplementedError

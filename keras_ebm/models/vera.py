@@ -1,5 +1,7 @@
 """VERA: an energy and the generator that amortises its sampling."""
 
+from typing import NamedTuple
+
 import keras
 import tensorflow as tf
 
@@ -7,11 +9,25 @@ from keras_ebm import objectives
 from keras_ebm.arguments import check_choice, check_positive, check_size
 from keras_ebm.entropy import Draw, ImportanceSampling
 from keras_ebm.gradients import energy_and_gradient
+from keras_ebm.models.base import Drawn
 from keras_ebm.models.energy_model import EnergyModel
 from keras_ebm.models.loss_scaling import with_loss_scale
-from keras_ebm.models.updating import update
-from keras_ebm.negatives import MarkovChains, Proposal
-from keras_ebm.random import StepRandom, replica_context
+from keras_ebm.models.updating import descend
+from keras_ebm.negatives import Proposal
+from keras_ebm.random import StepRandom
+
+
+class _Turn(NamedTuple):
+    """What the generator's turn needs of the draw: the tape that recorded it, the draw
+    as a function of the weights and as constants, the entropy's estimate, and `dE/dx`
+    at the samples as soon as it is known.
+    """
+
+    tape: tf.GradientTape
+    draw: Draw
+    held: Draw
+    estimate: object
+    gradient: tf.Tensor | None = None
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
@@ -42,8 +58,8 @@ class VERA(EnergyModel):
             take them as they are. For the contrastive objective, and in place
             of the batch's own negatives.
         **kwargs: arguments of `EnergyModel`; with `negatives`, the batch's
-            own stand beside the generator's, while `MarkovChains` take
-            their place and start from them.
+            own stand beside the generator's, while a source that walks,
+            such as `MarkovChains`, takes their place and starts from them.
 
     Raises:
         ValueError: if the generator's samples do not fit the network, the
@@ -106,8 +122,13 @@ class VERA(EnergyModel):
         return self.entropy_weight > 0 or needed
 
     @property
-    def _uses_chains(self) -> bool:
-        return isinstance(self.negatives, MarkovChains)
+    def _walks(self) -> bool:
+        """Whether other negatives take the place of the generator's samples."""
+        return self.negatives is not None and self._source().walks
+
+    @property
+    def can_sample(self) -> bool:
+        return True
 
     def _check_correction(self):
         if self.correction is None:
@@ -152,9 +173,9 @@ class VERA(EnergyModel):
         self.posterior_optimizer = with_loss_scale(posterior_optimizer, decoder)
         self.posterior_optimizer.build(self.entropy.trainable_variables)
 
-    def _optimizers(self):
+    def named_optimizers(self):
         return {
-            **super()._optimizers(),
+            **super().named_optimizers(),
             "generator_optimizer": self.generator_optimizer,
             "posterior_optimizer": self.posterior_optimizer,
         }
@@ -210,31 +231,35 @@ class VERA(EnergyModel):
         x = tf.reshape(x, [num_samples, candidates, *self.generator.sample_shape])
         return tf.gather(x, tf.argmax(perturbed, axis=1), batch_dims=1)
 
-    def train_step(self, data):
-        x, y, random, views = self.begin_step(data)
+    def draw_step(self, batch):
+        random = batch.random
         watched = [v.value for v in self.generator.trainable_variables]
-
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(watched)
-            draw = self.draw(tf.shape(x)[0], random, training=True)
+            draw = self.draw(tf.shape(batch.x)[0], random, training=True)
         held = Draw(*(tf.stop_gradient(part) for part in draw))
         estimate, logs = self._estimate_entropy(tape, draw, held, random)
-        if self.correction is None and not self._uses_chains:
-            own, _ = self.draw_negatives(x, random, training=True)
-            step = self.descend_energy(x, y, held.x, own, **views)
-            gradient = step.sample_gradient
-        else:
-            negatives, gradient = self._correct(held, estimate, random)
-            logs |= negatives.logs
-            step = self.descend_energy(
-                x, y, negatives=[negatives.x], weights=negatives.weights, **views
-            )
-        logs |= step.logs
+        turn = _Turn(tape, draw, held, estimate)
+        if self.correction is None and not self._walks:
+            negatives, own_logs = self.draw_negatives(batch.x, random, training=True)
+            return Drawn(negatives, held.x, logs={**logs, **own_logs}, rest=turn)
+        made, gradient = self._correct(held, estimate, random)
+        return Drawn(
+            [made.x],
+            weights=made.weights,
+            logs={**logs, **made.logs},
+            rest=turn._replace(gradient=gradient),
+        )
+
+    def follow(self, batch, drawn, step):
+        turn, logs = drawn.rest, {}
         if self._uses_entropy and self.entropy.learns:
             # Before the generator's update, as the draw is of its old weights.
-            logs["posterior_loss"] = self._descend_posterior(held, random)
-        logs |= self._descend_generator(tape, draw, estimate, gradient)
-        return self.report(logs, x)
+            loss = self._descend_posterior(turn.held, batch.random)
+            logs["posterior_loss"] = loss
+        if step.sample_gradient is not None:
+            turn = turn._replace(gradient=step.sample_gradient)
+        return {**logs, **self._descend_generator(turn)}
 
     def _estimate_entropy(self, tape, draw, held, random):
         """The entropy's estimate, recorded by the tape of the draw, and its logs."""
@@ -247,10 +272,12 @@ class VERA(EnergyModel):
 
     def _correct(self, held, estimate, random):
         """Corrected negatives, and `dE/dx` at the generator's own samples."""
-        energy_fn = self._network_energy
+        energy_fn = self.inputs_energy
         energy, gradient = energy_and_gradient(energy_fn, held.x)
-        if self._uses_chains:
-            made = self.negatives.advance(energy_fn, held.x, random, fresh=held.x)
+        if self._walks:
+            made = self._source().draw(
+                energy_fn, held.x, random, training=True, start=held.x
+            )
             return made, gradient
         log_density = None if estimate is None else estimate.log_density
         if log_density is not None:
@@ -267,41 +294,28 @@ class VERA(EnergyModel):
         negatives = self.correction.correct(energy_fn, proposal, random)
         return negatives._replace(x=tf.stop_gradient(negatives.x)), gradient
 
-    def _descend_generator(self, tape, draw, estimate, energy_gradient):
+    def _descend_generator(self, turn):
         """Updates the generator by `dE/dx` at its samples and the entropy."""
         logs = {"generator_stddev": tf.reduce_mean(self.generator.stddev)}
         # The tape that recorded the draw goes on recording.
-        with tape:
-            axes = list(range(1, len(draw.x.shape)))
-            loss = tf.reduce_mean(tf.reduce_sum(energy_gradient * draw.x, axis=axes))
+        with turn.tape:
+            axes = list(range(1, len(turn.draw.x.shape)))
+            loss = tf.reduce_mean(tf.reduce_sum(turn.gradient * turn.draw.x, axis=axes))
             if self.entropy_weight:
-                loss -= self.entropy_weight * estimate.surrogate
+                loss -= self.entropy_weight * turn.estimate.surrogate
         logs["generator_loss"] = loss
-        self._apply(tape, loss, self.generator, self.generator_optimizer)
+        variables = self.generator.trainable_variables
+        descend(turn.tape, loss, variables, self.generator_optimizer)
         return logs
 
     def _descend_posterior(self, draw, random):
-        watched = [v.value for v in self.entropy.trainable_variables]
+        variables = self.entropy.trainable_variables
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(watched)
+            tape.watch([variable.value for variable in variables])
             loss = self.entropy.loss(self.generator, draw, random)
-        self._apply(tape, loss, self.entropy, self.posterior_optimizer)
+        descend(tape, loss, variables, self.posterior_optimizer)
         return loss
 
-    @staticmethod
-    def _apply(tape, loss, owner, optimizer):
-        _, num_replicas = replica_context()
-        variables = owner.trainable_variables
-        # Where `apply` sums over replicas, and with half precision's loss scale.
-        factor = optimizer.scale_loss(tf.constant(1.0 / num_replicas))
-        watched = [v.value for v in variables]
-        gradients = tape.gradient(loss, watched, output_gradients=factor)
-        update(optimizer, gradients, variables, loss)
-
-    def test_step(self, data):
-        x, y = self._unpack(data)
-        random = StepRandom(self.seed, 0)
-        samples = self.draw(tf.shape(x)[0], random).x
-        own, _ = self.draw_negatives(x, random)
-        loss, logs = self.energy_loss(x, y, [samples, *own])
-        return self.report({**logs, "loss": loss}, x)
+    def test_negatives(self, batch):
+        samples = self.draw(tf.shape(batch.x)[0], batch.random).x
+        return [samples, *super().test_negatives(batch)]

@@ -1,5 +1,11 @@
 """Negatives: from the batch, from chains, and what betters a generator's."""
 
+from keras_ebm.negatives.base import (
+    BatchNegatives,
+    Negatives,
+    NegativeSource,
+    as_source,
+)
 from keras_ebm.negatives.batch import Blend, CutAndBlend, CutJoin, Jitter
 from keras_ebm.negatives.chains import MarkovChains
 from keras_ebm.negatives.corrections import (
@@ -9,10 +15,11 @@ from keras_ebm.negatives.corrections import (
     Proposal,
 )
 from keras_ebm.negatives.mixture import MixtureSamples
-from keras_ebm.negatives.moves import LangevinMoves, MALAMoves, Negatives
+from keras_ebm.negatives.moves import LangevinMoves, MALAMoves
 from keras_ebm.negatives.replay_buffer import ReplayBuffer
 
 __all__ = [
+    "BatchNegatives",
     "Blend",
     "Correction",
     "CutAndBlend",
@@ -24,7 +31,9 @@ __all__ = [
     "MALAMoves",
     "MarkovChains",
     "MixtureSamples",
+    "NegativeSource",
     "Negatives",
     "Proposal",
     "ReplayBuffer",
+    "as_source",
 ]

@@ -5,6 +5,8 @@ import math
 import keras
 import tensorflow as tf
 
+from keras_ebm.negatives.base import BatchNegatives
+
 
 def partners(x):
     """Each row's neighbour in its pair: rows 0 and 1, 2 and 3, and so on.
@@ -19,19 +21,8 @@ def partners(x):
     return tf.gather(x, tf.where(neighbour < size, neighbour, 0))
 
 
-class _Saveable:
-    """What Keras asks of an object it saves: the constructor's arguments."""
-
-    def get_config(self):
-        return {}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**config)
-
-
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class CutJoin(_Saveable):
+class CutJoin(BatchNegatives):
     """Joins two inputs along a cut.
 
     Images `(batch, height, width, channels)` are cut along a random straight
@@ -65,13 +56,15 @@ class CutJoin(_Saveable):
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class Blend(_Saveable):
+class Blend(BatchNegatives):
     """Mixes two inputs: `w * x + (1 - w) * partner`, `w` uniform in `share`.
 
     Args:
         share: `(low, high)` of the first parent's weight. Default
             `(0.3, 0.7)`: both parents stay visible.
     """
+
+    _values = ("share",)
 
     def __init__(self, share: tuple[float, float] = (0.3, 0.7)):
         low, high = share
@@ -87,12 +80,9 @@ class Blend(_Saveable):
         weight = random.uniform(shape, "blend", *self.share)
         return weight * x + (1.0 - weight) * partners(x)
 
-    def get_config(self):
-        return {"share": list(self.share)}
-
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class CutAndBlend(_Saveable):
+class CutAndBlend(BatchNegatives):
     """Cuts and blends in turn: pairs alternate between the two.
 
     Neighbouring pairs of rows alternate between `CutJoin` and `Blend`.
@@ -109,7 +99,7 @@ class CutAndBlend(_Saveable):
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class Jitter(_Saveable):
+class Jitter(BatchNegatives):
     """Moves each input by Gaussian noise of a width of its own.
 
     The widths are log-uniform in `stddev`, from noise that hardly leaves the data to
@@ -123,6 +113,8 @@ class Jitter(_Saveable):
         - Livernoche et al. (2024), "On diffusion modeling for anomaly detection",
           https://arxiv.org/abs/2305.18593, which guesses the width.
     """
+
+    _values = ("stddev",)
 
     def __init__(self, stddev: tuple[float, float] = (0.05, 3.0)):
         low, high = stddev
@@ -138,6 +130,3 @@ class Jitter(_Saveable):
         shape = [tf.shape(x)[0], *[1] * (len(x.shape) - 1)]
         width = tf.exp(random.uniform(shape, "jitter_width", low, high))
         return x + width * random.normal(tf.shape(x), "jitter")
-
-    def get_config(self):
-        return {"stddev": list(self.stddev)}

@@ -4,14 +4,15 @@ import keras
 import tensorflow as tf
 
 from keras_ebm.arguments import check_choice, check_positive
-from keras_ebm.negatives.moves import Negatives
+from keras_ebm.negatives.base import Negatives, NegativeSource
 from keras_ebm.negatives.replay_buffer import ReplayBuffer
+from keras_ebm.saveable import Saveable
 
 STARTS = ("normal", "uniform", "data")
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class MarkovChains(keras.layers.Layer):
+class MarkovChains(Saveable, NegativeSource, keras.layers.Layer):
     """Negatives that Markov chains walk to.
 
     What the chains start from makes the method: always from noise, short-run;
@@ -43,6 +44,16 @@ class MarkovChains(keras.layers.Layer):
         - Du and Mordatch (2019), https://arxiv.org/abs/1903.08689: the buffer
           and its restarts.
     """
+
+    _values = (
+        "start",
+        "start_stddev",
+        "start_mean",
+        "start_range",
+        "restart_share",
+    )
+    _parts = ("moves", "buffer")
+    walks = True
 
     def __init__(
         self,
@@ -85,6 +96,16 @@ class MarkovChains(keras.layers.Layer):
         self.log_names = tuple(moves.log_names)
         self.built = True
 
+    @property
+    def starts_without_data(self) -> bool:
+        """Whether fresh chains start from noise."""
+        return self.start != "data"
+
+    @property
+    def num_gradients(self) -> int:
+        """How many gradients of the energy a negative takes."""
+        return self.moves.num_gradients
+
     def begin(self, x, random):
         """Where fresh chains start, shaped like `x`, the data `(count, ...)`."""
         if self.start == "uniform":
@@ -94,9 +115,17 @@ class MarkovChains(keras.layers.Layer):
             return tf.broadcast_to(origin, tf.shape(x))
         return origin + self.start_stddev * random.normal(tf.shape(x), "restart")
 
-    def advance(
-        self, energy_fn, x, random, labels=None, fresh=None, last_steps=0
-    ) -> Negatives:
+    def draw(
+        self,
+        energy_fn,
+        x,
+        random,
+        labels=None,
+        training=False,
+        *,
+        start=None,
+        last_steps=0,
+    ) -> Negatives | None:
         """Moves as many chains as there are data, and leaves them in the buffer.
 
         Args:
@@ -106,18 +135,21 @@ class MarkovChains(keras.layers.Layer):
             random: `keras_ebm.random.StepRandom`.
             labels: `(n,)` integers, under which the chains walk, or None. Chains
                 of a buffer that stores labels keep their own.
-            fresh: `(n, ...)`, where fresh chains start; default by `start`.
+            training: bool; outside of it chains stand still, and there are none.
+            start: `(n, ...)`, where fresh chains start; default by the source's own
+                `start`.
             last_steps: int, the last steps to be taken again from `before`,
                 such as by a term that needs gradients through them.
 
         Returns:
-            `Negatives`, through which no gradient flows.
+            `Negatives`, through which no gradient flows, or None.
 
         Raises:
             ValueError: if the buffer is smaller than a batch.
         """
-        if fresh is None:
-            fresh = self.begin(x, random)
+        if not training:
+            return None
+        fresh = self.begin(x, random) if start is None else start
         slots = None
         if self.buffer is not None:
             slots, fresh, labels = self._continue(x, random, labels, fresh)
@@ -156,24 +188,3 @@ class MarkovChains(keras.layers.Layer):
             labels = tf.where(anew, tf.cast(labels, tf.int32), kept_labels)
         anew = tf.reshape(anew, [-1, *[1] * (x.shape.rank - 1)])
         return slots, tf.where(anew, fresh, states), labels
-
-    def get_config(self):
-        serialize = keras.saving.serialize_keras_object
-        return {
-            **super().get_config(),
-            "moves": serialize(self.moves),
-            "buffer": None if self.buffer is None else serialize(self.buffer),
-            "start": self.start,
-            "start_stddev": self.start_stddev,
-            "start_mean": self.start_mean,
-            "start_range": list(self.start_range),
-            "restart_share": self.restart_share,
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        config = dict(config)
-        for name in ("moves", "buffer"):
-            if config[name] is not None:
-                config[name] = keras.saving.deserialize_keras_object(config[name])
-        return cls(**config)

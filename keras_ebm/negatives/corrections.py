@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from keras_ebm.arguments import check_share, check_size
 from keras_ebm.gradients import EnergyFn
-from keras_ebm.negatives.moves import MALAMoves, Negatives
+from keras_ebm.negatives.base import Negatives
+from keras_ebm.negatives.moves import MALAMoves
 from keras_ebm.samplers import importance
 from keras_ebm.samplers.mala import MALAState
 
@@ -70,6 +71,7 @@ class ImportanceCorrection(MALAMoves, Correction):
           filtering".
     """
 
+    _values = (*MALAMoves._values, "minimum_share")
     needs_log_density = True
 
     def __init__(
@@ -114,9 +116,6 @@ class ImportanceCorrection(MALAMoves, Correction):
         )
         state, moves = self.move_state(energy_fn, state, random)
         return Negatives(state.x, None, {**logs, **moves})
-
-    def get_config(self):
-        return {**super().get_config(), "minimum_share": self.minimum_share}
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")

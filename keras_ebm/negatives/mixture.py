@@ -5,10 +5,11 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ebm import mixtures
+from keras_ebm.negatives.base import BatchNegatives
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class MixtureSamples:
+class MixtureSamples(BatchNegatives):
     """Independent samples of a mixture, as many as the batch has rows.
 
     Under the logistic objective the energy becomes minus the log-ratio of the data's

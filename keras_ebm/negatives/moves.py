@@ -1,7 +1,5 @@
 """What moves chains: unadjusted Langevin steps, MALA, Hamiltonian Monte Carlo."""
 
-from typing import NamedTuple
-
 import keras
 import tensorflow as tf
 
@@ -9,24 +7,11 @@ from keras_ebm.arguments import check_choice, check_positive, check_share, check
 from keras_ebm.samplers.independence import normal_jump
 from keras_ebm.samplers.langevin import CLIPS, Region, langevin
 from keras_ebm.samplers.mala import MALAState, mala, mala_state
-
-
-class Negatives(NamedTuple):
-    """Negatives, their weights (None: equal) and scalars to log.
-
-    Those of chains come with their labels `(n,)` and with where the chains were
-    before their last steps, as far as these were asked for.
-    """
-
-    x: tf.Tensor
-    weights: tf.Tensor | None
-    logs: dict
-    labels: tf.Tensor | None = None
-    before: tf.Tensor | None = None
+from keras_ebm.saveable import Saveable
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class LangevinMoves(keras.layers.Layer):
+class LangevinMoves(Saveable, keras.layers.Layer):
     """Unadjusted Langevin steps of a fixed size (`keras_ebm.samplers.langevin`).
 
     Args:
@@ -45,6 +30,16 @@ class LangevinMoves(keras.layers.Layer):
         ValueError: if an argument breaks its rule.
     """
 
+    _values = (
+        "num_steps",
+        "step_size",
+        "noise_stddev",
+        "noise_first",
+        "max_gradient",
+        "clip",
+        "box",
+        "temperature",
+    )
     log_names = ("chain_gradient", "chain_movement")
     #: Whether gradients pass through its steps.
     differentiable = True
@@ -78,6 +73,11 @@ class LangevinMoves(keras.layers.Layer):
             Region(box=self.box).check()
         self.temperature = check_positive("temperature", temperature)
         self.built = True
+
+    @property
+    def num_gradients(self) -> int:
+        """How many gradients of the energy its steps take."""
+        return self.num_steps
 
     def move(
         self,
@@ -128,22 +128,9 @@ class LangevinMoves(keras.layers.Layer):
             "chain_movement": tf.reduce_mean(info.movement),
         }
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "num_steps": self.num_steps,
-            "step_size": self.step_size,
-            "noise_stddev": self.noise_stddev,
-            "noise_first": self.noise_first,
-            "max_gradient": self.max_gradient,
-            "clip": self.clip,
-            "box": None if self.box is None else list(self.box),
-            "temperature": self.temperature,
-        }
-
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class MALAMoves(keras.layers.Layer):
+class MALAMoves(Saveable, keras.layers.Layer):
     """MALA or Hamiltonian transitions at temperature 1, with an adapted step size.
 
     Args:
@@ -164,6 +151,15 @@ class MALAMoves(keras.layers.Layer):
         ValueError: if an argument breaks its rule.
     """
 
+    _values = (
+        "num_steps",
+        "num_leapfrog",
+        "initial_step_size",
+        "target_acceptance",
+        "adaptation_rate",
+        "num_jumps",
+        "jump_stddev",
+    )
     log_names = ("mala_acceptance", "mala_step_size", "jump_acceptance")
     #: Whether gradients pass through its steps.
     differentiable = False
@@ -196,6 +192,11 @@ class MALAMoves(keras.layers.Layer):
             initializer=keras.initializers.Constant(initial_step_size),
         )
         self.built = True
+
+    @property
+    def num_gradients(self) -> int:
+        """How many gradients of the energy its transitions take."""
+        return self.num_steps * self.num_leapfrog
 
     def move(
         self,
@@ -251,15 +252,3 @@ class MALAMoves(keras.layers.Layer):
             uniform=draws.uniform([tf.shape(state.x)[0]], "jump_accept"),
         )
         return state, tf.reduce_mean(info.acceptance)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "num_steps": self.num_steps,
-            "num_leapfrog": self.num_leapfrog,
-            "initial_step_size": self.initial_step_size,
-            "target_acceptance": self.target_acceptance,
-            "adaptation_rate": self.adaptation_rate,
-            "num_jumps": self.num_jumps,
-            "jump_stddev": self.jump_stddev,
-        }

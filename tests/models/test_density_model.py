@@ -157,7 +157,7 @@ def test_the_score_of_any_smooth_network_can_be_matched():
         ),
         (
             lambda: DensityModel(mixture(), MaximumLikelihood(), gradient_penalty=0.1),
-            "`gradient_penalty` has no meaning.*gradient_penalty=0.1; use EnergyModel",
+            "DensityModel: .*'gradient_penalty': 0.1",
         ),
     ],
 )

@@ -8,7 +8,7 @@ from support import CLASSES, FEATURES, assert_same_weights, change, make_network
 from keras_ebm import objectives
 from keras_ebm.data.batches import training_batches
 from keras_ebm.gradients import energy_and_gradient, squared_norm
-from keras_ebm.models import EnergyModel
+from keras_ebm.models import Batch, Drawn, EnergyModel
 from keras_ebm.negatives import CutAndBlend
 from keras_ebm.random import StepRandom
 
@@ -215,13 +215,13 @@ def test_a_loss_scale_changes_no_update():
     optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1))
     scaled.compile(optimizer)
     samples = tf.constant(X[:5] + 1.0)
+    batch = Batch(tf.constant(X), tf.constant(Y), StepRandom(0, 0))
     steps = [
-        which.descend_energy(tf.constant(X), tf.constant(Y), samples)
-        for which in (model, scaled)
+        which.descend_energy(batch, Drawn(samples=samples)) for which in (model, scaled)
     ]
     assert change(scaled.network, lambda: model.train_step((X, Y))) == 0
     model = make_model()
-    model.descend_energy(tf.constant(X), tf.constant(Y), samples)
+    model.descend_energy(batch, Drawn(samples=samples))
     assert_same_weights(model.network, scaled.network, atol=1e-6)
     np.testing.assert_allclose(
         steps[0].sample_gradient, steps[1].sample_gradient, atol=1e-6

@@ -180,7 +180,8 @@ def test_neighbours_count_once_the_buffer_has_enough():
     x = np.ones((8, 2), np.float32)
     known = []
     for _ in range(4):
-        known.append(bool(model._neighbours(StepRandom(0, 0))[1]))
+        buffer, random = model.negatives.buffer, StepRandom(0, 0)
+        known.append(bool(model.walk_terms.neighbours(buffer, random)[1]))
         model.train_on_batch(x)
     assert known == [False, False, False, True]  # 0, 8, 16, 24 of the 20 it takes
 

@@ -102,10 +102,10 @@ def test_what_is_summed_or_stored_is_float32(policy):
 def test_float16_scales_the_loss_of_every_optimizer_and_bfloat16_none():
     model = compiled(make("vera", "mixed_float16"))
     scaled = keras.optimizers.LossScaleOptimizer
-    for name, optimizer in model._optimizers().items():
+    for name, optimizer in model.named_optimizers().items():
         assert isinstance(optimizer, scaled), name
     model = compiled(make("vera", "mixed_bfloat16"))
-    for optimizer in model._optimizers().values():
+    for optimizer in model.named_optimizers().values():
         assert not isinstance(optimizer, scaled)
 
 

@@ -18,7 +18,7 @@ from support import (
 from keras_ebm.entropy import Draw, ImportanceSampling
 from keras_ebm.generators import GaussianGenerator
 from keras_ebm.gradients import energy_and_gradient
-from keras_ebm.models import VERA
+from keras_ebm.models import VERA, Batch, Drawn
 from keras_ebm.negatives import CutAndBlend
 from keras_ebm.networks import mlp_decoder, mlp_energy
 from keras_ebm.random import StepRandom
@@ -45,7 +45,8 @@ def test_the_shared_input_gradient_is_the_energys_own(
     samples = model.draw(len(X), random).x
     _, expected = energy_and_gradient(model.energy, samples)
     step = model.descend_energy(
-        DATA, LABELS, samples, model.draw_negatives(DATA, random)[0]
+        Batch(DATA, LABELS, random),
+        Drawn(model.draw_negatives(DATA, random)[0], samples),
     )
     np.testing.assert_allclose(step.sample_gradient, expected, rtol=1e-4, atol=1e-6)
 
@@ -347,7 +348,8 @@ def test_images_train_too(objective):
     x = np.random.default_rng(0).normal(size=(6, *shape)).astype(np.float32)
     _, expected = energy_and_gradient(model.energy, tf.constant(x))
     step = model.descend_energy(
-        tf.constant(x), -tf.ones([6], tf.int32), tf.constant(x), [tf.zeros([2, *shape])]
+        Batch(tf.constant(x), -tf.ones([6], tf.int32), StepRandom(0, 0)),
+        Drawn([tf.zeros([2, *shape])], tf.constant(x)),
     )
     np.testing.assert_allclose(step.sample_gradient, expected, rtol=1e-4, atol=1e-6)
     assert change(generator, lambda: model.train_step(x)) > 0

@@ -102,7 +102,7 @@ def measure(build, folder: Path) -> dict:
     for path in folder.glob("*.pbtxt"):
         path.unlink()
     model = build()
-    has_generator = hasattr(model, "generator")
+    has_generator = model.generator is not None
     model.compile(*[keras.optimizers.Adam() for _ in range(3 if has_generator else 1)])
     model.fit(batches(X, Y, 8), verbose=0)
     updates, found = 0, []

@@ -34,7 +34,8 @@ def test_chains_reach_their_energys_moments(num_leapfrog):
     chains = persistent((2,), 4000, moves)
     x = tf.zeros([4000, 2])
     advance = tf.function(
-        lambda i: chains.advance(gaussian, x, StepRandom(0, i)), autograph=False
+        lambda i: chains.draw(gaussian, x, StepRandom(0, i), training=True),
+        autograph=False,
     )
     for i in range(60):
         made = advance(tf.constant(i, tf.int64))
@@ -57,7 +58,9 @@ def test_chains_reach_their_energys_moments(num_leapfrog):
 )
 def test_without_a_buffer_every_chain_is_fresh(arguments, mean, stddev):
     chains = MarkovChains(still(), **arguments)
-    made = chains.advance(gaussian, tf.fill([20_000, 1], 7.0), StepRandom(0, 0))
+    made = chains.draw(
+        gaussian, tf.fill([20_000, 1], 7.0), StepRandom(0, 0), training=True
+    )
     # Standard error of the mean 0.7 % of a standard deviation; five of them.
     assert abs(np.mean(made.x) - mean) < 0.036 * stddev
     assert abs(np.std(made.x) / stddev - 1) < 0.03
@@ -65,15 +68,17 @@ def test_without_a_buffer_every_chain_is_fresh(arguments, mean, stddev):
 
 def test_contrastive_divergence_starts_at_the_data():
     chains = MarkovChains(still(), start="data", start_stddev=0.0)
-    np.testing.assert_allclose(chains.advance(gaussian, X, StepRandom(0, 0)).x, X)
+    np.testing.assert_allclose(
+        chains.draw(gaussian, X, StepRandom(0, 0), training=True).x, X
+    )
 
 
 def test_a_share_of_the_chains_starts_anew_from_what_is_given():
     chains = persistent((2,), 2000, still(), restart_share=0.25)
     x = tf.zeros([2000, 2])
-    first = chains.advance(gaussian, x, StepRandom(0, 0), fresh=x)
+    first = chains.draw(gaussian, x, StepRandom(0, 0), start=x, training=True)
     np.testing.assert_allclose(first.x, x, atol=1e-6)
-    made = chains.advance(gaussian, x, StepRandom(0, 1), fresh=x + 7.0)
+    made = chains.draw(gaussian, x, StepRandom(0, 1), start=x + 7.0, training=True)
     share = np.mean(np.abs(made.x.numpy()[:, 0] - 7.0) < 1e-3)
     assert abs(share - 0.25) < 0.05  # five standard errors of 2,000 draws
 
@@ -82,8 +87,8 @@ def test_the_last_steps_taken_again_lead_to_the_same_end():
     moves = LangevinMoves(6, 0.05, 0.2)
     chains = MarkovChains(moves)
     random = StepRandom(0, 3)
-    whole = chains.advance(gaussian, X, random)
-    made = chains.advance(gaussian, X, random, last_steps=2)
+    whole = chains.draw(gaussian, X, random, training=True)
+    made = chains.draw(gaussian, X, random, last_steps=2, training=True)
     np.testing.assert_allclose(made.x, whole.x, rtol=1e-6)
     again, _ = moves.move(gaussian, made.before, random, first=4, differentiable=True)
     np.testing.assert_allclose(again, made.x, rtol=1e-6)
@@ -99,8 +104,10 @@ def test_chains_walk_under_their_own_labels_if_the_buffer_keeps_them():
         moves = LangevinMoves(1, 1.0, noise_stddev=0.0)
         chains = MarkovChains(moves, buffer, restart_share=0.0)
         x = tf.zeros([4, 2])
-        chains.advance(energy, x, StepRandom(0, 0), tf.constant([1, 2, 3, 4]))
-        made = chains.advance(energy, x, StepRandom(0, 1), tf.fill([4], 9))
+        chains.draw(
+            energy, x, StepRandom(0, 0), tf.constant([1, 2, 3, 4]), training=True
+        )
+        made = chains.draw(energy, x, StepRandom(0, 1), tf.fill([4], 9), training=True)
         expected = [1, 2, 3, 4] if store else [9] * 4
         np.testing.assert_array_equal(made.labels, expected)
         np.testing.assert_allclose(made.x[:, 0], expected)  # one step leads there
@@ -109,7 +116,7 @@ def test_chains_walk_under_their_own_labels_if_the_buffer_keeps_them():
 def test_a_batch_above_the_buffer_is_refused():
     chains = persistent((2,), 4)
     with pytest.raises(ValueError, match="capacity=4 on 1 replicas for 5 rows"):
-        chains.advance(gaussian, tf.zeros([5, 2]), StepRandom(0, 0))
+        chains.draw(gaussian, tf.zeros([5, 2]), StepRandom(0, 0), training=True)
 
 
 def test_a_model_of_chains_learns_a_gaussian():

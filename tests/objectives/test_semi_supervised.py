@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from keras_ebm import objectives
-from keras_ebm.models import EnergyModel
+from keras_ebm.models import Batch, Drawn, EnergyModel
 from keras_ebm.objectives import SemiSupervised
 from keras_ebm.random import StepRandom
 
@@ -113,7 +113,9 @@ def test_a_generator_learns_from_the_energy_whatever_the_ramp():
         model = make_model(objective="logistic", **arguments)
         model.compile(keras.optimizers.SGD(0.0))
         y = np.zeros(16, np.int32)
-        return model.descend_energy(X, y, samples=tf.constant(X + 1)).sample_gradient
+        batch = Batch(tf.constant(X), tf.constant(y), StepRandom(0, 0))
+        drawn = Drawn(samples=tf.constant(X + 1))
+        return model.descend_energy(batch, drawn).sample_gradient
 
     np.testing.assert_allclose(
         gradient(ramp_steps=100), gradient(), rtol=1e-4, atol=1e-6

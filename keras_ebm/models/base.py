@@ -1,0 +1,392 @@
+"""What every model here has: a network of energies, and how `fit` trains it."""
+
+from __future__ import annotations
+
+import warnings
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from keras_ebm.arguments import (
+    check_floatx,
+    check_integer,
+    check_names,
+    check_positive,
+)
+from keras_ebm.layers.logit_energy import LogitEnergy
+from keras_ebm.layers.spectral_norm import update_spectral_norms
+from keras_ebm.models.batches import Batch, unpack, unpack_views
+from keras_ebm.models.label_checks import check_array
+from keras_ebm.models.loss_scaling import with_loss_scale
+from keras_ebm.models.probabilities import GivesProbabilities
+from keras_ebm.models.raw_inputs import TakesRawInputs
+from keras_ebm.models.reporting import ReportsMeans
+from keras_ebm.models.saving import SavesParts
+from keras_ebm.models.updating import descend
+from keras_ebm.random import StepRandom, reseed
+
+
+class Drawn(NamedTuple):
+    """What a step sets the data against.
+
+    Args:
+        negatives: list of preprocessed batches.
+        samples: the sampler's own negatives, where `dE/dx` is wanted, or None.
+        weights: of the negatives, summing to 1, or None for equal ones.
+        labels: `(data, negatives)`, of both, where energies are of labels.
+        logs: scalars by name.
+        rest: what the model's own hooks need of the draw.
+    """
+
+    negatives: list = []
+    samples: tf.Tensor | None = None
+    weights: tf.Tensor | None = None
+    labels: tuple | None = None
+    logs: dict = {}
+    rest: object = None
+
+
+class EnergyStep(NamedTuple):
+    """What one descent of the energy leaves for the sampler's turn.
+
+    `sample_gradient` is `dE/dx` at the sampler's own negatives, read off the
+    energy's backward pass; None where there are none.
+    """
+
+    logs: dict
+    sample_gradient: tf.Tensor | None
+
+
+class BaseEnergyModel(
+    SavesParts, ReportsMeans, GivesProbabilities, TakesRawInputs, keras.Model
+):
+    """Base of the models: `E(x) = -logsumexp_y f(x)[y]` for the logits of a network.
+
+    A training step draws (`draw_step`), descends the energy's loss (`step_loss`), and
+    does what follows from it (`follow`); a subclass says what these are, and
+    `test_loss`. Capabilities that a subclass may have are attributes here:
+    `generator`, `negatives`, `conditional` (whether energies are of labels) and
+    `can_sample` (whether `sample(n)` needs no data).
+
+    Args:
+        network: Keras model from preprocessed inputs to logits `(batch, K)`.
+        preprocessor: Keras layer from raw inputs to what `network` takes, or None.
+        data_stddev: float >= 0, Gaussian noise added to preprocessed data in
+            training, in its units.
+        class_names: K strings, kept for serving; optional.
+        temperature: float > 0 that `probabilities` divides logits by; see
+            `fit_temperature`.
+        lapse_rate: float in [0, 1), share of an even guess in `probabilities`.
+        seed: int, keys every random draw together with the iteration.
+        trained_on: string that names the split that the model was trained on, such as
+            `keras_ebm.data.split_digest` gives; kept for the programs, or None.
+        **kwargs: forwarded to `keras.Model`.
+
+    Raises:
+        ValueError: if an argument breaks its rule.
+    """
+
+    #: Those of `_values` that no compiled step reads as a constant.
+    _read_anew = ("temperature", "lapse_rate", "class_names", "trained_on")
+    generator = None
+    negatives = None
+    objective = None
+    conditional = False
+    #: Whether a weight may have no part in the loss.
+    _may_be_constant = False
+
+    def __init__(
+        self,
+        network: keras.Model,
+        *,
+        preprocessor: keras.layers.Layer | None = None,
+        data_stddev: float = 0.0,
+        class_names=None,
+        temperature: float = 1.0,
+        lapse_rate: float = 0.0,
+        seed: int = 0,
+        trained_on: str | None = None,
+        **kwargs,
+    ):
+        check_floatx()
+        super().__init__(**kwargs)
+        # Inputs come as they are: what Keras would cast to is the networks' business,
+        # not that of a preprocessor of long numbers or of codes.
+        self.autocast = False
+        good = hasattr(network, "output_shape")
+        check_part("network", network, good, "a Keras model")
+        good = preprocessor is None or callable(preprocessor)
+        check_part("preprocessor", preprocessor, good, "a Keras layer or None")
+        self.network = network
+        self.preprocessor = preprocessor
+        self.data_stddev = check_positive("data_stddev", data_stddev, zero_allowed=True)
+        self.class_names = self._check_class_names(class_names)
+        self._add_calibration(temperature, lapse_rate)
+        self.seed = check_integer("seed", seed)
+        self.trained_on = trained_on
+        self.to_energy = LogitEnergy()
+        self._add_trackers("loss", "data_energy")
+        # The parts are built already, and train_step never calls the model:
+        # without this, saving and exporting take it for an unbuilt one.
+        self.built = True
+
+    @property
+    def num_classes(self) -> int:
+        """Number of logits; 1 means a density without classes."""
+        return self.network.output_shape[-1]
+
+    @property
+    def can_sample(self) -> bool:
+        """Whether there is a method `sample(num_samples, seed)` that needs no data."""
+        return False
+
+    def _check_class_names(self, class_names):
+        names = check_names("class_names", class_names)
+        if names and len(names) != self.num_classes:
+            raise ValueError(
+                "`class_names` must name each logit of `network`. Received: "
+                f"{len(names)} names for {self.num_classes} logits."
+            )
+        return names
+
+    def preprocess(self, x):
+        """Raw inputs to the float32 inputs of `network`."""
+        if self.preprocessor is not None:
+            x = self.preprocessor(x)
+        return ops.cast(x, "float32")
+
+    def call(self, inputs, training=False):
+        return self.network(self.preprocess(inputs), training=training)
+
+    def logits(self, x):
+        """Logits of raw inputs, `(batch, K)`."""
+        return self(x, training=False)
+
+    def energy(self, x, y=None):
+        """Energies of raw inputs in nats, `(batch,)`; low means likely.
+
+        Args:
+            x: raw inputs.
+            y: optional integer labels `(batch,)`; then `E(x, y) = -f(x)[y]`.
+        """
+        logits = self.logits(x)
+        if y is None:
+            return self.to_energy(logits)
+        return -tf.gather(logits, tf.cast(y, tf.int32), batch_dims=1)
+
+    def log_prob(self, x):
+        """`log p` of the preprocessed form of raw inputs, `(batch,)` nats.
+
+        The change of volume by the preprocessor is not in it: after dividing
+        by `s`, add `-log s` of every entry for the density of raw inputs.
+
+        Raises:
+            ValueError: if the network is not normalised.
+        """
+        if not self.is_normalised:
+            raise ValueError(
+                "`log_prob` needs a normalised network, such as "
+                f"keras_ebm.networks.NICE. Received: network={self.network.name!r}; "
+                "estimate log Z with keras_ebm.samplers.annealed_importance."
+            )
+        return self.network.log_prob(self.preprocess(x))
+
+    @property
+    def is_normalised(self) -> bool:
+        """Whether `Z = 1`, as the network's method `log_prob` says."""
+        return hasattr(self.network, "log_prob")
+
+    def inputs_energy(self, x):
+        """Energies of preprocessed inputs, as samplers see them, `(batch,)` nats."""
+        return self.to_energy(self.network(x, training=False))
+
+    def energy_fn(self, labels=None):
+        """The energy as a function of preprocessed inputs alone.
+
+        Args:
+            labels: `(batch,)` integers, whose energies `E(x, y)` these are then.
+        """
+        if labels is None:
+            return self.inputs_energy
+        return lambda x: self.class_energy(x, labels)
+
+    def class_energy(self, x, y, training=False):
+        """`E(x, y)` of preprocessed inputs with their labels, `(batch,)` nats."""
+        logits = tf.cast(self.network(x, training=training), tf.float32)
+        return -tf.gather(logits, tf.cast(y, tf.int32), batch_dims=1)
+
+    # Training
+
+    def compile(self, optimizer="adam", jit_compile=False, **kwargs):
+        """Configures training.
+
+        Args:
+            optimizer: Keras optimizer of the energy network.
+            jit_compile: bool, compiles the step by XLA: no gain on CPUs, but
+                several times as fast on GPUs. For one replica only.
+            **kwargs: `run_eagerly`, `steps_per_execution`. Losses and metrics
+                are the model's own and cannot be passed.
+
+        Raises:
+            ValueError: if a loss or a metric is passed, or `jit_compile` under a
+                strategy of several replicas.
+        """
+        for name in ("loss", "metrics", "weighted_metrics", "loss_weights"):
+            if kwargs.get(name) is not None:
+                raise ValueError(
+                    f"`{name}` cannot be set: the losses and metrics of "
+                    f"{type(self).__name__} are its own. Received: "
+                    f"{name}={kwargs[name]!r}; add other measures as callbacks."
+                )
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        if jit_compile and replicas > 1:
+            raise ValueError(
+                "`jit_compile` must be False under a strategy of several replicas, "
+                "whose gradients XLA cannot add up. Received: "
+                f"jit_compile={jit_compile!r} for {replicas} replicas."
+            )
+        optimizer = with_loss_scale(optimizer, self.network)
+        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+        # Built here, not inside the compiled step: lazily built optimizers
+        # fail under strategies and lose their state on a resume.
+        self.optimizer.build(self.network.trainable_variables)
+
+    def fit(self, x=None, y=None, *args, validation_data=None, **kwargs):
+        """Trains as Keras's `fit` does, with labels that are numbers of classes.
+
+        Args:
+            x: raw inputs, or batches `(x, y)`, of which `y` may be absent.
+            y: labels `(n,)` from 0 to `num_classes - 1`; -1, and NaN or NA among
+                floats and objects, mean unlabelled.
+            *args: further arguments of Keras's `fit`, as are `validation_data` and
+                `kwargs`.
+
+        Raises:
+            ValueError: if a label in an array is another one, or an array of inputs
+                is not finite. In batches such a label is a
+                `tf.errors.InvalidArgumentError` of its step.
+        """
+        self.check_finite(x)
+        if isinstance(validation_data, tuple) and len(validation_data) > 1:
+            inputs, labels, *rest = validation_data
+            self.check_finite(inputs)
+            labels = check_array(labels, self.num_classes)
+            validation_data = (inputs, labels, *rest)
+        y = check_array(y, self.num_classes)
+        return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """Measures as Keras's `evaluate` does; for labels see `fit`.
+
+        Without a labelled row `accuracy` and `cross_entropy` are NaN, and a
+        `UserWarning` says so.
+        """
+        y = check_array(y, self.num_classes)
+        results = super().evaluate(x, y, *args, **kwargs)
+        # Not after every epoch of `fit`, which asks with an iterator of its own.
+        if self.has_no_labels() and "_use_cached_eval_dataset" not in kwargs:
+            warnings.warn(
+                "`evaluate`: no row has a label, so that there is no accuracy and no "
+                "cross-entropy: both are NaN",
+                stacklevel=2,
+            )
+        return results
+
+    def __setattr__(self, name, value):
+        super().__setattr__(name, value)
+        if name in self._values and name not in self._read_anew:
+            self._trace_again()
+
+    def _trace_again(self) -> None:
+        """Has compiled steps read the settings anew, which are constants in them."""
+        for step in ("train", "test", "predict"):
+            if getattr(self, f"{step}_function", None) is not None:
+                getattr(self, f"make_{step}_function")(force=True)
+
+    def named_optimizers(self) -> dict:
+        """Keras optimizers by the names of `compile`'s arguments."""
+        return {"optimizer": self.optimizer}
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        # Every part is built; the hook fails on uneven shards of a strategy.
+        pass
+
+    def begin_step(self, data) -> Batch:
+        """What every training step starts with.
+
+        Spectral norms are brought up to date, once for all passes of the step, and so
+        are the seeds of dropout.
+        """
+        x, y, views = unpack_views(data, self.preprocess, self.num_classes)
+        random = StepRandom(self.seed, self.optimizer.iterations)
+        update_spectral_norms(self.network)
+        reseed(self.network, random)
+        return Batch(self.add_data_noise(x, random), y, random, **views)
+
+    def add_data_noise(self, x, random):
+        """Adds the Gaussian noise of `data_stddev` to preprocessed data."""
+        if not self.data_stddev:
+            return x
+        return x + self.data_stddev * random.normal(tf.shape(x), "data")
+
+    def draw_step(self, batch: Batch) -> Drawn:
+        """What the step sets the data against."""
+        del batch
+        return Drawn()
+
+    def step_loss(self, batch: Batch, drawn: Drawn):
+        """Loss of the energy network in training, a scalar, and its terms by name."""
+        raise NotImplementedError
+
+    def sample_slope(self, logs: dict) -> tf.Tensor:
+        """Slope of the loss in the energy of each of the sampler's own negatives."""
+        raise NotImplementedError
+
+    def test_loss(self, batch: Batch):
+        """As `step_loss`, outside of training; the loss may be None."""
+        raise NotImplementedError
+
+    def follow(self, batch: Batch, drawn: Drawn, step: EnergyStep) -> dict:
+        """What follows the energy's update, and its logs."""
+        del batch, drawn, step
+        return {}
+
+    def descend_energy(self, batch: Batch, drawn: Drawn) -> EnergyStep:
+        """One update of the energy network."""
+        variables = self.network.trainable_variables
+        sources = [] if drawn.samples is None else [drawn.samples]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([*(variable.value for variable in variables), *sources])
+            loss, logs = self.step_loss(batch, drawn)
+        # Before the update, with which the step's number moves on.
+        slope = self.sample_slope(logs) if sources else None
+        gradients, factor = descend(
+            tape, loss, variables, self.optimizer, sources, self._may_be_constant
+        )
+        logs.setdefault("loss", loss)
+        if not gradients:
+            return EnergyStep(logs, None)
+        slope = tf.reshape(factor * slope, [-1, *[1] * (gradients[0].shape.rank - 1)])
+        return EnergyStep(logs, gradients[0] / slope)
+
+    def train_step(self, data):
+        batch = self.begin_step(data)
+        drawn = self.draw_step(batch)
+        step = self.descend_energy(batch, drawn)
+        logs = {**drawn.logs, **step.logs, **self.follow(batch, drawn, step)}
+        return self.report(logs, batch.x)
+
+    def test_step(self, data):
+        x, y = unpack(data, self.preprocess, self.num_classes)
+        loss, logs = self.test_loss(Batch(x, y, StepRandom(self.seed, 0)))
+        if loss is not None:
+            logs.setdefault("loss", loss)
+        return self.report(logs, x)
+
+
+def check_part(name: str, value, good: bool, rule: str) -> None:
+    """Raises ValueError for a part that is none of its kind, such as its name."""
+    if not good:
+        raise ValueError(f"`{name}` must be {rule}. Received: {name}={value!r}.")

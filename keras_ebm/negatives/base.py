@@ -1,0 +1,114 @@
+"""What every source of negatives answers to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from keras_ebm.gradients import EnergyFn
+from keras_ebm.random import StepRandom
+from keras_ebm.saveable import Saveable
+
+
+class Negatives(NamedTuple):
+    """Negatives, their weights (None: equal) and scalars to log.
+
+    Those of chains come with their labels `(n,)` and with where the chains were
+    before their last steps, as far as these were asked for.
+    """
+
+    x: tf.Tensor
+    weights: tf.Tensor | None
+    logs: dict
+    labels: tf.Tensor | None = None
+    before: tf.Tensor | None = None
+
+
+class NegativeSource:
+    """Base of where the negatives of a step come from.
+
+    A source overrides `draw`, and names what it logs. `EnergyModel` trains against any
+    of them. In `VERA` a source that walks takes the place of the generator's samples
+    and starts from them, and any other stands beside them. `LangevinModel` needs one
+    that walks.
+    """
+
+    #: Names of the scalars that it logs.
+    log_names: tuple[str, ...] = ()
+    #: Whether its negatives walk by the energy from points that can be given. Such a
+    #: source has `moves`, and draws in training alone.
+    walks = False
+    #: Where its chains rest between steps, a `ReplayBuffer`, or None.
+    buffer = None
+    #: Whether it needs no data to start from.
+    starts_without_data = True
+    #: How many gradients of the energy a negative takes.
+    num_gradients = 0
+
+    def draw(
+        self,
+        energy_fn: EnergyFn,
+        x: tf.Tensor,
+        random: StepRandom,
+        labels: tf.Tensor | None = None,
+        training: bool = False,
+        **options,
+    ) -> Negatives | None:
+        """Makes the negatives of one step, through which no gradient flows.
+
+        Args:
+            energy_fn: callable from preprocessed inputs `(n, ...)` to energies `(n,)`
+                in nats; with `labels`, from `(x, y)`.
+            x: data `(n, ...)`, preprocessed.
+            random: `keras_ebm.random.StepRandom`.
+            labels: `(n,)` integers of the data where the model's chains walk under
+                labels, else None.
+            training: bool; outside of it nothing that is kept may change.
+            **options: of a source that walks; see `MarkovChains.draw`.
+
+        Returns:
+            `Negatives`, or None where there are none outside of training.
+        """
+        raise NotImplementedError
+
+
+class BatchNegatives(Saveable, NegativeSource):
+    """Base of negatives that are a function `(x, random) -> x_neg` of the batch."""
+
+    def __call__(self, x: tf.Tensor, random: StepRandom) -> tf.Tensor:
+        raise NotImplementedError
+
+    def draw(self, energy_fn, x, random, labels=None, training=False, **options):
+        del energy_fn, labels, training, options
+        return Negatives(tf.stop_gradient(self(x, random)), None, {})
+
+
+class _OfFunction(BatchNegatives):
+    """A user's own callable as a source."""
+
+    def __init__(self, function: Callable):
+        self._function = function
+
+    def __call__(self, x, random):
+        return self._function(x, random)
+
+
+def as_source(negatives) -> NegativeSource | None:
+    """What a model was given for `negatives`, as a source.
+
+    Args:
+        negatives: `NegativeSource`, callable `(x, random) -> x_neg`, or None.
+
+    Raises:
+        ValueError: if it is something else, such as a source's name.
+    """
+    if negatives is None or isinstance(negatives, NegativeSource):
+        return negatives
+    if callable(negatives):
+        return _OfFunction(negatives)
+    raise ValueError(
+        "`negatives` must be a callable (x, random), a source of keras_ebm.negatives "
+        f"such as MarkovChains, or None. Received: negatives={negatives!r}."
+    )
