@@ -20,7 +20,7 @@ from absl import app, flags, logging
 from keras_ebm import files
 from keras_ebm.archives import check_archive
 from keras_ebm.arguments import listed
-from trainers import stopping
+from trainers import flag_errors, stopping
 
 FLAGS = flags.FLAGS
 
@@ -34,6 +34,8 @@ FLAGS_FILE = "flags.txt"
 
 #: Whole numbers of settings go through 32-bit integers of TensorFlow.
 LARGEST = 2**31 - 1
+#: What the value of a flag must be, in words, by the name of the flag.
+RULES = {}
 #: The range of seeds, which numpy and Keras take up to 32 bits of.
 SEED = {"low": 0, "high": 2**32 - 2}
 
@@ -155,6 +157,8 @@ def _check_flag(settings_class, field) -> None:
     """Has a flag's number checked as it is parsed, which is before all work."""
     if kind_of(field) not in (int, float):
         return
+    # Of what is no number, all of the rule is broken.
+    RULES[flag_name(field)] = broken_rule(settings_class, field, math.nan)
 
     def check(value) -> bool:
         rule = broken_rule(settings_class, field, value)
@@ -222,8 +226,8 @@ def run_program(main: Callable) -> None:
 
     def parse(argv):
         try:
-            return FLAGS(argv)
-        except flags.Error as error:
+            return flag_errors.parse(argv, RULES)
+        except app.UsageError as error:
             refuse(argv, error)
 
     def written(message, category, *where, **line):
@@ -239,7 +243,10 @@ def run_program(main: Callable) -> None:
         stopping.install()
         try:
             if len(argv) > 1:
-                raise app.UsageError(f"Unexpected arguments: {argv[1:]}.")
+                raise app.UsageError(
+                    "Arguments must be flags, as --name=value. Received: "
+                    f"{listed(map(repr, argv[1:]))[:1000]}; {flag_errors.HELP}."
+                )
             main(argv)
         except app.UsageError as error:
             refuse(argv, error)

@@ -52,6 +52,7 @@ from trainers import (
     common,
     defaults,
     fitting,
+    flag_errors,
     presets,
     spaces,
     stopping,
@@ -462,8 +463,11 @@ def finish(tuner) -> None:
 
 def method_in(arguments: list[str]) -> str:
     """`--method` among a program's arguments, as it decides which flags there are."""
-    arguments = FLAGS.read_flags_from_files(arguments, force_gnu=False)
     found = ""
+    try:
+        arguments = FLAGS.read_flags_from_files(arguments, force_gnu=False)
+    except flag_errors.UNREADABLE:
+        return found  # As it is refused when all flags are parsed.
     for index, argument in enumerate(arguments):
         name, sign, value = argument.lstrip("-").partition("=")
         if name == "method" and argument.startswith("-"):

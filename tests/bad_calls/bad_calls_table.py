@@ -177,6 +177,26 @@ PROGRAMS = {
         {"target_fpr": ("-0.1", "1", "nan")},
     ),
 }
+#: Arguments that are no flags with values, of any program; `{}` is a folder of files.
+UNREADABLE = [
+    (["--no_such_flag"], ["--no_such_flag", "flag of this program", "--help"]),
+    (["--no_such_flag=3"], ["Received: --no_such_flag=3", "--help"]),
+    (["--verbosty=1"], ["Received: --verbosty=1", "did you mean --verbosity"]),
+    (["--verbosity=loud"], ["an integer", "--verbosity=loud", "default is -1"]),
+    (["--alsologtostderr=maybe"], ["true or false", "--alsologtostderr=maybe"]),
+    (["--noalsologtostderr=1"], ["must have no value", "--alsologtostderr=true"]),
+    (
+        ["--verbosity"],
+        ["a value, an integer", "write --verbosity=VALUE"],
+    ),
+    (["--flagfile"], ["--flagfile must have a value"]),
+    (["--flagfile={}/absent"], ["--flagfile", "absent", "No such file"]),
+    (["--flagfile={}"], ["--flagfile", "Is a directory"]),
+    (["--flagfile={}/picture"], ["--flagfile", "no text"]),
+    (["--flagfile={}/nested"], ["--flagfile", "absent", "No such file"]),
+    (["epochs=3"], ["must be flags", "'epochs=3'", "--name=value"]),
+    (["--flagfile={}/prose"], ["must be flags", "'Once", "and 979 more", "--help"]),
+]
 
 
 def calls(program: str, folder) -> list:
@@ -186,10 +206,14 @@ def calls(program: str, folder) -> list:
     """
     ordinary, spoiled = PROGRAMS[program]
     usual = [flag.format(folder) for flag in ordinary]
-    return [
+    named = [
         ([*usual, f"--{name}={value}"], (name, value))
         for name, values in spoiled.items()
         for value in values
+    ]
+    return named + [
+        ([*usual, *(flag.format(folder) for flag in flags)], words)
+        for flags, words in UNREADABLE
     ]
 
 

@@ -23,6 +23,9 @@ def bad(tmp_path_factory):
     """A folder of files that are none of their kind."""
     folder = tmp_path_factory.mktemp("bad")
     (folder / "file").write_text("no folder")
+    (folder / "picture").write_bytes(b"\x89PNG\r\n\x1a\n\xff")
+    (folder / "nested").write_text(f"--flagfile={folder}/absent\n")
+    (folder / "prose").write_text("Once upon a time\n" * 999)
     (folder / "cut.keras").write_bytes(b"PK\x03\x04 and no more")
     for name, shape in (("lying", (1000, 3)), ("huge", (2**50, 3))):
         with zipfile.ZipFile(folder / f"{name}.npz", "w") as archive:
