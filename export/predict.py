@@ -23,6 +23,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
+from export.loading import check_card, load_signature
 from keras_ebm import data
 from keras_ebm.data.schema import EARLIER_MISSING
 from keras_ebm.files import make_folder, write_text
@@ -82,19 +83,21 @@ def find_version(folder: Path) -> Path:
     """The export's folder itself, or its latest version.
 
     Raises:
-        ValueError: if there is none, or it was not written by this package.
+        ValueError: if there is none, or it was not written by this package. No earlier
+            version takes the place of one that was not.
     """
-    versions = [folder]
-    if folder.is_dir():
+    version, state = folder, "where there is no export"
+    if folder.is_dir() and not (folder / CARD).is_file():
         numbered = [p for p in folder.iterdir() if version_number(p) is not None]
-        versions += sorted(numbered, key=version_number)
-    versions = [path for path in versions if (path / CARD).is_file()]
-    if not versions:
-        raise ValueError(
-            "`model` must be what export.classifier or export.ood_scorer wrote. "
-            f"Received: {folder}, where there is no export."
-        )
-    return versions[-1]
+        version = max(numbered, key=version_number, default=folder)
+    if (version / CARD).is_file():
+        return version
+    if version != folder or (version / "saved_model.pb").is_file():
+        state = f"where there is no export: {version} lacks {CARD}"
+    raise ValueError(
+        "`model` must be what export.classifier or export.ood_scorer wrote. "
+        f"Received: {folder}, {state}; export the model with one of these."
+    )
 
 
 def read_card(version: Path) -> dict:
@@ -107,6 +110,7 @@ def read_card(version: Path) -> dict:
     card = common.read_shaped(path, CARD_SHAPE)
     optional = {name: kind for name, kind in OPTIONAL_SHAPE.items() if name in card}
     common.check_shape(path, card, optional, "export the model again")
+    check_card(path, card)
     return card
 
 
@@ -256,9 +260,9 @@ def main(argv):
     with common.usage_errors():
         version = find_version(Path(settings.model))
         card = read_card(version)
-        loaded = tf.saved_model.load(str(version))
         rate = settings.target_fpr
-        signature = loaded.signatures["at_rate" if rate else "serving_default"]
+        name = "at_rate" if rate else "serving_default"
+        loaded, signature = load_signature(version, name, card)
         _, specs = signature.structured_input_signature
         request, files = read_request(settings, card, specs)
         if rate:

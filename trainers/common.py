@@ -444,11 +444,13 @@ def check_shape(path, values, shape: dict, remedy: str, where: str = "") -> None
             f"{type(values).__name__}; {remedy}."
         )
     for name, kind in shape.items():
-        if name not in values or not isinstance(values[name], kind):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        # Python takes true and false for the numbers 1 and 0.
+        wrong_bool = isinstance(values.get(name), bool) and bool not in kinds
+        if name not in values or wrong_bool or not isinstance(values[name], kind):
             received = (
                 f"a {type(values[name]).__name__}" if name in values else "no such key"
             )
-            kinds = kind if isinstance(kind, tuple) else (kind,)
             raise ValueError(
                 f"{path}{where} must have {name!r}, of type "
                 f"{' or '.join(k.__name__ for k in kinds)}. Received: {received}; "

@@ -277,6 +277,17 @@ CALLS = [
         ["--model={0}/export_text", "--output={0}/new/o"],
         ["'target_fpr', of type int or float", "a str"],
     ),
+    (
+        PREDICT,
+        ["--model={0}/export_true", "--output={0}/new/o"],
+        ["'calibration_rows', of type int", "a bool"],
+    ),
+    (
+        PREDICT,
+        ["--model={0}/export_alone", "--output={0}/new/o"],
+        ["export_alone/1", "cannot be loaded", "copy the whole folder"],
+    ),
+    (PREDICT, ["--model={0}/export_foreign", "--output={0}/new/o"], ["lacks assets."]),
     (PREDICT, ["--model={0}/export_cut", "--output={0}/new/o"], ["cannot be read"]),
     (
         PREDICT,

@@ -43,10 +43,13 @@ def bad(tmp_path_factory):
         ("empty", "{}"),
         ("text", '{"target_fpr": "a", "per_class": false, "calibration_rows": 9}'),
         ("cut", '{"target_'),
+        ("true", '{"target_fpr": 0.1, "per_class": false, "calibration_rows": true}'),
+        ("alone", '{"target_fpr": 0.1, "per_class": false, "calibration_rows": 9}'),
     ):
         extra = folder / f"export_{name}" / "1" / "assets.extra"
         extra.mkdir(parents=True)
         (extra / "keras_ebm.json").write_text(card)
+    (folder / "export_foreign" / "1").mkdir(parents=True)
     return folder
 
 
