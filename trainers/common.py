@@ -403,6 +403,11 @@ def write_json(path, values: dict) -> None:
     files.write_text(path, text + "\n")
 
 
+def is_cut_off(error: ValueError) -> bool:
+    """Whether an error of `read_shaped` is that of a file which ends too early."""
+    return isinstance(error.__cause__, json.JSONDecodeError)
+
+
 def print_metrics(metrics: dict) -> None:
     """Prints one measure a line."""
     for name, value in metrics.items():
@@ -411,23 +416,30 @@ def print_metrics(metrics: dict) -> None:
 
 
 def read_json(path) -> dict:
+    """Reads JSON as it is; what must be of a shape is read by `read_shaped`."""
     return json.loads(Path(path).read_text("utf-8"))
 
 
-def read_shaped(path, shape: dict) -> dict:
+def read_shaped(
+    path,
+    shape: dict,
+    remedy: str = "restore the file that was written, or run the program again",
+) -> dict:
     """Reads a JSON object that a program wrote.
 
     Args:
         path: of the file.
         shape: type, or tuple of types, of each key that it must have.
+        remedy: what to do where it is none, for the error.
 
     Raises:
-        ValueError: if it is no JSON, or of another shape; names the file and the key.
+        ValueError: if it cannot be read, is no JSON, or of another shape; names the
+            file and the key. Its cause tells a file that is cut off: it is a
+            `json.JSONDecodeError`.
     """
-    remedy = "restore the file that was written, or run the program again"
     try:
         values = read_json(path)
-    except (ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(
             f"{path} must be JSON as it was written. Received: a file that cannot be "
             f"read ({error}); {remedy}."
@@ -439,8 +451,9 @@ def read_shaped(path, shape: dict) -> dict:
 def check_shape(path, values, shape: dict, remedy: str, where: str = "") -> None:
     """Raises ValueError unless JSON is an object with the keys and types of `shape`."""
     if not isinstance(values, dict):
+        keys = f" with {listed(shape)}" if shape else ""
         raise ValueError(
-            f"{path}{where} must hold an object with {listed(shape)}. Received: a "
+            f"{path}{where} must hold an object{keys}. Received: a "
             f"{type(values).__name__}; {remedy}."
         )
     for name, kind in shape.items():

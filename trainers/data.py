@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 from pathlib import Path
 
 import numpy as np
@@ -250,11 +249,13 @@ def check_features(model, run: RunData) -> None:
 
 def same_data(run: RunData, workdir: Path) -> bool:
     """Whether a run trains on the rows and labels that `workdir` has a record of."""
+    path = _under_way(workdir) / common.RUN_FILE
     try:
-        path = _under_way(workdir) / common.RUN_FILE
-        recorded = common.read_json(path)
-    except json.JSONDecodeError:
-        return _same_split(run, workdir)
+        recorded = common.read_shaped(path, RECORD_SHAPE)
+    except ValueError as error:
+        if common.is_cut_off(error):
+            return _same_split(run, workdir)
+        raise
     _check_record(recorded, path)
     settings = dataclasses.asdict(run.settings)
     settings["holdout_classes"] = list(settings["holdout_classes"])

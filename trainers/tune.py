@@ -391,7 +391,8 @@ def check_same(identity: dict, path: Path) -> None:
             "`workdir` must be on a disk that chief and workers share. Received: "
             f"{path.parent}, where the chief has written nothing."
         )
-    before = common.read_json(path)
+    remedy = "restore it, or use another folder for a new search"
+    before = common.read_shaped(path, {"dataset": str, "space": dict}, remedy)
     # A list is what JSON makes of a tuple.
     now = {key: _plain(value) for key, value in identity.items()}
     changed = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
