@@ -324,7 +324,8 @@ def recall(model_path, dataset: str = "", data_dir: str = "") -> RunData:
             f"{settings.dataset}, whose rows differ from those recorded in "
             f"{folder}."
         )
-    return _joined(full, data.load_splits(split_path(model_path)), settings)
+    splits = data.load_splits(split_path(model_path), len(full.x))
+    return _joined(full, splits, settings)
 
 
 def _as_once_numbered(dataset: data.Dataset) -> data.Dataset:
