@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from absl import flags
+from absl import app, flags
 
 from export.loading import check_card, load_signature
 from keras_ebm import data
@@ -30,7 +30,7 @@ from keras_ebm.files import make_folder, write_text
 from keras_ebm.ood import ConformalDetector
 from keras_ebm.serving.export import CARD, SCORER_OUTPUTS, version_number
 from keras_ebm.serving.inputs import RATE
-from trainers import common
+from trainers import clashes, common
 from trainers.common import Checked, setting
 
 BATCH = 256
@@ -252,10 +252,15 @@ def main(argv):
     del argv
     for name in ("model", "dataset"):
         common.require(name)
+    clashes.check(clashes.PREDICT)
     output = common.require_file("output")
-    source, _, path = FLAGS.dataset.partition(":")
-    files_read = {"dataset": path if source in ("csv", "npz") else ""}
+    files_read = common.files_of_spec("dataset", FLAGS.dataset)
     common.check_apart({"output": FLAGS.output}, files_read)
+    if Path(os.path.realpath(FLAGS.model)) in Path(os.path.realpath(output)).parents:
+        raise app.UsageError(
+            "--output must lie outside of the export, whose files it might overwrite. "
+            f"Received: output={output} in model={FLAGS.model}; choose another path."
+        )
     settings = common.from_flags(PredictSettings)
     with common.usage_errors():
         version = find_version(Path(settings.model))

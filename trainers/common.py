@@ -30,6 +30,8 @@ SPLIT_FILE = "split.npz"
 #: Folder of a run that is under way: its backups, and its record until it has a model.
 BACKUP_FOLDER = "backup"
 FLAGS_FILE = "flags.txt"
+#: Tables and arrays that a run or a search writes into its folder.
+RUN_TABLES = ("history.csv", "trials.csv", SPLIT_FILE)
 
 
 #: Whole numbers of settings go through 32-bit integers of TensorFlow.
@@ -373,9 +375,36 @@ def check_apart(written: dict, read: dict | None = None) -> None:
     for name, path in written.items():
         other = seen.setdefault(os.path.realpath(path), name) if path else name
         if other != name:
+            # A flag, or what is read without one.
+            other = f"--{other}" if other in FLAGS else other
             raise app.UsageError(
-                f"--{name} must be another file than --{other}, which it would "
-                f"overwrite. Received: {path} for both; rename one."
+                f"--{name} must be another file than {other}, which it would "
+                f"overwrite. Received: {path} for both; choose another path."
+            )
+
+
+def files_of_run(model: str) -> dict[str, str]:
+    """What a model is read from, by name for `check_apart`: its file and its record."""
+    folder = Path(model).parent
+    beside = {str(folder / name): str(folder / name) for name in (RUN_FILE, SPLIT_FILE)}
+    return {"model": model, **beside}
+
+
+def files_of_spec(name: str, spec: str) -> dict[str, str]:
+    """The file that a dataset's spec names, by `name`; empty where it names none."""
+    source, _, path = spec.partition(":")
+    return {name: os.path.expanduser(path)} if source in ("csv", "npz") else {}
+
+
+def check_workdir(dataset: str) -> None:
+    """Refuses a dataset that is a file of `--workdir` which a run writes anew."""
+    for path in files_of_spec("dataset", dataset).values():
+        written = (os.path.join(FLAGS.workdir, name) for name in RUN_TABLES)
+        if os.path.realpath(path) in map(os.path.realpath, written):
+            raise app.UsageError(
+                "--dataset must be no file that a run writes into --workdir, as it "
+                f"would be overwritten. Received: {path}; choose another folder, or "
+                "rename the file."
             )
 
 

@@ -8,6 +8,8 @@ from keras_ebm.arguments import listed
 
 FLAGS = flags.FLAGS
 HELP = "--help lists all flags"
+#: Names of the flags in the arguments themselves, those of a `--flagfile` left out.
+GIVEN = set()
 #: What absl raises for arguments that cannot be read.
 UNREADABLE = (flags.Error, UnicodeDecodeError)
 #: What the values of a flag's parser are, where it is none of words.
@@ -33,6 +35,8 @@ def parse(argv: list[str], rules: dict[str, str]) -> list[str]:
         app.UsageError: in one sentence, if there is no such flag, its value is missing
             or none that it may have, or a `--flagfile` cannot be read.
     """
+    GIVEN.clear()
+    GIVEN.update(_names(argv[1:]))
     try:
         return FLAGS(argv)
     except flags.UnrecognizedFlagError as error:
@@ -43,6 +47,14 @@ def parse(argv: list[str], rules: dict[str, str]) -> list[str]:
         raise app.UsageError(_flagfile(f"a file that is no text ({error})")) from error
     except (flags.Error, ValueError) as error:
         raise app.UsageError(_bad_value(error, rules)) from error
+
+
+def _names(arguments: list[str]):
+    """The flags that arguments name, `--nopicture` as `picture`."""
+    for argument in arguments:
+        name = argument.lstrip("-").partition("=")[0]
+        if argument.startswith("-"):
+            yield name if name in FLAGS else name.removeprefix("no")
 
 
 def _unknown(error: flags.UnrecognizedFlagError) -> str:

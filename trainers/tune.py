@@ -49,6 +49,7 @@ from absl import app
 from keras_ebm import plots
 from keras_ebm.arguments import listed, why_not_imported
 from trainers import (
+    clashes,
     common,
     defaults,
     fitting,
@@ -139,7 +140,9 @@ def main(argv: list[str]) -> None:
         role = role_of(os.environ)
         fixed = apply_flags(program)
     common.require("dataset")
+    check_clashes(program, fixed)
     common.require_folder("workdir")
+    common.check_workdir(FLAGS.dataset)
     with common.usage_errors():
         trials = import_trials()
         if FLAGS.picture:
@@ -149,6 +152,15 @@ def main(argv: list[str]) -> None:
     search(tuner, role)
     if role != "worker":
         finish(tuner)
+
+
+def check_clashes(program: Program, fixed: set) -> None:
+    """Refuses flags that nothing in the search gives an effect; see `clashes`."""
+    searched = {
+        parameter.flag for space in spaces.FAMILIES.values() for parameter in space
+    }
+    own = clashes.CHAINS if program is CHAINS else clashes.VERA
+    clashes.check([*clashes.DATA, *clashes.TRAINING, *own], searched - fixed)
 
 
 def program_of(method: str) -> Program:

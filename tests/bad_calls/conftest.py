@@ -26,6 +26,7 @@ def bad(tmp_path_factory):
     (folder / "picture").write_bytes(b"\x89PNG\r\n\x1a\n\xff")
     (folder / "nested").write_text(f"--flagfile={folder}/absent\n")
     (folder / "prose").write_text("Once upon a time\n" * 999)
+    (folder / "idle").write_text("--hmc_samples=3\n--toy_rows=9\n")
     (folder / "cut.keras").write_bytes(b"PK\x03\x04 and no more")
     for name, shape in (("lying", (1000, 3)), ("huge", (2**50, 3))):
         with zipfile.ZipFile(folder / f"{name}.npz", "w") as archive:
