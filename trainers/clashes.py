@@ -42,6 +42,9 @@ DATA = [
     Rule("target ignore_columns missing_words", "dataset", ("csv",)),
     Rule("toy_rows", "dataset", ("toy", "stacked")),
     Rule("skip_broken_images", "dataset", ("images",)),
+    Rule("transform", "dataset", ("csv", "tfds", "npz", "toy")),
+    Rule("drop_constant", "dataset", ("csv", "tfds")),
+    Rule("pixel_range", "dataset", ("digits", "images", "stacked", "tfds", "npz")),
 ]
 TRAINING = [
     Rule("decay_epochs decay_rate", "schedule", ("steps",)),

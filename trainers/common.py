@@ -185,7 +185,7 @@ def integers(what: str, values) -> tuple[int, ...]:
     except ValueError:
         raise ValueError(
             f"{what} must be integers with commas between them. Received: "
-            f"{','.join(values)}."
+            f"{listed(values)}."
         ) from None
 
 

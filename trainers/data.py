@@ -120,6 +120,12 @@ def load(settings: DataSettings, schema=None, class_names=None) -> RunData:
             "or npz:PATH."
         )
     full = _read(settings, schema, class_names)
+    if settings.labels_per_class and full.num_classes < 2:
+        raise ValueError(
+            "`labels_per_class` needs data with classes. Received: labels_per_class="
+            f"{settings.labels_per_class} for {full.name}, which has none; leave it "
+            "out, or name the label column as `target`."
+        )
     splits = data.make_splits(
         full,
         seed=settings.seed,

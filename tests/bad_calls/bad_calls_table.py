@@ -304,6 +304,8 @@ CLASHES = {
         "--missing_words=x",
         "--skip_broken_images",
         "--checkpoints=3",
+        "--transform=quantile",
+        "--drop_constant=false",
         "--decay_rate=0.5",
         "--augment_density=false",
         "--pseudo_label_threshold=0.5",
@@ -395,6 +397,22 @@ CALLS += [
     ),
     # What a flagfile holds may be the whole of another run's flags.
     (VERA, ["--dataset=csv:{0}/nul.csv", "--flagfile={0}/idle"], ["nul.csv", "NUL"]),
+    (
+        VERA,
+        ["--dataset=toy:rings", "--labels_per_class=3"],
+        ["`labels_per_class` needs", "toy:rings"],
+    ),
+    (
+        VERA,
+        ["--dataset=toy:rings", "--holdout_classes=a"],
+        ["`holdout_classes` must", "'a'", "none"],
+    ),
+    (
+        VERA,
+        ["--dataset=digits", "--steps=30", "--checkpoint_every=31"],
+        ["`checkpoint_every` must be at most the 30 steps", "checkpoint_every=31"],
+    ),
+    (VERA, ["--dataset=toy:rings", "--augment=crop"], ["`augment` crop needs images"]),
     (VERA, ["--dataset=csv:{0}/new/run/history.csv"], ["--dataset", "overwritten"]),
     (
         ("export.classifier", "--model={0}/m", "--calibration=digits"),
