@@ -137,7 +137,7 @@ class SumScore(Score):
         if missing:
             raise ValueError(
                 f"`validation` must have the keys {sorted(self.requires)}. "
-                f"Received: only {listed(sorted(validation)) or 'nothing'}."
+                f"Received: only [{listed(map(repr, sorted(validation)))}]."
             )
         if "labels" not in validation:
             return validation

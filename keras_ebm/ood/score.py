@@ -166,7 +166,7 @@ class Score:
     def _absent(self, keys, outputs) -> str:
         return (
             f"The `{self.name}` score needs {sorted(keys)} of the network. "
-            f"Received: only {listed(sorted(outputs)) or 'nothing'}."
+            f"Received: only [{listed(map(repr, sorted(outputs)))}]."
         )
 
 
