@@ -9,7 +9,7 @@ from absl import app, flags
 from keras_ebm import ood
 from keras_ebm.data import load_splits, seen_rows
 from keras_ebm.explain import Explainer
-from trainers import common, data
+from trainers import clashes, common, data
 from trainers.common import Checked, setting
 
 FLAGS = flags.FLAGS
@@ -179,7 +179,13 @@ def main_of(export, settings_class=ExportSettings):
         del argv
         for name in ("model", "calibration", "output"):
             common.require(name)
+        clashes.check(clashes.EXPORT)
         settings = common.from_flags(settings_class)
+        if settings.explain and settings.score != "energy":
+            raise app.UsageError(
+                "--explain needs --score=energy, which is what it explains. Received: "
+                f"--score={settings.score}; leave one of them out."
+            )
         with common.usage_errors():
             with data.held_still(settings.model):
                 detector, rows = fit_detector(settings)

@@ -23,8 +23,9 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from absl import flags
+from absl import app, flags
 
+from export.loading import check_card, load_signature
 from keras_ebm import data
 from keras_ebm.data.schema import EARLIER_MISSING
 from keras_ebm.digests import check_files
@@ -32,7 +33,7 @@ from keras_ebm.files import make_folder, write_text
 from keras_ebm.ood import ConformalDetector
 from keras_ebm.serving.export import CARD, FILLED, SCORER_OUTPUTS, version_number
 from keras_ebm.serving.inputs import RATE
-from trainers import common
+from trainers import clashes, common
 from trainers.common import Checked, setting
 
 BATCH = 256
@@ -86,19 +87,21 @@ def find_version(folder: Path) -> Path:
     """The export's folder itself, or its latest version.
 
     Raises:
-        ValueError: if there is none, or it was not written by this package.
+        ValueError: if there is none, or it was not written by this package. No earlier
+            version takes the place of one that was not.
     """
-    versions = [folder]
-    if folder.is_dir():
+    version, state = folder, "where there is no export"
+    if folder.is_dir() and not (folder / CARD).is_file():
         numbered = [p for p in folder.iterdir() if version_number(p) is not None]
-        versions += sorted(numbered, key=version_number)
-    versions = [path for path in versions if (path / CARD).is_file()]
-    if not versions:
-        raise ValueError(
-            "`model` must be what export.classifier or export.ood_scorer wrote. "
-            f"Received: {folder}, where there is no export."
-        )
-    return versions[-1]
+        version = max(numbered, key=version_number, default=folder)
+    if (version / CARD).is_file():
+        return version
+    if version != folder or (version / "saved_model.pb").is_file():
+        state = f"where there is no export: {version} lacks {CARD}"
+    raise ValueError(
+        "`model` must be what export.classifier or export.ood_scorer wrote. "
+        f"Received: {folder}, {state}; export the model with one of these."
+    )
 
 
 def read_card(version: Path) -> dict:
@@ -111,6 +114,7 @@ def read_card(version: Path) -> dict:
     card = common.read_shaped(path, CARD_SHAPE)
     optional = {name: kind for name, kind in OPTIONAL_SHAPE.items() if name in card}
     common.check_shape(path, card, optional, "export the model again")
+    check_card(path, card)
     check_files(version, card.get("files", {}))
     return card
 
@@ -254,17 +258,22 @@ def main(argv):
     del argv
     for name in ("model", "dataset"):
         common.require(name)
+    clashes.check(clashes.PREDICT)
     output = common.require_file("output")
-    source, _, path = FLAGS.dataset.partition(":")
-    files_read = {"dataset": path if source in ("csv", "npz") else ""}
+    files_read = common.files_of_spec("dataset", FLAGS.dataset)
     common.check_apart({"output": FLAGS.output}, files_read)
+    if Path(os.path.realpath(FLAGS.model)) in Path(os.path.realpath(output)).parents:
+        raise app.UsageError(
+            "--output must lie outside of the export, whose files it might overwrite. "
+            f"Received: output={output} in model={FLAGS.model}; choose another path."
+        )
     settings = common.from_flags(PredictSettings)
     with common.usage_errors():
         version = find_version(Path(settings.model))
         card = read_card(version)
-        loaded = tf.saved_model.load(str(version))
         rate = settings.target_fpr
-        signature = loaded.signatures["at_rate" if rate else "serving_default"]
+        name = "at_rate" if rate else "serving_default"
+        loaded, signature = load_signature(version, name, card)
         _, specs = signature.structured_input_signature
         request, files = read_request(settings, card, specs)
         if rate:

@@ -69,10 +69,14 @@ def check_names(name: str, values) -> list[str] | None:
 
 
 def listed(values: Iterable, limit: int = 20) -> str:
-    """Values with commas between them, the first `limit` and how many more."""
+    """Values with commas between them, the first `limit` and how many more.
+
+    Of a value of more than 200 characters the first are there, and three dots.
+    """
     texts = [str(value) for value in values]
     more = f" and {len(texts) - limit} more" if len(texts) > limit else ""
-    return ", ".join(texts[:limit]) + more
+    cut = [text if len(text) <= 200 else f"{text[:200]}..." for text in texts[:limit]]
+    return ", ".join(cut) + more
 
 
 def check_size(name: str, value):

@@ -96,9 +96,10 @@ def warn_of_merged_integers(x: np.ndarray, names: Sequence[str] | None = None) -
             name = place if names is None else names[place]
             lost.append(f"{name} ({count} become {left})")
     if lost:
+        more = f" and {len(lost) - 20} more" if len(lost) > 20 else ""
         warnings.warn(
             "different whole numbers that float64 cannot tell apart, in columns: "
-            f"{', '.join(lost)}",
+            f"{', '.join(lost[:20])}{more}",
             stacklevel=3,
         )
 

@@ -1,6 +1,5 @@
 """Backs a run up again and again, so that it can be continued exactly."""
 
-import json
 import shutil
 import sys
 import warnings
@@ -14,6 +13,7 @@ from trainers import common
 from trainers.data import same_data
 
 METRICS_FILE = "metrics.json"
+HISTORY_FILE = "history.csv"
 
 
 class EpochBackup(keras.callbacks.Callback):
@@ -70,14 +70,33 @@ def begin(workdir: Path) -> None:
 
 
 def is_finished(workdir: Path) -> bool:
-    """Whether the run in a folder came to its end, with a model and its measures."""
+    """Whether the run in a folder came to its end, with a model and its measures.
+
+    It did not where the measures are cut off, as a kill once left them.
+
+    Raises:
+        ValueError: if the measures are of another shape than any run writes.
+    """
     if backup_folder(workdir).exists() or not (workdir / common.MODEL_FILE).is_file():
         return False
-    try:
-        common.read_json(workdir / METRICS_FILE)
-    except (FileNotFoundError, json.JSONDecodeError):
+    if not (workdir / METRICS_FILE).is_file():
         return False
+    try:
+        read_metrics(workdir)
+    except ValueError as error:
+        if common.is_cut_off(error):
+            return False
+        raise
     return True
+
+
+def read_metrics(workdir: Path) -> dict:
+    """The measures of a run that is finished, as `metrics.json` holds them."""
+    return common.read_shaped(
+        workdir / METRICS_FILE,
+        {},
+        "restore the file, or train anew without --resume and --auto_resume",
+    )
 
 
 def backup_folder(workdir: Path) -> Path:
@@ -93,7 +112,7 @@ def finished(fit) -> tuple[keras.Model, dict]:
     """The model and the measures of a run that is finished."""
     workdir = Path(fit.workdir)
     model = common.load_model(workdir / common.MODEL_FILE)
-    return model, common.read_json(workdir / METRICS_FILE)
+    return model, read_metrics(workdir)
 
 
 def to_resume(run, fit) -> list:
@@ -115,6 +134,7 @@ def to_resume(run, fit) -> list:
             f"`resume` needs the data, the split and the seed of the {state} run. "
             f"Received: others than those in {workdir / common.RUN_FILE}."
         )
+    _history_lines(workdir / HISTORY_FILE)  # Before any work, as it may be no text.
     return backups
 
 
@@ -146,5 +166,21 @@ def restore(model, backups) -> int:
 def keep_history(path: Path, epochs: int) -> None:
     """Leaves the header and the first `epochs` rows of a history, for appending."""
     if path.is_file():
-        lines = path.read_text("utf-8").splitlines(keepends=True)
+        lines = _history_lines(path)
         files.write_text(path, "".join(lines[: epochs + 1] if epochs else []))
+
+
+def _history_lines(path: Path) -> list[str]:
+    """The lines of a history; none where there is no file.
+
+    Raises:
+        ValueError: if the file is no text.
+    """
+    try:
+        text = path.read_text("utf-8") if path.is_file() else ""
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} must be the text that a run wrote, a line an epoch. Received: a "
+            f"file that is no text ({error}); restore or remove it."
+        ) from error
+    return text.splitlines(keepends=True)

@@ -20,7 +20,7 @@ from absl import app, flags, logging
 from keras_ebm import files
 from keras_ebm.archives import check_archive
 from keras_ebm.arguments import listed
-from trainers import stopping
+from trainers import flag_errors, stopping
 
 FLAGS = flags.FLAGS
 
@@ -30,10 +30,14 @@ SPLIT_FILE = "split.npz"
 #: Folder of a run that is under way: its backups, and its record until it has a model.
 BACKUP_FOLDER = "backup"
 FLAGS_FILE = "flags.txt"
+#: Tables and arrays that a run or a search writes into its folder.
+RUN_TABLES = ("history.csv", "trials.csv", SPLIT_FILE)
 
 
 #: Whole numbers of settings go through 32-bit integers of TensorFlow.
 LARGEST = 2**31 - 1
+#: What the value of a flag must be, in words, by the name of the flag.
+RULES = {}
 #: The range of seeds, which numpy and Keras take up to 32 bits of.
 SEED = {"low": 0, "high": 2**32 - 2}
 
@@ -155,6 +159,8 @@ def _check_flag(settings_class, field) -> None:
     """Has a flag's number checked as it is parsed, which is before all work."""
     if kind_of(field) not in (int, float):
         return
+    # Of what is no number, all of the rule is broken.
+    RULES[flag_name(field)] = broken_rule(settings_class, field, math.nan)
 
     def check(value) -> bool:
         rule = broken_rule(settings_class, field, value)
@@ -179,7 +185,7 @@ def integers(what: str, values) -> tuple[int, ...]:
     except ValueError:
         raise ValueError(
             f"{what} must be integers with commas between them. Received: "
-            f"{','.join(values)}."
+            f"{listed(values)}."
         ) from None
 
 
@@ -222,8 +228,8 @@ def run_program(main: Callable) -> None:
 
     def parse(argv):
         try:
-            return FLAGS(argv)
-        except flags.Error as error:
+            return flag_errors.parse(argv, RULES)
+        except app.UsageError as error:
             refuse(argv, error)
 
     def written(message, category, *where, **line):
@@ -239,7 +245,10 @@ def run_program(main: Callable) -> None:
         stopping.install()
         try:
             if len(argv) > 1:
-                raise app.UsageError(f"Unexpected arguments: {argv[1:]}.")
+                raise app.UsageError(
+                    "Arguments must be flags, as --name=value. Received: "
+                    f"{listed(map(repr, argv[1:]))[:1000]}; {flag_errors.HELP}."
+                )
             main(argv)
         except app.UsageError as error:
             refuse(argv, error)
@@ -366,9 +375,36 @@ def check_apart(written: dict, read: dict | None = None) -> None:
     for name, path in written.items():
         other = seen.setdefault(os.path.realpath(path), name) if path else name
         if other != name:
+            # A flag, or what is read without one.
+            other = f"--{other}" if other in FLAGS else other
             raise app.UsageError(
-                f"--{name} must be another file than --{other}, which it would "
-                f"overwrite. Received: {path} for both; rename one."
+                f"--{name} must be another file than {other}, which it would "
+                f"overwrite. Received: {path} for both; choose another path."
+            )
+
+
+def files_of_run(model: str) -> dict[str, str]:
+    """What a model is read from, by name for `check_apart`: its file and its record."""
+    folder = Path(model).parent
+    beside = {str(folder / name): str(folder / name) for name in (RUN_FILE, SPLIT_FILE)}
+    return {"model": model, **beside}
+
+
+def files_of_spec(name: str, spec: str) -> dict[str, str]:
+    """The file that a dataset's spec names, by `name`; empty where it names none."""
+    source, _, path = spec.partition(":")
+    return {name: os.path.expanduser(path)} if source in ("csv", "npz") else {}
+
+
+def check_workdir(dataset: str) -> None:
+    """Refuses a dataset that is a file of `--workdir` which a run writes anew."""
+    for path in files_of_spec("dataset", dataset).values():
+        written = (os.path.join(FLAGS.workdir, name) for name in RUN_TABLES)
+        if os.path.realpath(path) in map(os.path.realpath, written):
+            raise app.UsageError(
+                "--dataset must be no file that a run writes into --workdir, as it "
+                f"would be overwritten. Received: {path}; choose another folder, or "
+                "rename the file."
             )
 
 
@@ -396,6 +432,11 @@ def write_json(path, values: dict) -> None:
     files.write_text(path, text + "\n")
 
 
+def is_cut_off(error: ValueError) -> bool:
+    """Whether an error of `read_shaped` is that of a file which ends too early."""
+    return isinstance(error.__cause__, json.JSONDecodeError)
+
+
 def print_metrics(metrics: dict) -> None:
     """Prints one measure a line."""
     for name, value in metrics.items():
@@ -404,23 +445,30 @@ def print_metrics(metrics: dict) -> None:
 
 
 def read_json(path) -> dict:
+    """Reads JSON as it is; what must be of a shape is read by `read_shaped`."""
     return json.loads(Path(path).read_text("utf-8"))
 
 
-def read_shaped(path, shape: dict) -> dict:
+def read_shaped(
+    path,
+    shape: dict,
+    remedy: str = "restore the file that was written, or run the program again",
+) -> dict:
     """Reads a JSON object that a program wrote.
 
     Args:
         path: of the file.
         shape: type, or tuple of types, of each key that it must have.
+        remedy: what to do where it is none, for the error.
 
     Raises:
-        ValueError: if it is no JSON, or of another shape; names the file and the key.
+        ValueError: if it cannot be read, is no JSON, or of another shape; names the
+            file and the key. Its cause tells a file that is cut off: it is a
+            `json.JSONDecodeError`.
     """
-    remedy = "restore the file that was written, or run the program again"
     try:
         values = read_json(path)
-    except (ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(
             f"{path} must be JSON as it was written. Received: a file that cannot be "
             f"read ({error}); {remedy}."
@@ -432,16 +480,19 @@ def read_shaped(path, shape: dict) -> dict:
 def check_shape(path, values, shape: dict, remedy: str, where: str = "") -> None:
     """Raises ValueError unless JSON is an object with the keys and types of `shape`."""
     if not isinstance(values, dict):
+        keys = f" with {listed(shape)}" if shape else ""
         raise ValueError(
-            f"{path}{where} must hold an object with {listed(shape)}. Received: a "
+            f"{path}{where} must hold an object{keys}. Received: a "
             f"{type(values).__name__}; {remedy}."
         )
     for name, kind in shape.items():
-        if name not in values or not isinstance(values[name], kind):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        # Python takes true and false for the numbers 1 and 0.
+        wrong_bool = isinstance(values.get(name), bool) and bool not in kinds
+        if name not in values or wrong_bool or not isinstance(values[name], kind):
             received = (
                 f"a {type(values[name]).__name__}" if name in values else "no such key"
             )
-            kinds = kind if isinstance(kind, tuple) else (kind,)
             raise ValueError(
                 f"{path}{where} must have {name!r}, of type "
                 f"{' or '.join(k.__name__ for k in kinds)}. Received: {received}; "

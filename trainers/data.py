@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -124,6 +123,12 @@ def load(settings: DataSettings, schema=None, class_names=None) -> RunData:
             "or npz:PATH."
         )
     full = _read(settings, schema, class_names)
+    if settings.labels_per_class and full.num_classes < 2:
+        raise ValueError(
+            "`labels_per_class` needs data with classes. Received: labels_per_class="
+            f"{settings.labels_per_class} for {full.name}, which has none; leave it "
+            "out, or name the label column as `target`."
+        )
     splits = data.make_splits(
         full,
         seed=settings.seed,
@@ -277,11 +282,13 @@ def check_features(model, run: RunData) -> None:
 
 def same_data(run: RunData, workdir: Path) -> bool:
     """Whether a run trains on the rows and labels that `workdir` has a record of."""
+    path = _under_way(workdir) / common.RUN_FILE
     try:
-        path = _under_way(workdir) / common.RUN_FILE
-        recorded = common.read_json(path)
-    except json.JSONDecodeError:
-        return _same_split(run, workdir)
+        recorded = common.read_shaped(path, RECORD_SHAPE)
+    except ValueError as error:
+        if common.is_cut_off(error):
+            return _same_split(run, workdir)
+        raise
     _check_record(recorded, path)
     settings = dataclasses.asdict(run.settings)
     settings["holdout_classes"] = list(settings["holdout_classes"])
@@ -350,7 +357,8 @@ def recall(model_path, dataset: str = "", data_dir: str = "") -> RunData:
             f"{settings.dataset}, whose rows differ from those recorded in "
             f"{folder}."
         )
-    return _joined(full, data.load_splits(split_path(model_path)), settings)
+    splits = data.load_splits(split_path(model_path), len(full.x))
+    return _joined(full, splits, settings)
 
 
 def _as_once_numbered(dataset: data.Dataset) -> data.Dataset:

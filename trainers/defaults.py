@@ -81,4 +81,20 @@ def adapt_training(run, fit_class, strategy=None) -> None:
         adapt("keep_best", False, "there are no classes whose accuracy tells the best")
     fit = common.from_flags(fit_class)
     if 0 < fit.batch_size <= len(y) and fit.epochs > 0 and fit.steps >= 0:
-        adapt_parts(fitting.total_steps(fit, y))
+        total = fitting.total_steps(fit, y)
+        adapt_parts(total)
+        check_checkpoints(fit.checkpoint_every, total)
+
+
+def check_checkpoints(every: int, total: int) -> None:
+    """Refuses checkpoints that were passed and of which a run would not write one.
+
+    Raises:
+        ValueError: if the run has fewer steps than lie between two.
+    """
+    if every > total and FLAGS["checkpoint_every"].present:
+        raise ValueError(
+            f"`checkpoint_every` must be at most the {total} steps of the run, or no "
+            f"checkpoint is kept. Received: checkpoint_every={every}; lower it, or "
+            "leave it out."
+        )

@@ -16,7 +16,7 @@ from absl import flags
 
 from keras_ebm import metrics, ood, plots
 from keras_ebm.networks import with_features
-from trainers import common, data, report
+from trainers import clashes, common, data, report
 from trainers.common import SEED, Checked, setting
 from trainers.measures import classification_measures
 from trainers.sample_measures import (
@@ -54,7 +54,7 @@ class EvaluateSettings(Checked):
         "default all single ones (mixture for tables only), energy+knn and "
         "energy+class_gaussian.",
     )
-    resamples: int = setting(200, "Bootstrap resamples of each interval.", low=0)
+    resamples: int = setting(200, "Bootstrap resamples of each interval.", low=2)
     samples: int = setting(
         0, "Samples of an image model to draw and measure; 0: none.", low=0
     )
@@ -271,6 +271,7 @@ def main(argv: list[str]) -> None:
     del argv
     for name in ("model", "dataset"):
         common.require(name)
+    clashes.check(clashes.EVALUATE)
     output = common.require_file("output")
     for name in ("report", "reference"):
         if FLAGS[name].value:
@@ -280,7 +281,12 @@ def main(argv: list[str]) -> None:
     written = ("output", "report", "reference", "pictures")
     common.check_apart(
         {name: FLAGS[name].value for name in written},
-        {name: FLAGS[name].value for name in ("model", "feature_extractor")},
+        {
+            "feature_extractor": FLAGS.feature_extractor,
+            **common.files_of_run(FLAGS.model),
+            **common.files_of_spec("dataset", FLAGS.dataset),
+            **{k: v for s in FLAGS.ood for k, v in common.files_of_spec(s, s).items()},
+        },
     )
     settings = common.from_flags(EvaluateSettings)
     with common.usage_errors():

@@ -34,7 +34,7 @@ from trainers.measures import measure
 from trainers.optimizers import OptimizerSettings, compile_model
 from trainers.pictures import PICTURE_FILE, draw_density, has_picture
 
-HISTORY_FILE = "history.csv"
+HISTORY_FILE = backup.HISTORY_FILE
 CHECKPOINTS = "checkpoints"
 BEST = "best"
 #: Labelled validation rows below which their accuracy chooses nothing.

@@ -25,7 +25,7 @@ from keras_ebm import files, plots
 from keras_ebm.callbacks import KeepBest, StopOnDivergence
 from keras_ebm.data.batches import rows_of_worker
 from keras_ebm.precision import float32_merges
-from trainers import backup, common, defaults, dry_run, fitting, stopping
+from trainers import backup, clashes, common, defaults, dry_run, fitting, stopping
 from trainers.common import FLAGS, Checked, setting
 from trainers.data import DataSettings, RunData, load, record
 from trainers.density import DensitySettings, build_density, log_likelihood
@@ -328,12 +328,14 @@ def main(argv: list[str]) -> None:
     del argv
     common.apply_preset(LIKELIHOOD_PRESETS)
     common.require("dataset")
+    clashes.check([*clashes.DATA, *clashes.TRAINING, *clashes.LIKELIHOOD])
     data_settings = common.from_flags(DataSettings)
     if FLAGS.dry_run:
         fit, settings = _settings()
         dry_run.report(data_settings, settings, fit, build)
         return
     common.require_folder("workdir")
+    common.check_workdir(FLAGS.dataset)
     with common.usage_errors():
         strategy = common.make_strategy(FLAGS.strategy)
         run = load(data_settings)

@@ -5,7 +5,7 @@ import dataclasses
 import keras
 
 from keras_ebm import VERA
-from keras_ebm.arguments import check_positive
+from keras_ebm.arguments import check_positive, listed
 from keras_ebm.optimizers import ClippedAdam
 from keras_ebm.schedules import WarmUp
 from trainers.common import Checked, integers, setting
@@ -105,7 +105,7 @@ def _schedule(rate, settings, epochs, steps):
         if any(epoch < 1 for epoch in epochs) or list(epochs) != sorted(set(epochs)):
             raise ValueError(
                 "`decay_epochs` must be at least 1 and increase. Received: "
-                f"decay_epochs={','.join(map(str, epochs))}."
+                f"decay_epochs={listed(epochs)}."
             )
         boundaries = [epoch * steps for epoch in epochs]
         values = [rate * settings.decay_rate**i for i in range(len(boundaries) + 1)]

@@ -2,7 +2,7 @@
 
 import sys
 
-from trainers import candidates, common, defaults, dry_run, fitting
+from trainers import candidates, clashes, common, defaults, dry_run, fitting
 from trainers.common import FLAGS
 from trainers.data import DataSettings, load
 
@@ -21,12 +21,15 @@ def run_flags(name, presets, methods, model_class, fit_class, build) -> None:
     choose_preset(presets)
     common.apply_preset(presets, methods)
     common.require("dataset")
+    own = clashes.CHAINS if "moves" in FLAGS else clashes.VERA
+    clashes.check([*clashes.DATA, *clashes.TRAINING, *own])
     data_settings = common.from_flags(DataSettings)
     if FLAGS.dry_run:
         settings = common.from_flags(model_class)
         dry_run.report(data_settings, settings, common.from_flags(fit_class), build)
         return
     common.require_folder("workdir")
+    common.check_workdir(FLAGS.dataset)
     with common.usage_errors():
         strategy = common.make_strategy(FLAGS.strategy)
         run = load(data_settings)

@@ -23,7 +23,7 @@ from keras_ebm.arguments import check_size
 from keras_ebm.callbacks.keep_checkpoints import PATTERN
 from keras_ebm.negatives import LangevinMoves, MarkovChains
 from keras_ebm.random import StepRandom
-from trainers import common
+from trainers import clashes, common
 from trainers.common import SEED, Checked, setting
 
 
@@ -218,16 +218,27 @@ def write_samples(path: str, x, energies) -> None:
         np.savez_compressed(file, x=x, energy=energies)
 
 
+def files_read(models: str) -> dict[str, str]:
+    """What `--model` is read from, by name for `common.check_apart`."""
+    found = {}
+    for path in models.split(","):
+        # Of an ensemble each file by its own name, of one model by the flag's.
+        own = common.files_of_run(path)
+        found |= own if path == models else {**own, path: own.pop("model")}
+    return found
+
+
 def main(argv: list[str]) -> None:
     del argv
     settings = common.from_flags(SampleSettings)
     common.require("model")
+    clashes.check(clashes.SAMPLE)
     output = common.require_file("output")
     if settings.samples:
         common.require_file("samples")
     common.check_apart(
         {"output": settings.output, "samples": npz_name(settings.samples)},
-        {"model": settings.model},
+        files_read(settings.model),
     )
     with common.usage_errors():
         plots.pyplot()

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import os
 import shutil
 import sys
@@ -26,6 +25,8 @@ STATE = "search"
 RUN = "run"
 VALUES_FILE = "values.json"
 RESULT_FILE = "result.json"
+#: Of a trial's file that cannot be read.
+REMEDY = "remove the trial's folder `run`, which trains it again, or restore the file"
 #: Hyperband keeps one trial in so many from each round to the next.
 FACTOR = 3
 #: Between the questions of a worker for which there is no trial yet; keras-tuner asks
@@ -260,7 +261,7 @@ class Tuner(kt.Tuner):
 
     def _begin(self, folder, values):
         """Makes the run folder, unless there is one of these values."""
-        if folder.is_dir() and common.read_json(folder / VALUES_FILE) == values:
+        if folder.is_dir() and read_values(folder) == values:
             return
         shutil.rmtree(folder, ignore_errors=True)
         # It gets its name when it is complete, in case of a kill.
@@ -358,11 +359,19 @@ def open_tuner(task: Task, is_worker: bool) -> Tuner:
     """A tuner that goes on with the search in the task's folder, if there is one.
 
     Raises:
-        ValueError: if no model can be built of the settings.
+        ValueError: if no model can be built of the settings, or a trial's values or
+            result cannot be read.
         ImportError: if keras-tuner lacks a package for this search.
     """
+    state = Path(task.fit.workdir) / STATE
     if not is_worker:
-        _mend(Path(task.fit.workdir) / STATE)
+        _mend(state)
+    for folder in sorted(state.glob(f"trial_*/{RUN}")):
+        # Before any work, as keras-tuner would take the trial for one that failed.
+        read_values(folder)
+        if "reason" not in (read_result(folder) or {"reason": ""}):
+            shape = {task.objective.name: (int, float)}
+            common.read_shaped(folder / RESULT_FILE, shape, REMEDY)
     tuner = Tuner(task)
     tuner.oracle.verbose = 0
     if not is_worker:
@@ -383,13 +392,15 @@ def _mend(folder):
         return
     trials = sorted(folder.glob("trial_*/trial.json"))
     try:
-        started = common.read_json(oracle)["start_order"]
+        started = common.read_shaped(oracle, {"start_order": list})["start_order"]
         for path in trials:
             if path.parent.name.removeprefix("trial_") not in started:
                 path.unlink()
             else:
-                common.read_json(path)
-    except (json.JSONDecodeError, KeyError):
+                common.read_shaped(path, {})
+    except ValueError as error:
+        if isinstance(error.__cause__, OSError):
+            raise  # What cannot be opened is no reason to remove it.
         sys.stderr.write(
             f"{oracle} or a trial's file is cut off: asking from its seed\n"
         )
@@ -404,7 +415,17 @@ def _mend(folder):
 def read_result(folder: Path) -> dict:
     """What a trial came to: its measures, `steps`, `seconds`, or `reason`; or {}."""
     path = folder / RESULT_FILE
-    return common.read_json(path) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    result = common.read_shaped(path, {}, REMEDY)
+    shape = {"reason": str} if "reason" in result else {"steps": int}
+    common.check_shape(path, result, {**shape, "seconds": (int, float)}, REMEDY)
+    return result
+
+
+def read_values(folder: Path) -> dict:
+    """The values of a trial's parameters, by name."""
+    return common.read_shaped(folder / VALUES_FILE, {}, REMEDY)
 
 
 def remove_backups(folder: Path) -> None:

@@ -49,9 +49,11 @@ from absl import app
 from keras_ebm import plots
 from keras_ebm.arguments import listed, why_not_imported
 from trainers import (
+    clashes,
     common,
     defaults,
     fitting,
+    flag_errors,
     presets,
     spaces,
     stopping,
@@ -138,7 +140,9 @@ def main(argv: list[str]) -> None:
         role = role_of(os.environ)
         fixed = apply_flags(program)
     common.require("dataset")
+    check_clashes(program, fixed)
     common.require_folder("workdir")
+    common.check_workdir(FLAGS.dataset)
     with common.usage_errors():
         trials = import_trials()
         if FLAGS.picture:
@@ -148,6 +152,15 @@ def main(argv: list[str]) -> None:
     search(tuner, role)
     if role != "worker":
         finish(tuner)
+
+
+def check_clashes(program: Program, fixed: set) -> None:
+    """Refuses flags that nothing in the search gives an effect; see `clashes`."""
+    searched = {
+        parameter.flag for space in spaces.FAMILIES.values() for parameter in space
+    }
+    own = clashes.CHAINS if program is CHAINS else clashes.VERA
+    clashes.check([*clashes.DATA, *clashes.TRAINING, *own], searched - fixed)
 
 
 def program_of(method: str) -> Program:
@@ -390,7 +403,8 @@ def check_same(identity: dict, path: Path) -> None:
             "`workdir` must be on a disk that chief and workers share. Received: "
             f"{path.parent}, where the chief has written nothing."
         )
-    before = common.read_json(path)
+    remedy = "restore it, or use another folder for a new search"
+    before = common.read_shaped(path, {"dataset": str, "space": dict}, remedy)
     # A list is what JSON makes of a tuple.
     now = {key: _plain(value) for key, value in identity.items()}
     changed = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
@@ -462,8 +476,11 @@ def finish(tuner) -> None:
 
 def method_in(arguments: list[str]) -> str:
     """`--method` among a program's arguments, as it decides which flags there are."""
-    arguments = FLAGS.read_flags_from_files(arguments, force_gnu=False)
     found = ""
+    try:
+        arguments = FLAGS.read_flags_from_files(arguments, force_gnu=False)
+    except flag_errors.UNREADABLE:
+        return found  # As it is refused when all flags are parsed.
     for index, argument in enumerate(arguments):
         name, sign, value = argument.lstrip("-").partition("=")
         if name == "method" and argument.startswith("-"):

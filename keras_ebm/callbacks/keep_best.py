@@ -5,7 +5,7 @@ from pathlib import Path
 
 import keras
 
-from keras_ebm.arguments import check_choice
+from keras_ebm.arguments import check_choice, listed
 from keras_ebm.callbacks.epoch_files import epoch_files, read_notes, save_epoch
 from keras_ebm.models.reporting import direction
 
@@ -108,7 +108,7 @@ class KeepBest(keras.callbacks.Callback):
         if self.monitor not in logs:
             raise ValueError(
                 "`monitor` must name a log. Received: "
-                f"monitor={self.monitor!r}; the logs are {', '.join(sorted(logs))}."
+                f"monitor={self.monitor!r}; the logs are {listed(sorted(logs))}."
             )
         value = float(logs[self.monitor])
         # What is not a number is no better than anything.

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from keras_ebm.arguments import listed
 from keras_ebm.data.schema import MISSING
 
 #: Whole numbers as texts. "01" is a code and stays one.
@@ -142,7 +143,7 @@ def _encode_words(values):
     unlabelled = set(values) & set(missing_labels()) - {""}
     if unlabelled:
         rows = int(np.isin(values, list(unlabelled)).sum())
-        words = ", ".join(repr(str(word)) for word in sorted(unlabelled))
+        words = listed(repr(str(word)) for word in sorted(unlabelled))
         warnings.warn(
             f"`y`: {words} in {rows} rows: read as no label. If it is a class, write "
             "it otherwise.",

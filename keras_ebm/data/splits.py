@@ -209,11 +209,17 @@ def save_splits(path: str | os.PathLike, splits: Splits) -> None:
         np.savez_compressed(file, **dataclasses.asdict(splits))
 
 
-def load_splits(path: str | os.PathLike) -> Splits:
+def load_splits(path: str | os.PathLike, num_rows: int | None = None) -> Splits:
     """Reads what `save_splits` wrote.
 
+    Args:
+        path: of the file.
+        num_rows: int, how many rows the dataset has, or None where it is not at hand.
+
     Raises:
-        ValueError: if the file cannot be read or is not of that kind.
+        ValueError: if the file cannot be read or is not of that kind: a part is absent
+            or holds anything but different row numbers, which no other part has, or a
+            number beyond the dataset's rows.
     """
     names = [field.name for field in dataclasses.fields(Splits)]
     try:
@@ -221,11 +227,59 @@ def load_splits(path: str | os.PathLike) -> Splits:
         absent = [name for name in names if name not in fields]
         if absent:
             raise ValueError(f"it lacks {', '.join(absent)}")
-        fields["seed"] = int(fields["seed"])
+        _check_parts({name: fields[name] for name in PARTS}, num_rows)
+        _check_marks(fields)
     except (ValueError, TypeError) as error:
         raise ValueError(
             f"{path}: it must be a file that `save_splits` wrote. It could not be "
-            f"read: {error}"
+            f"read: {error}. Restore the file of the run, or train again."
         ) from error
+    fields["seed"] = int(fields["seed"])
     fields["fingerprint"] = str(fields["fingerprint"])
     return Splits(**fields)
+
+
+def _check_parts(parts: dict[str, np.ndarray], num_rows: int | None) -> None:
+    """Raises ValueError unless parts are disjoint row numbers of a dataset."""
+    for name, rows in parts.items():
+        if rows.ndim != 1 or rows.dtype.kind not in "iu":
+            raise ValueError(
+                f"{name!r} must be row numbers, whole and in one axis. Received: "
+                f"{rows.dtype} of shape {rows.shape}"
+            )
+        if len(rows) == 0 and name != "holdout":
+            raise ValueError(f"{name!r} must have rows. Received: none")
+        end = np.iinfo(np.int64).max if num_rows is None else num_rows
+        outside = (rows < 0) | (rows >= end)
+        if outside.any():
+            rule = "at least 0" if num_rows is None else f"from 0 to {num_rows - 1}"
+            raise ValueError(
+                f"{name!r} must hold row numbers {rule}. Received: "
+                f"{rows[np.argmax(outside)]}, at place {np.argmax(outside)}"
+            )
+    values, counts = np.unique(
+        np.concatenate([rows.astype(np.int64) for rows in parts.values()]),
+        return_counts=True,
+    )
+    if (counts > 1).any():
+        row = values[counts > 1][0]
+        holders = [repr(name) for name, rows in parts.items() if row in rows]
+        raise ValueError(
+            f"a row must be in one part, and once. Received: row {row} more than once "
+            f"in {' and '.join(holders)}"
+        )
+
+
+def _check_marks(fields: dict[str, np.ndarray]) -> None:
+    """Raises ValueError unless seed, fingerprint and hashes are of their kinds."""
+    for name, kinds, axes in (
+        ("seed", "iu", 0),
+        ("fingerprint", "U", 0),
+        ("train_hashes", "u", 1),
+    ):
+        value = fields[name]
+        if value.ndim != axes or value.dtype.kind not in kinds:
+            raise ValueError(
+                f"{name!r} must be as it was written. Received: {value.dtype} of shape "
+                f"{value.shape}"
+            )

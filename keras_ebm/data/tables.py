@@ -198,7 +198,7 @@ def _tell_missing(frame, schema: TableSchema, path) -> None:
     for name, missing in words.items():
         found = frame[name][frame[name].isin(missing) & (frame[name] != "")]
         if len(found):
-            texts = ", ".join(map(repr, sorted(found.unique())))
+            texts = listed(map(repr, sorted(found.unique())))
             told.append(f"{len(found)} in {name!r} ({texts})")
     if told:
         more = f" and in {len(told) - 20} more columns" if len(told) > 20 else ""

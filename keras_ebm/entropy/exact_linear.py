@@ -5,6 +5,7 @@ import math
 import keras
 import tensorflow as tf
 
+from keras_ebm.arguments import listed
 from keras_ebm.entropy.base import EntropyEstimator, Estimate
 
 
@@ -43,7 +44,7 @@ class ExactLinear(EntropyEstimator):
         if not linear:
             raise ValueError(
                 "ExactLinear needs a decoder of one linear Dense layer. Received: "
-                f"layers {', '.join(kinds)}; use LogVolume() (--entropy=log_volume), "
+                f"layers {listed(kinds)}; use LogVolume() (--entropy=log_volume), "
                 "which is exact on linear decoders too."
             )
         return layers[0]

@@ -1,6 +1,7 @@
 """Names of a table's columns, what may be said of them, and their ranges."""
 
 import math
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -28,6 +29,11 @@ def ranges(encoder: TableEncoder, rows: np.ndarray) -> Bounds:
 
 def check_bounds(encoder: TableEncoder, bounds) -> Bounds:
     """Returns bounds in float, or raises ValueError if one breaks its rule."""
+    if not isinstance(bounds, Mapping):
+        raise ValueError(
+            "`bounds` must be a dict from names of columns to (low, high). Received: "
+            f"bounds={bounds!r}."
+        )
     known, checked = movable_names(encoder), {}
     for name, pair in bounds.items():
         if name not in known:
@@ -50,6 +56,11 @@ def check_bounds(encoder: TableEncoder, bounds) -> Bounds:
 
 def check_fixed(encoder: TableEncoder, fixed, bounds) -> set[str]:
     """Returns the names as a set, or raises ValueError if one breaks its rule."""
+    if not isinstance(fixed, Iterable):
+        raise ValueError(
+            "`fixed` must be a sequence of names of columns. Received: "
+            f"fixed={fixed!r}; write [{str(fixed)!r}]."
+        )
     fixed = [fixed] if isinstance(fixed, str) else list(fixed)
     names = encoder.column_names
     for name in fixed:
@@ -67,7 +78,14 @@ def check_fixed(encoder: TableEncoder, fixed, bounds) -> set[str]:
 
 def check_rows(encoder: TableEncoder, name: str, rows) -> np.ndarray:
     """Returns rows of the encoder's type, or raises ValueError if of another shape."""
-    rows = np.asarray(rows, encoder.input_dtype)
+    try:
+        rows = np.asarray(rows, encoder.input_dtype)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"`{name}` must be raw rows as the encoder takes them, numbers with words "
+            f"as their codes. Received: what is no array of numbers ({error}); read "
+            "them by keras_ebm.data.read with the model's schema."
+        ) from error
     count = len(encoder.mean)
     if rows.ndim != 2 or rows.shape[1] != count:
         raise ValueError(

@@ -136,7 +136,8 @@ class Explainer:
                 `TableEncoder`, the rows another shape, a name is of no column or of
                 one that cannot move, or no row has a finite energy.
         """
-        encoder, bounds = _encoder_of(detector), dict(bounds or {})
+        encoder = _encoder_of(detector)
+        bounds = columns.check_bounds(encoder, {} if bounds is None else bounds)
         rows = columns.check_rows(encoder, "train_rows", train_rows)
         fixed = columns.check_fixed(encoder, fixed, bounds)
         if baseline is None:
@@ -179,8 +180,8 @@ class Explainer:
         return self._acceptable(_checked(self.encoder, x))
 
     def _check_baseline(self, baseline):
-        baseline = np.asarray(baseline, self.encoder.input_dtype)
         row = columns.check_rows(self.encoder, "baseline", np.atleast_2d(baseline))
+        baseline = np.asarray(baseline, self.encoder.input_dtype)
         energy = self._level.energy(self.detector.model.preprocess(row)).numpy()
         if baseline.ndim != 1 or not np.isfinite(energy).all():
             raise ValueError(
@@ -261,6 +262,11 @@ class Explainer:
 
 
 def _encoder_of(detector: Detector) -> TableEncoder:
+    if not isinstance(detector, Detector):
+        raise ValueError(
+            "`detector` must be a keras_ebm.ood.Detector. Received: a "
+            f"{type(detector).__name__}; make one by Detector.fit."
+        )
     encoder = detector.model.preprocessor
     if not isinstance(encoder, TableEncoder):
         raise ValueError(
@@ -278,4 +284,8 @@ def _encoder_of(detector: Detector) -> TableEncoder:
 
 def _checked(encoder, x):
     # In a graph the specs of the compiled functions check it.
-    return x if tf.is_tensor(x) else columns.check_rows(encoder, "x", x)
+    if tf.is_tensor(x) and not tf.executing_eagerly():
+        return x
+    # A tensor of the right type stays where it is, once its shape is checked.
+    rows = columns.check_rows(encoder, "x", x)
+    return x if tf.is_tensor(x) and x.dtype == rows.dtype else rows

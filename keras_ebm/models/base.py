@@ -18,7 +18,7 @@ from keras_ebm.arguments import (
 from keras_ebm.layers.logit_energy import LogitEnergy
 from keras_ebm.layers.spectral_norm import update_spectral_norms
 from keras_ebm.models.batches import Batch, unpack, unpack_views
-from keras_ebm.models.label_checks import check_array
+from keras_ebm.models.label_checks import check_array, check_labels
 from keras_ebm.models.loss_scaling import with_loss_scale
 from keras_ebm.models.probabilities import GivesProbabilities
 from keras_ebm.models.raw_inputs import TakesRawInputs
@@ -170,10 +170,15 @@ class BaseEnergyModel(
         Args:
             x: raw inputs.
             y: optional integer labels `(batch,)`; then `E(x, y) = -f(x)[y]`.
+
+        Raises:
+            ValueError: if `y` has another shape or a label is no class. Labels of a
+                graph are not looked at.
         """
         logits = self.logits(x)
         if y is None:
             return self.to_energy(logits)
+        y = check_labels(y, self.num_classes, logits.shape[0])
         return -tf.gather(logits, tf.cast(y, tf.int32), batch_dims=1)
 
     def log_prob(self, x):

@@ -1,5 +1,6 @@
 """Labels of `fit` and `evaluate`: the numbers of classes, -1 where there is none."""
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -34,6 +35,46 @@ def check_array(y, num_classes: int):
         )
     # What was of integers is passed on as it is, a pandas series for one.
     return y if np.asarray(y).dtype.kind in "iub" else numbers
+
+
+def check_labels(y, num_classes: int, num_rows: int | None):
+    """Looks at the labels of `E(x, y)`, of which each row needs one.
+
+    Only values that are at hand are looked at: a tensor of a graph costs nothing there
+    and is passed on.
+
+    Args:
+        y: array, list or tensor.
+        num_classes: int, logits of the model.
+        num_rows: int, of `x`; None where it is not known.
+
+    Returns:
+        `y`, as an array of integers where it was at hand.
+
+    Raises:
+        ValueError: if `y` has another shape than `(num_rows,)`, or a label is no whole
+            number from 0 to `num_classes - 1`.
+    """
+    of_graph = tf.is_tensor(y) and not tf.executing_eagerly()
+    if of_graph or isinstance(y, keras.KerasTensor):
+        return y
+    labels = np.asarray(y)
+    if labels.ndim != 1 or num_rows not in (None, len(labels)):
+        raise ValueError(
+            "`y` must hold a class for each row of `x`, of shape "
+            f"({'n' if num_rows is None else num_rows},). Received: shape "
+            f"{labels.shape}; give an array of one label a row."
+        )
+    numbers = whole_numbers(labels, "`y`")
+    bad = (numbers < 0) | (numbers >= num_classes)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise ValueError(
+            f"`y` must hold whole numbers from 0 to {num_classes - 1}, as the network "
+            f"has {num_classes} logits. Received: {labels[row]} in row {row} (counted "
+            "from 0); leave out rows without a label, or `y` for the energy of x alone."
+        )
+    return numbers
 
 
 def check_batch(y, num_classes: int):

@@ -100,7 +100,13 @@ class GivesProbabilities:
                 "`fit_temperature` needs a model with classes. Received: "
                 f"{self.num_classes} output."
             )
-        x, y = np.asarray(x), np.asarray(check_array(np.asarray(y), self.num_classes))
+        x, y = np.asarray(x), np.asarray(y)
+        if y.ndim != 1 or x.shape[:1] != y.shape:
+            raise ValueError(
+                "`y` must hold a label for each row of `x`. Received: y of shape "
+                f"{y.shape} for x of shape {x.shape}; give one label a row."
+            )
+        y = np.asarray(check_array(y, self.num_classes))
         x, y = x[y >= 0], y[y >= 0]
         starts = range(0, len(x), batch_size)
         parts = [self.logits(tf.constant(x[i : i + batch_size])) for i in starts]

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from keras_ebm.arguments import listed
 from keras_ebm.ood.feature_scores import (
     KNN,
     ClassGaussian,
@@ -136,7 +137,7 @@ class SumScore(Score):
         if missing:
             raise ValueError(
                 f"`validation` must have the keys {sorted(self.requires)}. "
-                f"Received: only {sorted(validation)}."
+                f"Received: only [{listed(map(repr, sorted(validation)))}]."
             )
         if "labels" not in validation:
             return validation

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
+from keras_ebm.arguments import listed
+
 RANKS = {"logits": 2, "features": 2, "inputs": 2, "gradient_norm": 1}
 
 
@@ -164,7 +166,7 @@ class Score:
     def _absent(self, keys, outputs) -> str:
         return (
             f"The `{self.name}` score needs {sorted(keys)} of the network. "
-            f"Received: only {sorted(outputs)}."
+            f"Received: only [{listed(map(repr, sorted(outputs)))}]."
         )
 
 

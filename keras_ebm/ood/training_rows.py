@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_ebm.arguments import listed
+
 
 class ClassRows(NamedTuple):
     """Rows with a label, and where each class that has any lies.
@@ -30,7 +32,8 @@ def read_features(train: Mapping[str, np.ndarray], key: str = "features") -> np.
     """
     if key not in train:
         raise ValueError(
-            f"`train` must have the key {key!r}. Received: {sorted(train)}."
+            f"`train` must have the key {key!r}. Received: "
+            f"[{listed(map(repr, sorted(train)))}]."
         )
     features = np.asarray(train[key], np.float64)
     if features.ndim != 2 or 0 in features.shape:
@@ -75,7 +78,7 @@ def _read_labels(train, num_rows: int) -> np.ndarray:
     if "labels" not in train:
         raise ValueError(
             "`train` must have the key 'labels' for a score that knows "
-            f"classes. Received: {sorted(train)}."
+            f"classes. Received: [{listed(map(repr, sorted(train)))}]."
         )
     labels = np.asarray(train["labels"])
     if labels.shape != (num_rows,) or not np.issubdtype(labels.dtype, np.integer):

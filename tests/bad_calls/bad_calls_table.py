@@ -146,7 +146,7 @@ PROGRAMS = {
     "trainers.evaluate": (
         ("--model={}/model.keras", "--dataset=digits", "--output={}/new/out.json"),
         {
-            "resamples": COUNTS,
+            "resamples": ("0", "1", *COUNTS),
             "samples": COUNTS,
             "seed": COUNTS,
             "reference_split": WORDS,
@@ -177,6 +177,26 @@ PROGRAMS = {
         {"target_fpr": ("-0.1", "1", "nan")},
     ),
 }
+#: Arguments that are no flags with values, of any program; `{}` is a folder of files.
+UNREADABLE = [
+    (["--no_such_flag"], ["--no_such_flag", "flag of this program", "--help"]),
+    (["--no_such_flag=3"], ["Received: --no_such_flag=3", "--help"]),
+    (["--verbosty=1"], ["Received: --verbosty=1", "did you mean --verbosity"]),
+    (["--verbosity=loud"], ["an integer", "--verbosity=loud", "default is -1"]),
+    (["--alsologtostderr=maybe"], ["true or false", "--alsologtostderr=maybe"]),
+    (["--noalsologtostderr=1"], ["must have no value", "--alsologtostderr=true"]),
+    (
+        ["--verbosity"],
+        ["a value, an integer", "write --verbosity=VALUE"],
+    ),
+    (["--flagfile"], ["--flagfile must have a value"]),
+    (["--flagfile={}/absent"], ["--flagfile", "absent", "No such file"]),
+    (["--flagfile={}"], ["--flagfile", "Is a directory"]),
+    (["--flagfile={}/picture"], ["--flagfile", "no text"]),
+    (["--flagfile={}/nested"], ["--flagfile", "absent", "No such file"]),
+    (["epochs=3"], ["must be flags", "'epochs=3'", "--name=value"]),
+    (["--flagfile={}/prose"], ["must be flags", "'Once", "and 979 more", "--help"]),
+]
 
 
 def calls(program: str, folder) -> list:
@@ -186,10 +206,14 @@ def calls(program: str, folder) -> list:
     """
     ordinary, spoiled = PROGRAMS[program]
     usual = [flag.format(folder) for flag in ordinary]
-    return [
+    named = [
         ([*usual, f"--{name}={value}"], (name, value))
         for name, values in spoiled.items()
         for value in values
+    ]
+    return named + [
+        ([*usual, *(flag.format(folder) for flag in flags)], words)
+        for flags, words in UNREADABLE
     ]
 
 
@@ -253,11 +277,170 @@ CALLS = [
         ["--model={0}/export_text", "--output={0}/new/o"],
         ["'target_fpr', of type int or float", "a str"],
     ),
+    (
+        PREDICT,
+        ["--model={0}/export_true", "--output={0}/new/o"],
+        ["'calibration_rows', of type int", "a bool"],
+    ),
+    (
+        PREDICT,
+        ["--model={0}/export_alone", "--output={0}/new/o"],
+        ["export_alone/1", "cannot be loaded", "copy the whole folder"],
+    ),
+    (PREDICT, ["--model={0}/export_foreign", "--output={0}/new/o"], ["lacks assets."]),
     (PREDICT, ["--model={0}/export_cut", "--output={0}/new/o"], ["cannot be read"]),
     (
         PREDICT,
         ["--model={0}/x", "--dataset=csv:{0}/gaps.csv", "--output={0}/gaps.csv"],
         ["--output", "--dataset", "overwrite"],
+    ),
+]
+#: Flags that another one leaves without effect, by the flags before them.
+CLASHES = {
+    ("trainers.vera", "--dataset=digits", "--workdir={0}/new/run"): [
+        "--toy_rows=9",
+        "--target=y",
+        "--ignore_columns=a",
+        "--missing_words=x",
+        "--skip_broken_images",
+        "--checkpoints=3",
+        "--transform=quantile",
+        "--drop_constant=false",
+        "--decay_rate=0.5",
+        "--augment_density=false",
+        "--pseudo_label_threshold=0.5",
+        "--adversarial_radius=0.2",
+        "--hmc_samples=3",
+        "--fold_weight=1",
+        "--buffer_size=99",
+        "--minimum_share=0.1 --correction=none",
+        "--move_steps=2 --correction=none",
+        "--jump_stddev=1",
+        "--importance_samples=3 --entropy=hmc",
+        "--volume_iterations=3 --entropy=log_volume --volume_method=dense",
+        "--entropy_weight=0.5 --entropy=none",
+        "--entropy=hmc --negatives=none",
+        "--latent_dim=3 --method=supervised",
+        "--picture_epochs=3 --notensorboard",
+        "--epochs=3 --steps=90",
+        "--epochs=3 --preset=tabular",
+        "--width=3",
+        "--hidden=9 --network=wide_resnet",
+        "--spectral_norm=false",
+        "--generator_filters=9",
+        "--generator_hidden=9 --generator_network=dcgan",
+    ],
+    ("trainers.langevin", "--dataset=digits", "--workdir={0}/new/run"): [
+        "--num_leapfrog=3",
+        "--num_leapfrog=3 --moves=mala",
+        "--target_acceptance=0.5",
+        "--noise_stddev=0.1 --moves=hmc",
+        "--clip=norm",
+        "--restart_share=0.5 --buffer=none",
+        "--store_labels=false",
+        "--start_mean=0.5",
+        "--kl_through=all",
+    ],
+    ("trainers.likelihood", "--dataset=toy:rings", "--workdir={0}/new/run"): [
+        "--num_components=3",
+        "--num_couplings=3 --network=mixture",
+        "--base_stddev=1",
+        "--noise_stddev=0.1",
+        "--num_slices=3",
+        "--gradient_penalty=0.1",
+        "--move_steps=3",
+        "--latent_dim=3 --method=persistent_chains",
+        "--hmc_samples=3 --method=vera",
+    ],
+    ("trainers.tune", "--dataset=digits", "--workdir={0}/new/run"): [
+        "--toy_rows=9",
+        "--hmc_samples=3",
+        "--decay_rate=0.5",
+        "--augment_density=false --augment=none",
+    ],
+    ("trainers.evaluate", "--model={0}/m", "--dataset=digits", "--output={0}/new/o"): [
+        "--target=y",
+        "--reference={0}/new/r.npz",
+        "--reference_split=train",
+        "--sample_noise=false",
+        "--resamples=9",
+        "--scores=energy",
+    ],
+    ("trainers.sample", "--model={0}/m.keras", "--output={0}/new/o.png"): [
+        "--noise_stddev=0.1",
+        "--skip_broken_images",
+    ],
+    (
+        "export.classifier",
+        "--model={0}/m",
+        "--calibration=digits",
+        "--output={0}/new/o",
+    ): [
+        "--target=y",
+        "--skip_broken_images",
+    ],
+    ("export.predict", "--dataset=digits", "--model={0}/m", "--output={0}/new/o"): [
+        "--optional_columns=a",
+        "--skip_broken_images",
+    ],
+}
+CALLS += [
+    (usual, text.split(), ["has no effect", "leave", f"{text.partition('=')[0]} out"])
+    for usual, flags in CLASHES.items()
+    for text in flags
+]
+CALLS += [
+    (
+        VERA,
+        ["--dataset=digits", "--noskip_broken_images"],
+        ["--skip_broken_images has"],
+    ),
+    # What a flagfile holds may be the whole of another run's flags.
+    (VERA, ["--dataset=csv:{0}/nul.csv", "--flagfile={0}/idle"], ["nul.csv", "NUL"]),
+    (
+        VERA,
+        ["--dataset=toy:rings", "--labels_per_class=3"],
+        ["`labels_per_class` needs", "toy:rings"],
+    ),
+    (
+        VERA,
+        ["--dataset=toy:rings", "--holdout_classes=a"],
+        ["`holdout_classes` must", "'a'", "none"],
+    ),
+    (
+        VERA,
+        ["--dataset=digits", "--steps=30", "--checkpoint_every=31"],
+        ["`checkpoint_every` must be at most the 30 steps", "checkpoint_every=31"],
+    ),
+    (VERA, ["--dataset=toy:rings", "--augment=crop"], ["`augment` crop needs images"]),
+    (VERA, ["--dataset=csv:{0}/new/run/history.csv"], ["--dataset", "overwritten"]),
+    (
+        ("export.classifier", "--model={0}/m", "--calibration=digits"),
+        ["--output={0}/new/o", "--explain", "--score=knn"],
+        ["--explain needs --score=energy", "--score=knn"],
+    ),
+    (
+        PREDICT,
+        ["--model={0}/export_cut", "--output={0}/export_cut/1/saved_model.pb"],
+        ["--output", "outside of the export"],
+    ),
+    (EVALUATE, ["--output={0}/run.json"], ["--output", "run.json", "overwrite"]),
+    (
+        EVALUATE,
+        ["--output={0}/new/o", "--report={0}/split.npz"],
+        ["--report", "split.npz", "overwrite"],
+    ),
+    (
+        EVALUATE,
+        ["--ood=csv:{0}/nul.csv", "--output={0}/nul.csv"],
+        ["--output", "csv:", "overwrite"],
+    ),
+    (SAMPLE, ["--output={0}/run.json"], ["--output", "run.json", "overwrite"]),
+    (SAMPLE, ["--output={0}/m.keras"], ["--output", "--model", "overwrite"]),
+    (
+        ("trainers.sample", "--model={0}/a.keras,{0}/b.keras"),
+        ["--output={0}/b.keras"],
+        ["--output", "b.keras", "overwrite"],
     ),
 ]
 

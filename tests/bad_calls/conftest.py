@@ -23,6 +23,10 @@ def bad(tmp_path_factory):
     """A folder of files that are none of their kind."""
     folder = tmp_path_factory.mktemp("bad")
     (folder / "file").write_text("no folder")
+    (folder / "picture").write_bytes(b"\x89PNG\r\n\x1a\n\xff")
+    (folder / "nested").write_text(f"--flagfile={folder}/absent\n")
+    (folder / "prose").write_text("Once upon a time\n" * 999)
+    (folder / "idle").write_text("--hmc_samples=3\n--toy_rows=9\n")
     (folder / "cut.keras").write_bytes(b"PK\x03\x04 and no more")
     for name, shape in (("lying", (1000, 3)), ("huge", (2**50, 3))):
         with zipfile.ZipFile(folder / f"{name}.npz", "w") as archive:
@@ -40,10 +44,13 @@ def bad(tmp_path_factory):
         ("empty", "{}"),
         ("text", '{"target_fpr": "a", "per_class": false, "calibration_rows": 9}'),
         ("cut", '{"target_'),
+        ("true", '{"target_fpr": 0.1, "per_class": false, "calibration_rows": true}'),
+        ("alone", '{"target_fpr": 0.1, "per_class": false, "calibration_rows": 9}'),
     ):
         extra = folder / f"export_{name}" / "1" / "assets.extra"
         extra.mkdir(parents=True)
         (extra / "keras_ebm.json").write_text(card)
+    (folder / "export_foreign" / "1").mkdir(parents=True)
     return folder
 
 

@@ -13,7 +13,13 @@ from keras_ebm.data.labels import class_codes
 from keras_ebm.data.npz import read_npz
 from keras_ebm.data.tables import read_csv
 from keras_ebm.estimators import EnergyClassifier
+from keras_ebm.explain import Explainer
+from keras_ebm.layers import TableEncoder
 from keras_ebm.negatives import LangevinMoves, MALAMoves, MarkovChains, ReplayBuffer
+from keras_ebm.ood import ConformalDetector, Detector, Energy, make_score
+from keras_ebm.ood.training_rows import read_features
+from keras_ebm.precision import warn_of_merged_integers
+from trainers.common import integers
 
 X, Y = support.rows(24)
 
@@ -178,6 +184,31 @@ def test_a_list_in_an_error_is_cut_after_twenty_names():
     with pytest.raises(ValueError, match="and 980 more") as error:
         class_codes(names, ["another"])
     assert len(str(error.value)) < 500
+    assert listed(["a" * 9999, "b"]) == "a" * 200 + "..., b"
+
+
+def wide_outputs():
+    return {f"output_{i:04d}": np.zeros((3, 2)) for i in range(1000)}
+
+
+def wide_integers():
+    # Each column has two numbers that float64 takes for one.
+    return np.array([[2**53], [2**53 + 1]]) + np.zeros((1, 1000), int)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: make_score("max_softmax").predict(wide_outputs()),
+        lambda: read_features(wide_outputs()),
+        lambda: integers("Layer widths", ["many"] * 1000),
+        lambda: warn_of_merged_integers(wide_integers()),
+    ],
+)
+def test_no_error_or_warning_lists_a_thousand_names(call):
+    with pytest.raises((ValueError, UserWarning), match="and 980 more") as error:
+        call()
+    assert len(str(error.value)) < 1200
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+cmd", "-2+3", "@sum", "\tx", "\r=1"])
@@ -188,3 +219,119 @@ def test_a_text_that_a_spreadsheet_would_run_begins_with_an_apostrophe(text):
 @pytest.mark.parametrize("text", ["1", "-1", "+1.5", "-1e-3", "cat", "a=b", ""])
 def test_numbers_and_other_texts_stay_as_they_are(text):
     assert spreadsheet_text(text) == text
+
+
+CLASSES = 3
+LABELS = {
+    "y": (
+        [-7, 0, 1],
+        [-1, 0, 1],
+        [0, 1, CLASSES],
+        np.array([0, 1, 2**63], np.uint64),
+        [0, 1, 2**32],
+        [0.5, 1.0, 2.0],
+        [0.0, float("nan"), 1.0],
+        [0.0, float("inf"), 1.0],
+        ["a", "b", "c"],
+        [0, 1],
+        [0, 1, 2, 0],
+        [[0], [1], [2]],
+        [],
+        1,
+        tf.constant([0, 1, CLASSES]),
+        tf.constant([0, 1]),
+    )
+}
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    inputs = keras.Input((2,))
+    return EnergyModel(keras.Model(inputs, keras.layers.Dense(CLASSES)(inputs)))
+
+
+@pytest.mark.parametrize("name, value", each(LABELS))
+def test_labels_that_are_no_classes_have_no_energy(classifier, name, value):
+    with pytest.raises(ValueError) as error:
+        classifier.energy(np.zeros((3, 2), np.float32), **{name: value})
+    assert_refused(error, name)
+
+
+def test_labels_of_any_whole_numbers_have_their_energy(classifier):
+    x = np.random.default_rng(0).normal(size=(3, 2)).astype(np.float32)
+    expected = -np.diag(classifier.logits(x))
+    labels = [[0, 1, 2], (0, 1, 2), np.array([0.0, 1.0, 2.0]), tf.constant([0, 1, 2])]
+    for y in labels:
+        np.testing.assert_array_equal(classifier.energy(x, y=y), expected)
+    in_graph = tf.function(lambda x, y: classifier.energy(x, y))
+    np.testing.assert_allclose(in_graph(x, tf.constant([0, 1, 2])), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("y", [[0, 1], [[0], [1], [2]], [0, 1, 3], 1])
+def test_labels_that_no_temperature_can_be_fitted_to_are_refused(classifier, y):
+    with pytest.raises(ValueError) as error:
+        classifier.fit_temperature(np.zeros((3, 2), np.float32), y)
+    assert_refused(error, "y")
+
+
+@pytest.fixture(scope="module")
+def detector():
+    encoder = TableEncoder()
+    encoder.adapt(X[:, :2])
+    inputs = keras.Input((2,))
+    network = keras.Model(inputs, keras.layers.Dense(1)(inputs))
+    model = EnergyModel(network, preprocessor=encoder)
+    return Detector(model, Energy(), ConformalDetector(np.zeros(9)), target_fpr=0.1)
+
+
+EXPLAINED = {
+    "train_rows": (
+        X[:, :1],
+        X[0, :2],
+        "rows",
+        [["a", "b"]],
+        [[1.0], [1.0, 2.0]],
+        None,
+    ),
+    "baseline": ([0.0], "mean", [["a", "b"]], [[0.0, 0.0]], [0.0, float("inf")]),
+    "bounds": (
+        [("0", (0, 1))],
+        "0",
+        3,
+        {"9": (0, 1)},
+        {0: (0, 1)},
+        {"0": (1, 0)},
+        {"0": 3},
+        {"0": (0, float("nan"))},
+        {"0": ("a", "b")},
+        {"0": (0, 1, 2)},
+    ),
+    "fixed": (3, "9", ["9"], [0]),
+}
+
+
+@pytest.mark.parametrize("name, value", each(EXPLAINED))
+def test_what_an_explainer_cannot_be_fitted_by_is_refused(detector, name, value):
+    arguments = {"train_rows": X[:, :2], name: value}
+    with pytest.raises(ValueError) as error:
+        Explainer.fit(detector, **arguments)
+    assert_refused(error, name)
+
+
+def test_an_explainer_of_no_detector_is_refused(detector):
+    for value in ("detector", None, detector.model):
+        with pytest.raises(ValueError) as error:
+            Explainer.fit(value, X[:, :2])
+        assert_refused(error, "detector")
+
+
+def test_rows_that_are_none_are_not_explained(detector):
+    explainer = Explainer.fit(detector, X[:, :2])
+    rows = ([["a", "b"]], X, X[0, :2], None, tf.constant(X), tf.constant([["a", "b"]]))
+    for x in rows:
+        for explained in (explainer.contributions, explainer.acceptable):
+            with pytest.raises(ValueError) as error:
+                explained(x)
+            assert_refused(error, "x")
+    whole = tf.constant(np.rint(X[:3, :2]), tf.int32)
+    assert explainer.contributions(whole).energy.shape == (3,)

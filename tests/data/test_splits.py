@@ -227,3 +227,46 @@ def test_a_file_that_holds_no_splits_is_refused(tmp_path):
     for name in ("other.npz", "bad.npz", "absent.npz"):
         with pytest.raises(ValueError, match="save_splits"):
             splits_lib.load_splits(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (
+            {"train": np.array([0, 50])},
+            "'train' must hold row numbers from 0 to 39.*50",
+        ),
+        ({"test": np.array([-1])}, "'test' must hold row numbers from 0 to 39.*-1, at"),
+        ({"train": np.array([0.0, 1.0])}, "'train' must be row numbers.*float64"),
+        ({"train": np.array([[0], [1]])}, r"'train' must be row numbers.*\(2, 1\)"),
+        ({"train": np.array([True])}, "'train' must be row numbers.*bool"),
+        ({"train": np.array(3)}, "'train' must be row numbers"),
+        ({"calibration": np.array([], int)}, "'calibration' must have rows.*none"),
+        ({"test": np.array([5, 5])}, "row 5 more than once in 'test'"),
+        ({"holdout": np.array([3])}, "row 3 more than once in 'train' and 'holdout'"),
+        ({"train": None}, "it lacks train"),
+        ({"seed": np.array(1.5)}, "'seed' must be as it was written.*float64"),
+        ({"train_hashes": np.array([1.5])}, "'train_hashes' must be as it was written"),
+        ({"fingerprint": np.array([1])}, "'fingerprint' must be as it was written"),
+    ],
+)
+def test_row_numbers_that_are_none_are_refused_by_the_name_of_their_part(
+    tmp_path, change, words
+):
+    good = {
+        "train": np.array([3, 1]),
+        "validation": np.array([2]),
+        "calibration": np.array([4]),
+        "test": np.array([5]),
+        "holdout": np.array([], np.int64),
+        "seed": np.array(0),
+        "fingerprint": np.array("0"),
+        "train_hashes": np.array([1, 2, 3], np.uint64),
+    }
+    path = tmp_path / "split.npz"
+    np.savez(path, **good)
+    assert splits_lib.load_splits(path, 40).train.tolist() == [3, 1]
+    changed = {k: v for k, v in {**good, **change}.items() if v is not None}
+    np.savez(path, **changed)
+    with pytest.raises(ValueError, match=f"split.npz: .*{words}.*Restore the file"):
+        splits_lib.load_splits(path, 40)
