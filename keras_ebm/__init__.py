@@ -54,6 +54,7 @@ from keras_ebm import (  # noqa: E402
 from keras_ebm.generators import GaussianGenerator  # noqa: E402
 from keras_ebm.models import (  # noqa: E402
     VERA,
+    BaseEnergyModel,
     DensityModel,
     EnergyModel,
     LangevinModel,
@@ -63,6 +64,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "VERA",
+    "BaseEnergyModel",
     "DensityModel",
     "EnergyModel",
     "GaussianGenerator",

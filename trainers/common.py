@@ -509,7 +509,7 @@ def load_model(path) -> keras.Model:
     import keras_ebm
 
     model = load_keras("model", path, "a .keras file that a trainer wrote")
-    if not isinstance(model, keras_ebm.EnergyModel):
+    if not isinstance(model, keras_ebm.BaseEnergyModel):
         raise ValueError(
             "`model` must hold a keras_ebm energy model. Received: "
             f"{path}, which holds a {type(model).__name__}."

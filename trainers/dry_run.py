@@ -68,7 +68,7 @@ def dry_run(data_settings, model_settings, fit, build) -> dict:
     compile_model(model, model_settings, 1, 1)
     x, y = tf.constant(x[:ROWS]), tf.constant(y[:ROWS].astype(np.int32))
     result = {"parameters": model.network.count_params()}
-    if hasattr(model, "generator"):
+    if model.generator is not None:
         result["generator_parameters"] = model.generator.count_params()
     flops = step_flops(model, x, y)
     start = time.perf_counter()

@@ -20,7 +20,6 @@ from trainers import clashes, common, data, report
 from trainers.common import SEED, Checked, setting
 from trainers.measures import classification_measures
 from trainers.sample_measures import (
-    can_sample,
     prepare_samples,
     sample_images,
     sample_measures,
@@ -150,7 +149,7 @@ def examine(settings: EvaluateSettings, foreign_specs):
         images = sample_images(model, settings.samples, settings)
         results["samples"] = sample_measures(model, images, *sampled, settings)
     elif (settings.report or settings.pictures) and run.dataset.kind == "image":
-        images = sample_images(model, SHOWN, settings) if can_sample(model) else None
+        images = sample_images(model, SHOWN, settings) if model.can_sample else None
     images = None if images is None else images[:SHOWN]
     return results, report.Evidence(model, x, y, known["logits"], energies, images)
 

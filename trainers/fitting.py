@@ -27,6 +27,7 @@ from keras_ebm.data.batches import (
     steps_per_epoch,
     training_batches,
 )
+from keras_ebm.negatives import as_source
 from trainers import backup, common, stopping
 from trainers.common import Checked, setting
 from trainers.data import RunData, check_features, record
@@ -357,7 +358,8 @@ def _check_best(run, fit):
 
 def check_buffer(model, batch_size: int) -> None:
     """Raises ValueError if a replay buffer is smaller than a batch."""
-    buffer = getattr(getattr(model, "negatives", None), "buffer", None)
+    source = as_source(model.negatives)
+    buffer = None if source is None else source.buffer
     if buffer is not None and batch_size > buffer.capacity:
         raise ValueError(
             "`buffer_size` must be at least `batch_size`. Received: buffer_size="

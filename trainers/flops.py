@@ -6,7 +6,7 @@ import tensorflow as tf
 from absl import logging
 
 from keras_ebm.gradients import energy_and_gradient
-from keras_ebm.negatives import MarkovChains
+from keras_ebm.negatives import as_source
 
 
 def count_flops(function, *specs) -> int:
@@ -79,12 +79,12 @@ def step_flops(model, x, y) -> dict:
     shape = (rows, *model.network.input_shape[1:])
     inputs = tf.TensorSpec(shape, tf.float32)
     data = (tf.TensorSpec(x.shape, x.dtype), tf.TensorSpec(y.shape, y.dtype))
-    energy_fn = _energy_fn(model, rows)
-    chain = 0
-    if isinstance(model.negatives, MarkovChains):
-        moves = model.negatives.moves
+    labels = tf.zeros([rows], tf.int32) if model.conditional else None
+    energy_fn = model.energy_fn(labels)
+    source, chain = as_source(model.negatives), 0
+    if source is not None and source.num_gradients:
         gradient = count_flops(lambda v: energy_and_gradient(energy_fn, v), inputs)
-        chain = moves.num_steps * getattr(moves, "num_leapfrog", 1) * gradient
+        chain = source.num_gradients * gradient
     # The chain is a loop, whose body is not in the count of the step.
     step = count_flops(lambda *pair: model.train_step(pair), *data) + chain
     return {
@@ -92,11 +92,3 @@ def step_flops(model, x, y) -> dict:
         "flops_chain": chain // rows,
         "flops_step": step // rows,
     }
-
-
-def _energy_fn(model, rows):
-    """One pass of the network, of a conditional one under some label."""
-    if getattr(model, "conditional", False):
-        labels = tf.zeros([rows], tf.int32)
-        return lambda x: model.class_energy(x, labels)
-    return lambda x: model.to_energy(model.network(x, training=False))

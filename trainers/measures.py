@@ -37,7 +37,7 @@ def measure(model, run) -> dict:
         values |= classification_measures(model, logits, y)
         values["temperature"] = model.temperature
         values["lapse_rate"] = model.lapse_rate
-    elif getattr(model, "objective", None) == "contrastive":
+    elif model.objective == "contrastive":
         values |= density_measures(model, run)
     return values
 

@@ -4,7 +4,6 @@ import dataclasses
 
 import keras
 
-from keras_ebm import VERA
 from keras_ebm.arguments import check_positive, listed
 from keras_ebm.optimizers import ClippedAdam
 from keras_ebm.schedules import WarmUp
@@ -83,7 +82,7 @@ def compile_model(model, settings: OptimizerSettings, epochs: int, steps: int) -
             **ema,
         )
     }
-    if isinstance(model, VERA):
+    if model.generator is not None:
         optimizers["generator_optimizer"] = keras.optimizers.Adam(
             _schedule(settings.generator_learning_rate, settings, epochs, steps),
             settings.generator_beta_1,

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_ebm import VERA, LangevinModel, data, files, plots
+from keras_ebm import data, files, plots
 from keras_ebm.arguments import check_size
 from keras_ebm.callbacks.keep_checkpoints import PATTERN
-from keras_ebm.negatives import LangevinMoves, MarkovChains
+from keras_ebm.negatives import LangevinMoves, as_source
 from keras_ebm.random import StepRandom
 from trainers import clashes, common
 from trainers.common import SEED, Checked, setting
@@ -94,7 +94,7 @@ def sample(settings: SampleSettings):
     walks = [_walk(one, moves, random, labels, steps) for one in models]
     for i in range(settings.rounds if steps else 0):
         x = walks[i % len(walks)](x, tf.constant(i))
-    energies = np.asarray(_energy_fn(model, labels)(x))
+    energies = np.asarray(model.energy_fn(labels)(x))
     if not np.all(np.isfinite(energies)):
         raise RuntimeError(
             f"{np.sum(~np.isfinite(energies))} of {len(energies)} chains have an "
@@ -117,7 +117,7 @@ def model_paths(text: str) -> list[Path]:
 
 
 def _labels(model, settings):
-    if not getattr(model, "conditional", False):
+    if not model.conditional:
         if settings.label >= 0:
             raise ValueError(
                 "`label` needs a class-conditional model. Received: "
@@ -136,19 +136,19 @@ def _labels(model, settings):
 
 def start(model, settings: SampleSettings, random):
     """Where the chains start, preprocessed, `(num, ...)`."""
-    kind = settings.from_ or ("generator" if isinstance(model, VERA) else "noise")
+    kind = settings.from_ or ("generator" if model.generator is not None else "noise")
     shape = (settings.num, *model.network.input_shape[1:])
     if kind == "generator":
-        if not isinstance(model, VERA):
+        if model.generator is None:
             raise ValueError(
                 "`from` generator needs a model with one. Received: a "
                 f"{type(model).__name__}; use from=noise."
             )
         return model.sample(settings.num, seed=settings.seed)
     if kind == "noise":
-        chains = model.negatives
-        if isinstance(chains, MarkovChains) and chains.start != "data":
-            return chains.begin(tf.zeros(shape), random)
+        source = as_source(model.negatives)
+        if source is not None and source.walks and source.starts_without_data:
+            return source.begin(tf.zeros(shape), random)
         return random.uniform(shape, "start", -1.0, 1.0)
     if kind == "buffer":
         return _from_buffer(model, settings, random)
@@ -164,7 +164,8 @@ def start(model, settings: SampleSettings, random):
 
 
 def _from_buffer(model, settings, random):
-    buffer = getattr(model.negatives, "buffer", None)
+    source = as_source(model.negatives)
+    buffer = None if source is None else source.buffer
     if buffer is None:
         raise ValueError(
             "`from` buffer needs a model trained with one. Received: a "
@@ -178,15 +179,8 @@ def _moves(model, settings):
     if settings.step_size:
         steps = max(settings.steps, 1)
         return LangevinMoves(steps, settings.step_size, settings.noise_stddev)
-    chains = model.negatives
-    return chains.moves if isinstance(chains, MarkovChains) else None
-
-
-def _energy_fn(model, labels):
-    if isinstance(model, LangevinModel):
-        energy_fn = model.chain_energy()
-        return energy_fn if labels is None else lambda x: energy_fn(x, labels)
-    return lambda x: model.to_energy(model.network(x, training=False))
+    source = as_source(model.negatives)
+    return source.moves if source is not None and source.walks else None
 
 
 def _walk(model, moves, random, labels, steps):
@@ -194,7 +188,7 @@ def _walk(model, moves, random, labels, steps):
 
     def walk(x, number):
         end, _ = moves.move(
-            _energy_fn(model, labels),
+            model.energy_fn(labels),
             x,
             random.fold(number),
             num_steps=steps,

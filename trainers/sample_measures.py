@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ebm import VERA, EnergyModel, LangevinModel, metrics, plots
+from keras_ebm import BaseEnergyModel, metrics, plots
 from keras_ebm.networks import with_features
 from trainers import common
 
@@ -31,7 +31,7 @@ def prepare_samples(model, run, settings):
         raise ValueError(
             f"`samples` must be 0 or at least 3. Received: samples={settings.samples}."
         )
-    if run.dataset.kind != "image" or not can_sample(model):
+    if run.dataset.kind != "image" or not model.can_sample:
         raise ValueError(
             "`samples` needs a model of images that can sample: a generator, or chains "
             f"that do not start at data. Received: a {type(model).__name__} of "
@@ -39,13 +39,6 @@ def prepare_samples(model, run, settings):
         )
     extractor = load_extractor(settings.feature_extractor, run.dataset.input_shape)
     return extractor, reference_of(run, extractor, settings)
-
-
-def can_sample(model) -> bool:
-    """Whether `model.sample(n)` needs no data to start from."""
-    if isinstance(model, LangevinModel):
-        return model.negatives.start != "data"
-    return isinstance(model, VERA)
 
 
 class ClassifierFeatures:
@@ -63,7 +56,7 @@ class ClassifierFeatures:
         self.name = metrics.extractor_name(classifier)
         self.preprocess = lambda x: tf.cast(x, tf.float32)
         network = classifier
-        if isinstance(classifier, EnergyModel):
+        if isinstance(classifier, BaseEnergyModel):
             network, self.preprocess = classifier.network, classifier.preprocess
         self.network = with_features(network)
 
@@ -146,7 +139,7 @@ def _batches(x):
 
 def sample_images(model, num: int, settings) -> np.ndarray:
     """Samples as uint8 images `(num, height, width, channels)`."""
-    noise = {"noise": settings.sample_noise} if isinstance(model, VERA) else {}
+    noise = {"noise": settings.sample_noise} if model.generator is not None else {}
     low, high = plots.pixel_range(model)
     parts = []
     for start in range(0, num, SAMPLE_BATCH):
@@ -189,7 +182,7 @@ def sample_measures(model, images, extractor, reference, settings) -> dict:
         warnings.simplefilter("ignore", UserWarning)
         distance = float(frechet.result())
     num_features = len(reference.mean)
-    is_vera = isinstance(model, VERA)
+    is_vera = model.generator is not None
     return {
         "frechet_distance": distance,
         "few_samples": min(len(images), reference.num_samples) <= num_features,
