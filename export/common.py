@@ -183,12 +183,11 @@ def main_of(export, settings_class=ExportSettings):
         with common.usage_errors():
             detector, rows = fit_detector(settings)
             explainer = fit_explainer(settings, detector) if settings.explain else None
-            try:
-                path = export(
-                    detector, settings.output, rows[:256], explainer=explainer
-                )
-            except RuntimeError as error:
-                raise app.UsageError(str(error)) from error
+        output, rows_asked = settings.output, rows[:256]
+        try:
+            path = export(detector, output, rows_asked, explainer=explainer)
+        except (ValueError, ImportError, RuntimeError) as error:
+            raise app.UsageError(str(error)) from error
         print(
             f"{path}: score {detector.score.name}, false-alarm rate "
             f"{detector.target_fpr:g} on {len(rows)} calibration rows, verified"
