@@ -25,6 +25,10 @@ from trainers import backup
 NO_ROOM = "No space left on device"
 #: How often a kill is tried, as a job may be done before.
 ATTEMPTS = 20
+#: The share of the time before that the next attempt is made within.
+SOONER = 0.7
+#: Seconds between two looks at a folder: a small file is written in a few thousandths.
+LOOK = 1e-4
 
 
 @contextlib.contextmanager
@@ -48,7 +52,7 @@ def has_ended(process: Fork) -> bool:
 def wait_until(condition: Callable[[], bool], process: Fork) -> None:
     """Returns as soon as something holds, or a process has ended."""
     while not condition() and not has_ended(process):
-        pass
+        time.sleep(LOOK)
 
 
 def kill(job: Job, forks: Forks, folder: Path, rng, writing: bool) -> dict:
@@ -73,10 +77,10 @@ def kill(job: Job, forks: Forks, folder: Path, rng, writing: bool) -> dict:
 
 def kill_in_time(job: Job, forks: Forks, folder: Path, rng, writing: bool) -> dict:
     """Kills a job before it is done, which may take several attempts; see `kill`."""
-    for _ in range(ATTEMPTS):
+    for attempt in range(ATTEMPTS):
         job.begin(folder)
         process, started = forks.start(job.program, *job.flags(folder)), time.time()
-        time.sleep(rng.uniform(0, job.seconds))
+        time.sleep(rng.uniform(0, job.seconds * SOONER**attempt))
         if writing:
             wait_until(lambda: any(unfinished(job.writes_in(folder))), process)
             time.sleep(rng.uniform(0, job.writing))

@@ -96,7 +96,7 @@ def _naming(folder: Path) -> Iterator[None]:
         try:
             yield
         except tf.errors.OpError as error:
-            causes = (n for n in REFUSALS if error.message.endswith(os.strerror(n)))
+            causes = (n for n in REFUSALS if f"; {os.strerror(n)}" in error.message)
             number = next(causes, None)
             if number is None:
                 raise
