@@ -61,7 +61,7 @@ lowest:
 		--numprocesses=2 $(LOWEST_TESTS)
 
 faults: $(STAMP)
-	$(BIN)/python -m benchmarks.faults --output=benchmarks/results/faults.json
+	$(BIN)/python -m benchmarks.faults --output=benchmarks/results/faults
 
 clean:
 	rm -rf $(VENV) $(VENV)-core $(VENV)-lowest build demo *.egg-info

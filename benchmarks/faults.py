@@ -8,10 +8,11 @@ Each time nothing half may be visible, what was there before is whole, and the s
 command then ends as if nothing had happened: with the same weights to the bit, history,
 answers and files, and nothing left behind. From the top of the checkout:
 
-    python -m benchmarks.faults --output=benchmarks/results/faults.json
+    python -m benchmarks.faults --output=benchmarks/results/faults
 
-Disks are mounted in a mount namespace of its own, where the user may; else their part
-is left out, and a line says why. The exit status is 1 if there was a fault.
+and `--table` prints the table. A run that was stopped goes on where it was. Disks are
+mounted in a mount namespace of its own, where the user may; else their part is left
+out, and a line says why. The exit status is 1 if there was a fault.
 """
 
 import contextlib
@@ -20,133 +21,185 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.fault_disks import CannotMount
-from benchmarks.fault_jobs import JOBS, Backup, Export, Training, make_inputs
+from benchmarks.fault_jobs import (
+    JOBS,
+    Backup,
+    Export,
+    Inputs,
+    Job,
+    Training,
+    make_inputs,
+)
 from benchmarks.fault_trials import cut, export_together, fill, kill
 from benchmarks.machine import machine
+from benchmarks.saved import read_saved
 from tests.forks import Forks
 from trainers import common
 from trainers.common import setting
 
 #: Said to the program that starts itself anew where mounts are its own.
 OWN_MOUNTS = "KERAS_EBM_OWN_MOUNTS"
-CUTS = ("as an export says it is done", "as a run says it is done", "in mid run")
+#: What is cut when, and whether that is in mid run.
+CUTS = (
+    ("as an export says it is done", Export, False),
+    ("as a run says it is done", Training, False),
+    ("in mid run", Backup, True),
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class FaultSettings(common.Checked):
     """How many faults, and where what they found goes."""
 
-    output: str = setting("", "JSON file of the results.")
+    output: str = setting("", "Folder of the results.")
     seed: int = setting(0, "Of the moments and sizes.", **common.SEED)
     kills: int = setting(50, "Processes that are killed.", low=0)
     disks: int = setting(20, "Disks that are too small.", low=0)
     cuts: int = setting(3, "Power cuts.", low=0)
     exporters: int = setting(10, "Exporters at once.", low=0)
+    table: bool = setting(False, "Print the table of what is there.")
 
 
-def all_kills(settings, jobs, forks, folder) -> Iterator[dict]:
-    """Kills of each job in turn, every second round while it writes."""
-    for number in range(settings.kills):
-        job, rng = of_number(settings, jobs, "kills", number)
-        writing = number // len(jobs) % 2 == 1 or isinstance(job, Backup)
-        yield kill(job, forks, folder / f"kill-{number}", rng, writing)
+@dataclasses.dataclass(frozen=True)
+class Suite:
+    """What a fault needs: the jobs in `JOBS`' order, and an own folder."""
+
+    settings: FaultSettings
+    forks: Forks
+    inputs: Inputs
+    jobs: list[Job]
+    folder: Path
+
+    def job(self, number: int) -> Job:
+        """Each job in turn."""
+        return self.jobs[number % len(self.jobs)]
 
 
-def all_disks(settings, jobs, forks, folder) -> Iterator[dict]:
-    """Full disks of each job in turn."""
-    for number in range(settings.disks):
-        job, rng = of_number(settings, jobs, "disks", number)
-        yield fill(job, forks, folder / f"disk-{number}", rng)
+def one_kill(suite: Suite, number: int, rng) -> dict:
+    """In every second round the jobs are killed while they write."""
+    job, folder = suite.job(number), suite.folder / f"kill-{number}"
+    writing = number // len(JOBS) % 2 == 1 or isinstance(job, Backup)
+    return kill(job, suite.forks, folder, rng, writing)
 
 
-def all_cuts(settings, jobs, forks, folder) -> Iterator[dict]:
-    """Power cuts of the three kinds in turn."""
-    by_class = {type(job): job for job in jobs}
-    kinds = ((Export, False), (Training, False), (Backup, True))
-    for number in range(settings.cuts):
-        _, rng = of_number(settings, jobs, "cuts", number)
-        job_class, in_mid_run = kinds[number % len(kinds)]
-        job, place = by_class[job_class], folder / f"cut-{number}"
-        found = cut(job, forks, place, rng, in_mid_run)
-        yield {"moment": CUTS[number % len(kinds)], **found}
+def one_disk(suite: Suite, number: int, rng) -> dict:
+    folder = suite.folder / f"disk-{number}"
+    return fill(suite.job(number), suite.forks, folder, rng)
 
 
-PARTS = {"kills": all_kills, "disks": all_disks, "cuts": all_cuts}
+def one_cut(suite: Suite, number: int, rng) -> dict:
+    moment, kind, in_mid_run = CUTS[number % len(CUTS)]
+    job, folder = suite.jobs[JOBS.index(kind)], suite.folder / f"cut-{number}"
+    return {"moment": moment, **cut(job, suite.forks, folder, rng, in_mid_run)}
 
 
-def of_number(settings, jobs, part: str, number: int) -> tuple:
-    """The job of a fault and the random numbers that it is drawn by."""
-    key = [settings.seed, [*PARTS].index(part), number]
-    return jobs[number % len(jobs)], np.random.default_rng(key)
+def all_exporters(suite: Suite, number: int, rng) -> dict:
+    del rng
+    folder, count = suite.folder / f"together-{number}", suite.settings.exporters
+    return export_together(suite.forks, suite.inputs, folder, count)
 
 
-def measure(settings: FaultSettings, forks: Forks, folder: Path, save) -> dict:
-    """Does all that the settings ask for.
+PARTS = {
+    "kills": one_kill,
+    "disks": one_disk,
+    "cuts": one_cut,
+    "exporters": all_exporters,
+}
 
-    Args:
-        settings: `FaultSettings`.
-        forks: `Forks`.
-        folder: empty, to work in.
-        save: callable, given what there is after each fault.
 
-    Returns:
-        By part, a list of faults provoked with what they left; a part that cannot be
-        done here is a text that says why.
+def measure(settings: FaultSettings, results: Path) -> None:
+    """Does what the settings ask for and a folder of results does not hold.
+
+    Each part has its file there, which is saved after each fault: what was provoked,
+    what it left and the faults found, or that it cannot be done here and why.
     """
-    inputs = make_inputs(forks.run, folder)
-    jobs = [kind(forks.run, inputs, folder / kind.name) for kind in JOBS]
-    results = {"seed": settings.seed}
-    for part, trials in PARTS.items():
-        results[part] = []
+    with contextlib.closing(Forks()) as forks, tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        inputs = make_inputs(forks.run, folder)
+        jobs = [kind(forks.run, inputs, folder / kind.name) for kind in JOBS]
+        suite = Suite(settings, forks, inputs, jobs, folder)
+        for part in PARTS:
+            with contextlib.suppress(CannotMount):
+                do_part(suite, part, results / f"{part}.json")
+
+
+def do_part(suite: Suite, part: str, path: Path) -> None:
+    """Provokes the faults of a part that are not in its file.
+
+    Raises:
+        CannotMount: if that needs a disk, and none can be mounted.
+    """
+    settings = suite.settings
+    # All exporters are one fault.
+    count = getattr(settings, part) if part != "exporters" else settings.exporters > 0
+    results = {"seed": settings.seed, "found": found_before(path, settings.seed)}
+    results["machine"] = machine()
+    for number in range(len(results["found"]), count):
+        rng = np.random.default_rng([settings.seed, [*PARTS].index(part), number])
         try:
-            for found in trials(settings, jobs, forks, folder):
-                print(part, found, flush=True)
-                results[part].append(found)
-                save(results)
+            found = PARTS[part](suite, number, rng)
         except CannotMount as error:
-            results[part] = f"skipped, as a disk cannot be mounted: {error}"
-            print(f"{part}: {results[part]}", flush=True)
-    together = export_together(forks, inputs, folder / "together", settings.exporters)
-    results["exporters"] = [together]
-    save(results)
-    return results
+            results["skipped"] = f"a disk cannot be mounted: {error}"
+            print(f"{part}: skipped, as {results['skipped']}", flush=True)
+            raise
+        finally:
+            common.write_json(path, results)
+        print(part, found, flush=True)
+        results["found"].append(found)
+    common.write_json(path, results)
+
+
+def found_before(path: Path, seed: int) -> list[dict]:
+    """What a file of results holds of this seed, as a run that was stopped left it."""
+    saved = read_saved([path])
+    return saved[0]["found"] if saved and saved[0]["seed"] == seed else []
+
+
+def read_results(folder: Path) -> dict[str, list[dict]]:
+    """What was found by the part; nothing of parts without a file."""
+    paths = {part: folder / f"{part}.json" for part in PARTS}
+    return {
+        part: [one for saved in read_saved([path]) for one in saved["found"]]
+        for part, path in paths.items()
+    }
 
 
 def faults_of(results: dict) -> list[str]:
     """All faults that were found."""
-    parts = [part for part in results.values() if isinstance(part, list)]
-    return [fault for part in parts for found in part for fault in found["faults"]]
+    return [
+        fault
+        for part in results.values()
+        for found in part
+        for fault in found["faults"]
+    ]
 
 
 def table(results: dict) -> str:
     """Markdown of how often each job was disturbed, and the faults found."""
+    kills = results["kills"]
+    rows = {
+        "killed": kills,
+        "of these with a file half written": [k for k in kills if k["unfinished"]],
+        "disk full": results["disks"],
+        "power cut": results["cuts"],
+        "at once": [
+            {"job": Export.name, "faults": found["faults"] if not index else []}
+            for found in results["exporters"]
+            for index in range(found["count"])
+        ],
+    }
     lines = [f"| | {' | '.join(job.name for job in JOBS)} | faults |"]
     lines.append(f"|---|{'---|' * (len(JOBS) + 1)}")
-    for name, chosen in rows(results).items():
+    for name, chosen in rows.items():
         counts = [sum(found["job"] == job.name for found in chosen) for job in JOBS]
         faults = sum(len(found["faults"]) for found in chosen)
         lines.append(f"| {name} | {' | '.join(map(str, counts))} | {faults} |")
     return "\n".join(lines)
-
-
-def rows(results: dict) -> dict[str, list[dict]]:
-    """The faults provoked by what the table calls them."""
-    kills, full, cuts = (
-        part if isinstance(part, list) else []
-        for part in (results[name] for name in PARTS)
-    )
-    return {
-        "killed": kills,
-        "of these with a file half written": [k for k in kills if k["unfinished"]],
-        "disk full": full,
-        "power cut": cuts,
-    }
 
 
 def own_mounts() -> None:
@@ -163,15 +216,13 @@ def own_mounts() -> None:
 
 def main(argv: list[str]) -> None:
     del argv
-    output = common.require_file("output")
+    folder = common.require_folder("output")
     settings = common.from_flags(FaultSettings)
-    own_mounts()
-
-    def save(results):
-        common.write_json(output, {**results, "machine": machine()})
-
-    with contextlib.closing(Forks()) as forks, tempfile.TemporaryDirectory() as folder:
-        results = measure(settings, forks, Path(folder), save)
+    if not settings.table:
+        own_mounts()
+        folder.mkdir(parents=True, exist_ok=True)
+        measure(settings, folder)
+    results = read_results(folder)
     print(table(results))
     faults = faults_of(results)
     print(*faults, sep="\n")

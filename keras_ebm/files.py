@@ -3,7 +3,8 @@
 What is kept goes through this module. A process that is killed, a disk that is full
 and a power cut all leave the former file as it was. Two kinds of files are exempt, as
 they grow while a run lasts: TensorBoard's logs, and the history that Keras's
-`CSVLogger` appends to, whose rows beyond the backup are dropped on resuming.
+`CSVLogger` appends to. Its rows are synced before the backup that counts them, and
+those beyond it are dropped on resuming.
 """
 
 import contextlib

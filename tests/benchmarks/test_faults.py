@@ -5,8 +5,9 @@ import pytest
 
 from benchmarks import fault_disks, fault_jobs
 from benchmarks.fault_trials import cut
-from benchmarks.faults import PARTS, faults_of, table
+from benchmarks.faults import faults_of, found_before, read_results, table
 from keras_ebm.files import UNFINISHED
+from trainers import common
 
 
 class Short(fault_jobs.Backup):
@@ -61,14 +62,24 @@ def test_what_is_left_behind_or_lost_is_a_fault(job, tmp_path):
         job.check_done(folder)
 
 
-def test_the_table_counts_by_job_and_leaves_out_what_was_skipped():
+def test_the_table_counts_by_job_and_has_none_of_a_part_that_was_skipped(tmp_path):
     killed = {"job": "export", "unfinished": 1, "faults": ["Fault: half"]}
-    results = {"seed": 0, **dict.fromkeys(PARTS, "skipped, as no disk is allowed")}
-    results |= {"kills": [killed, {**killed, "unfinished": 0, "faults": []}]}
-    lines = table(results).splitlines()
-    assert lines[2:4] == [
+    kills = [killed, {**killed, "unfinished": 0, "faults": []}]
+    common.write_json(tmp_path / "kills.json", {"seed": 3, "found": kills})
+    skipped = {"seed": 3, "found": [], "skipped": "a disk cannot be mounted"}
+    common.write_json(tmp_path / "disks.json", skipped)
+    together = {"seed": 3, "found": [{"count": 10, "faults": []}]}
+    common.write_json(tmp_path / "exporters.json", together)
+    results = read_results(tmp_path)
+    assert faults_of(results) == ["Fault: half"]
+    assert table(results).splitlines()[2:] == [
         "| killed | 0 | 0 | 2 | 0 | 1 |",
         "| of these with a file half written | 0 | 0 | 1 | 0 | 1 |",
+        "| disk full | 0 | 0 | 0 | 0 | 0 |",
+        "| power cut | 0 | 0 | 0 | 0 | 0 |",
+        "| at once | 0 | 0 | 10 | 0 | 0 |",
     ]
-    assert lines[-1] == "| power cut | 0 | 0 | 0 | 0 | 0 |"
-    assert faults_of(results) == ["Fault: half"]
+    # A run of the same seed goes on there.
+    assert found_before(tmp_path / "kills.json", 3) == kills
+    assert found_before(tmp_path / "kills.json", 4) == []
+    assert found_before(tmp_path / "cuts.json", 3) == []
