@@ -70,6 +70,8 @@ def clear(folder) -> None:
     folder = Path(folder)
     removed = folder.with_name(f"{folder.name}-removed")
     shutil.rmtree(removed, ignore_errors=True)
+    if not folder.is_dir():
+        return
     # Another worker may remove it at the same time.
     with contextlib.suppress(FileNotFoundError):
         folder.rename(removed)
