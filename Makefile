@@ -1,12 +1,13 @@
 # Two commands on a fresh machine with Python 3.11+ and make:
 #   make demo    install, train, calibrate, export, verify, report
 #   make test    install, lint, test
+# And `make faults`: kills, full disks and power cuts; a quarter of an hour.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint install core lowest clean
+.PHONY: demo test lint install core lowest faults clean
 
 demo: $(STAMP)
 	$(BIN)/python -m examples.demo --output=demo
@@ -58,6 +59,9 @@ lowest:
 	# What old versions deprecated of each other is not ours to mend.
 	$(VENV_LOWEST)/bin/python -m pytest -W ignore::DeprecationWarning \
 		--numprocesses=2 $(LOWEST_TESTS)
+
+faults: $(STAMP)
+	$(BIN)/python -m benchmarks.faults --output=benchmarks/results/faults
 
 clean:
 	rm -rf $(VENV) $(VENV)-core $(VENV)-lowest build demo *.egg-info

@@ -191,12 +191,10 @@ def main_of(export, settings_class=ExportSettings):
                 detector, rows = fit_detector(settings)
                 explain = settings.explain
                 explainer = fit_explainer(settings, detector) if explain else None
-            try:
-                path = export(
-                    detector, settings.output, rows[:256], explainer=explainer
-                )
-            except RuntimeError as error:
-                raise app.UsageError(str(error)) from error
+        try:
+            path = export(detector, settings.output, rows[:256], explainer=explainer)
+        except (ValueError, ImportError, RuntimeError) as error:
+            raise app.UsageError(str(error)) from error
         print(
             f"{path}: score {detector.score.name}, false-alarm rate "
             f"{detector.target_fpr:g} on {len(rows)} calibration rows, verified"

@@ -3,7 +3,8 @@
 What is kept goes through this module. A process that is killed, a disk that is full
 and a power cut all leave the former file as it was. Two kinds of files are exempt, as
 they grow while a run lasts: TensorBoard's logs, and the history that Keras's
-`CSVLogger` appends to, whose rows beyond the backup are dropped on resuming.
+`CSVLogger` appends to. Its rows are synced before the backup that counts them, and
+those beyond it are dropped on resuming.
 """
 
 import contextlib
@@ -42,15 +43,15 @@ def written_beside(path: str | os.PathLike) -> Iterator[BinaryIO]:
         OSError: if it cannot be written; it names `path`, which is as before.
     """
     if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
-        with _naming(path), open(path, "wb") as file:
+        with naming(path), open(path, "wb") as file:
             yield file
         return
     target = Path(os.path.realpath(path))
-    with _naming(target.parent):
+    with naming(target.parent):
         remove_unfinished(target.parent)
         unfinished, descriptor = _claim(target.parent, _create_file)
     try:
-        with _naming(path), open(descriptor, "wb") as file:
+        with naming(path), open(descriptor, "wb") as file:
             if target.is_file():
                 os.fchmod(descriptor, stat.S_IMODE(target.stat().st_mode))
             yield file
@@ -61,7 +62,7 @@ def written_beside(path: str | os.PathLike) -> Iterator[BinaryIO]:
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
-    with _naming(path):
+    with naming(path):
         sync(target.parent)
 
 
@@ -222,8 +223,11 @@ def _lock(descriptor: int, wait: bool) -> bool:
 
 
 @contextlib.contextmanager
-def _naming(path: str | os.PathLike) -> Iterator[None]:
-    """Gives an OSError inside the block the name of the file that it is about."""
+def naming(path: str | os.PathLike) -> Iterator[None]:
+    """Gives an OSError inside the block the name of the file that it is about.
+
+    One that names another file is left as it is, but for what is unfinished.
+    """
     try:
         yield
     except OSError as error:

@@ -1,5 +1,6 @@
 """Backs a run up again and again, so that it can be continued exactly."""
 
+import contextlib
 import shutil
 import sys
 import warnings
@@ -14,6 +15,8 @@ from trainers.data import same_data
 
 METRICS_FILE = "metrics.json"
 HISTORY_FILE = "history.csv"
+#: Folder of the best weights so far.
+BEST = "best"
 
 
 class EpochBackup(keras.callbacks.Callback):
@@ -31,18 +34,24 @@ class EpochBackup(keras.callbacks.Callback):
 
     Args:
         folder: where the backup goes; `all_backups` finds it there.
+        history: file that other callbacks, called before this one, add a row to each
+            epoch. A power cut leaves the rows of the epochs that are backed up.
     """
 
     KEEP = 2
 
-    def __init__(self, folder):
+    def __init__(self, folder, history=None):
         super().__init__()
         self.folder = Path(folder)
+        self.history = history
 
     def on_epoch_end(self, epoch, logs=None):
         # Keras gives a model this attribute when it is compiled.
         if getattr(self.model, "stop_training", False):
             return
+        if self.history is not None:
+            files.sync(self.history)
+            files.sync(Path(self.history).parent)
         save_epoch(self.model, self.folder, epoch + 1)
         for path, _ in all_backups(self.folder)[self.KEEP :]:
             path.unlink()
@@ -54,13 +63,27 @@ def all_backups(folder) -> list[tuple[Path, int]]:
 
 
 def clear(folder) -> None:
-    """Removes a folder of backups, at once: a kill leaves all of it or nothing."""
+    """Removes a folder of backups, at once: a kill leaves all of it or nothing.
+
+    Nor does it come back by a power cut after this returns.
+    """
     folder = Path(folder)
     removed = folder.with_name(f"{folder.name}-removed")
     shutil.rmtree(removed, ignore_errors=True)
-    if folder.is_dir():
+    if not folder.is_dir():
+        return
+    # Another worker may remove it at the same time.
+    with contextlib.suppress(FileNotFoundError):
         folder.rename(removed)
+        files.sync(folder.parent)
         shutil.rmtree(removed, ignore_errors=True)
+
+
+def clear_all(workdir: Path) -> None:
+    """Removes from a run folder what a run that is finished no longer needs."""
+    # The backups first: without them there is nothing to need the best for.
+    clear(backup_folder(workdir))
+    clear(workdir / BEST)
 
 
 def begin(workdir: Path) -> None:
@@ -111,6 +134,8 @@ def is_done(fit) -> bool:
 def finished(fit) -> tuple[keras.Model, dict]:
     """The model and the measures of a run that is finished."""
     workdir = Path(fit.workdir)
+    # A kill in the midst of that leaves some.
+    clear_all(workdir)
     model = common.load_model(workdir / common.MODEL_FILE)
     return model, read_metrics(workdir)
 

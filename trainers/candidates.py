@@ -52,7 +52,9 @@ class Candidates:
         Returns:
             `(model, metrics)` of the best, as `Job.perform`.
         """
-        if not self.is_done:
+        if self.is_done:
+            backup.clear_all(self.workdir)
+        else:
             self._begin()
         results = {name: job.perform() for name, job in self.jobs.items()}
         accuracies = {

@@ -37,7 +37,6 @@ from trainers.pictures import PICTURE_FILE, draw_density, has_picture
 
 HISTORY_FILE = backup.HISTORY_FILE
 CHECKPOINTS = "checkpoints"
-BEST = "best"
 #: Labelled validation rows below which their accuracy chooses nothing.
 ENOUGH_LABELS = 20
 STRATEGIES = ("none", "mirrored", "multiworker")
@@ -158,8 +157,7 @@ class Job:
             common.write_json(workdir / backup.METRICS_FILE, metrics)
             if has_picture(self.run, self.fit):
                 draw_density(model, self.run, workdir / PICTURE_FILE)
-            backup.clear(backup.backup_folder(workdir))
-            backup.clear(workdir / BEST)
+            backup.clear_all(workdir)
         return model, metrics
 
     def train(self) -> keras.Model:
@@ -394,7 +392,9 @@ def enough_labels(run) -> bool:
 def _keep_best(job):
     # A worker that is not the first has no file of the parts before.
     first = job.first_part if job.is_chief else 0
-    return KeepBest(job.workdir / BEST, "val_accuracy", "max", initial_epoch=first)
+    return KeepBest(
+        job.workdir / backup.BEST, "val_accuracy", "max", initial_epoch=first
+    )
 
 
 def _callbacks(job, watch):
@@ -406,7 +406,7 @@ def _callbacks(job, watch):
         # Keras streams it; `backup.keep_history` drops what a kill leaves of a row.
         keras.callbacks.CSVLogger(workdir / HISTORY_FILE, append=job.first_part > 0),
         *([_keep_best(job)] if fit.keep_best and enough_labels(job.run) else []),
-        backup.EpochBackup(backup.backup_folder(workdir)),
+        backup.EpochBackup(backup.backup_folder(workdir), workdir / HISTORY_FILE),
     ]
     if fit.checkpoint_every:
         callbacks.append(

@@ -35,7 +35,6 @@ from trainers.optimizers import compile_model
 from trainers.pictures import PICTURE_FILE, draw_density, has_picture
 from trainers.presets import LIKELIHOOD_PRESETS
 
-BEST = "best"
 VALIDATION_BATCH = 1000
 
 
@@ -138,9 +137,7 @@ class Job:
             common.write_json(workdir / backup.METRICS_FILE, metrics)
             if has_picture(self.run, self.fit):
                 draw_density(model, self.run, workdir / PICTURE_FILE)
-            # The backups first: without them there is nothing to need the best for.
-            backup.clear(backup.backup_folder(workdir))
-            backup.clear(workdir / BEST)
+            backup.clear_all(workdir)
         return model, metrics
 
 
@@ -254,7 +251,7 @@ def _validation(rows, strategy):
 def _best(model, fit, first_part, is_chief):
     if not model.is_normalised:
         return None
-    folder = common.own_folder(fit.workdir, is_chief) / BEST
+    folder = common.own_folder(fit.workdir, is_chief) / backup.BEST
     # The weights of the other workers are dropped: they may begin without a best.
     return KeepBest(
         folder, "val_data_energy", "min", initial_epoch=first_part if is_chief else 0
@@ -289,7 +286,7 @@ def _fit(job, watch) -> float:
             watch,
             *([job.best] if job.best is not None else []),
             keras.callbacks.CSVLogger(history, append=job.first_part > 0),
-            backup.EpochBackup(backup.backup_folder(job.workdir)),
+            backup.EpochBackup(backup.backup_folder(job.workdir), history),
         ],
         shuffle=False,
         verbose=fit.verbose,

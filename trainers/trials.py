@@ -431,7 +431,7 @@ def read_values(folder: Path) -> dict:
 def remove_backups(folder: Path) -> None:
     """Removes from a run folder what it could go on from."""
     backup.clear(backup.backup_folder(folder))
-    shutil.rmtree(folder / fitting.BEST, ignore_errors=True)
+    shutil.rmtree(folder / backup.BEST, ignore_errors=True)
 
 
 def write_flags(path: Path, task: Task, values: dict, workdir) -> None:

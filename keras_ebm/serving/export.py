@@ -1,8 +1,10 @@
 """Writes a detector as a versioned SavedModel that TF Serving can load."""
 
+import contextlib
 import errno
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -26,6 +28,8 @@ CLASSIFIER_OUTPUTS = ("class_id", "label", "probabilities", *SCORER_OUTPUTS)
 CARD = Path("assets.extra") / "keras_ebm.json"
 #: TF Serving reads a version's number into 64 bits.
 LAST_VERSION = 2**63 - 1
+#: What a disk may say that does not take what is written.
+REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 def export_classifier(
@@ -80,12 +84,29 @@ def _export(detector, output, x, names, explainer) -> Path:
     files.make_folder(parent)
     # Written beside the folder, synced and renamed: a server that watches the folder
     # never sees half a version, nor is one left after a power cut.
-    with files.staging_folder(parent) as staging:
+    with _naming(folder), files.staging_folder(parent) as staging:
         saved = staging / str(version)
         write_saved_model(detector, saved, names, explainer)
         verify(saved, detector, x, explainer)
         files.sync_tree(saved)
         return publish(saved, folder)
+
+
+@contextlib.contextmanager
+def _naming(folder: Path) -> Iterator[None]:
+    """Makes errors of the disk inside the block OSErrors that name the export folder.
+
+    TensorFlow's are none, and name files beside it that are gone by then.
+    """
+    with files.naming(folder):
+        try:
+            yield
+        except tf.errors.OpError as error:
+            causes = (n for n in REFUSALS if f"; {os.strerror(n)}" in error.message)
+            number = next(causes, None)
+            if number is None:
+                raise
+            raise OSError(number, os.strerror(number), str(folder)) from error
 
 
 def publish(saved: Path, folder: Path) -> Path:

@@ -1,6 +1,7 @@
 """Programs that are stopped by signals, or by a disk that is full."""
 
 import os
+import shutil
 import signal
 import time
 
@@ -109,6 +110,18 @@ def test_a_full_disk_ends_a_run_in_one_line_and_with_room_it_goes_on(run, tmp_pa
         assert backup.is_finished(folder / "run")
 
 
+def test_a_finished_run_is_rid_of_what_a_kill_left_of_its_backups(
+    digits, train, tmp_path
+):
+    shutil.copytree(digits[0], tmp_path / "run")
+    whole = run_files(tmp_path / "run")
+    # The backups are renamed before they are removed, and the best weights come after.
+    for name in ("backup-removed", "best"):
+        (tmp_path / "run" / name).mkdir()
+    train(tmp_path / "run", "digits", fit={"auto_resume": True})
+    assert run_files(tmp_path / "run") == whole
+
+
 def wait_for_staging(folder):
     """Returns once an export in a folder has begun to write."""
     deadline = time.monotonic() + LIMIT
@@ -136,6 +149,16 @@ def test_an_export_that_is_stopped_or_killed_leaves_nothing_half(
     _, err = process.communicate()
     assert (process.returncode, err) == (130, "\nood_scorer: interrupted\n")
     assert run_files(tmp_path) == set()
+
+
+def test_an_export_on_a_full_disk_names_its_folder(run, digits_model, tmp_path):
+    flags = (f"--model={digits_model}", "--calibration=digits", "--target_fpr=0.05")
+    with disk(tmp_path / "disk", "60k") as folder:
+        output = folder / "served" / "digits"
+        code, _, err = run("export.ood_scorer", *flags, f"--output={output}")
+        line = f"ood_scorer: error: {output}: No space left on device\n"
+        assert (code, err) == (1, line)
+        assert not list(folder.rglob("*.pb*")) and not list(folder.rglob("1"))
 
 
 def test_predict_on_a_full_disk_leaves_the_former_answers(table_export, table, run):
