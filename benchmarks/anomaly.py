@@ -39,7 +39,7 @@ from keras_ebm.estimators import EnergyOutlierDetector
 from keras_ebm.layers.table_encoder import TRANSFORMS
 from keras_ebm.mixtures import log_density
 from keras_ebm.ood import conformal_band, network_outputs
-from trainers import common
+from trainers.program import json_files, options, running
 
 SETS = (
     "2_annthyroid",
@@ -150,7 +150,7 @@ def table(folder: Path, sets, seeds: int, measure: str) -> str:
     ]
     runs = [
         [
-            common.read_json(file_of(folder, name, seed))[measure]
+            json_files.read_json(file_of(folder, name, seed))[measure]
             for seed in range(seeds)
         ]
         for name in sets
@@ -177,35 +177,35 @@ class AnomalySettings:
 
     CHOICES = {"feature_transform": TRANSFORMS}
 
-    data_dir: str = common.setting("", "Folder of NAME.npz.")
-    output: str = common.setting("", "Folder to write to and to continue.")
-    seeds: int = common.setting(5, "Seeds of each run.")
-    sets: tuple = common.setting(SETS, "Files, with commas between them.")
-    feature_transform: str = common.setting(
+    data_dir: str = options.setting("", "Folder of NAME.npz.")
+    output: str = options.setting("", "Folder to write to and to continue.")
+    seeds: int = options.setting(5, "Seeds of each run.")
+    sets: tuple = options.setting(SETS, "Files, with commas between them.")
+    feature_transform: str = options.setting(
         "blend", "Of the columns, as the estimator's."
     )
-    table: bool = common.setting(False, "Only print the tables of --output.")
+    table: bool = options.setting(False, "Only print the tables of --output.")
 
 
 def main(argv: list[str]) -> None:
     del argv
-    settings = common.from_flags(AnomalySettings)
-    folder = Path(common.require("output"))
+    settings = options.from_flags(AnomalySettings)
+    folder = Path(options.require("output"))
     folder.mkdir(parents=True, exist_ok=True)
     for seed in range(0 if settings.table else settings.seeds):
         for name in settings.sets:
             path = file_of(folder, name, seed)
             if not path.is_file():
                 results = run_one(name, seed, settings)
-                common.write_json(path, {"machine": machine(), **results})
+                json_files.write_json(path, {"machine": machine(), **results})
                 print(path.name, results["auroc"], flush=True)
     for measure in ("auroc", "aupr"):
         print(f"\n{measure}\n\n{table(folder, settings.sets, settings.seeds, measure)}")
-    runs = [common.read_json(path) for path in sorted(folder.glob("*.json"))]
+    runs = [json_files.read_json(path) for path in sorted(folder.glob("*.json"))]
     inside = sum(run["false_alarms"]["inside"] for run in runs)
     print(f"\nfalse alarms inside the 95 % band: {inside} of {len(runs)}")
 
 
 if __name__ == "__main__":
-    common.define_flags(AnomalySettings)
-    common.run_program(main)
+    options.define_flags(AnomalySettings)
+    running.run_program(main)

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from keras_ebm.data import load, resize_images
-from trainers import common
+from trainers.program import folders, options, running
 
 
 def build_classifier(image_size: int, seed: int = 0) -> keras.Model:
@@ -85,19 +85,19 @@ def train_classifier(
 class ClassifierSettings:
     """Flags of the program."""
 
-    data_dir: str = common.setting("", "Folder of prepared tensorflow-datasets.")
-    output: str = common.setting("", "`.keras` file to write.")
-    image_size: int = common.setting(28, "Side of the images.")
-    train_size: int = common.setting(60_000, "Training images.")
-    epochs: int = common.setting(5, "Passes over them.")
-    seed: int = common.setting(0, "Of the images and the weights.")
+    data_dir: str = options.setting("", "Folder of prepared tensorflow-datasets.")
+    output: str = options.setting("", "`.keras` file to write.")
+    image_size: int = options.setting(28, "Side of the images.")
+    train_size: int = options.setting(60_000, "Training images.")
+    epochs: int = options.setting(5, "Passes over them.")
+    seed: int = options.setting(0, "Of the images and the weights.")
 
 
 def main(argv: list[str]) -> None:
     del argv
-    settings = common.from_flags(ClassifierSettings)
-    path = common.require_file("output")
-    common.make_parent(path)
+    settings = options.from_flags(ClassifierSettings)
+    path = folders.require_file("output")
+    folders.make_parent(path)
     classifier, accuracy = train_classifier(
         settings.data_dir,
         image_size=settings.image_size,
@@ -110,5 +110,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    common.define_flags(ClassifierSettings)
-    common.run_program(main)
+    options.define_flags(ClassifierSettings)
+    running.run_program(main)

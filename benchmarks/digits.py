@@ -18,8 +18,9 @@ from examples.demo import serve
 from export.common import ExportSettings, fit_detector
 from keras_ebm.ood import conformal_band
 from keras_ebm.serving import export_classifier
-from trainers import common, data
-from trainers.build import ModelSettings
+from trainers.program import folders, json_files, options, running
+from trainers.settings import data
+from trainers.settings.vera import ModelSettings
 from trainers.vera import FitSettings, train
 
 RATES = (0.02, 0.05, 0.1)
@@ -40,7 +41,7 @@ def run_one(seed: int, epochs: int) -> dict:
             _, results[name] = train(run, ModelSettings(negatives=negatives), fit)
         for rate in RATES:
             settings = ExportSettings(
-                model=str(Path(folder) / "vera" / common.MODEL_FILE),
+                model=str(Path(folder) / "vera" / folders.MODEL_FILE),
                 calibration="digits",
                 target_fpr=rate,
             )
@@ -60,14 +61,14 @@ def run_one(seed: int, epochs: int) -> dict:
 class DigitsSettings:
     """Flags of the benchmark."""
 
-    seeds: int = common.setting(3, "Seeds 0, 1, ...")
-    epochs: int = common.setting(60, "Passes over the training rows.")
-    output: str = common.setting("", "JSON file to write.")
+    seeds: int = options.setting(3, "Seeds 0, 1, ...")
+    epochs: int = options.setting(60, "Passes over the training rows.")
+    output: str = options.setting("", "JSON file to write.")
 
 
 def main(argv: list[str]) -> None:
     del argv
-    settings = common.from_flags(DigitsSettings)
+    settings = options.from_flags(DigitsSettings)
     runs = {str(s): run_one(s, settings.epochs) for s in range(settings.seeds)}
     results = {"machine": machine(), "runs": runs}
     for name in ("plain", "vera"):
@@ -78,9 +79,9 @@ def main(argv: list[str]) -> None:
         for rate in RATES:
             print(f"seed {seed}, asked {rate}:", run[f"false_alarms_{rate}"])
     if settings.output:
-        common.write_json(settings.output, results)
+        json_files.write_json(settings.output, results)
 
 
 if __name__ == "__main__":
-    common.define_flags(DigitsSettings)
-    common.run_program(main)
+    options.define_flags(DigitsSettings)
+    running.run_program(main)

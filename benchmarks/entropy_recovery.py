@@ -45,7 +45,7 @@ from keras_ebm.entropy import (
 )
 from keras_ebm.models.updating import update
 from keras_ebm.random import StepRandom
-from trainers import common
+from trainers.program import json_files, options, running
 
 
 def _hmc(num: int, compat: bool = False):
@@ -257,16 +257,16 @@ def run_case(setting: Setting, seeds: int, wanted: set | None = None) -> dict:
 class RecoverySettings:
     """Flags of the benchmark."""
 
-    seeds: int = common.setting(3, "Seeds 0, 1, ... of generators and draws.")
-    draws: int = common.setting(4096, "Mirrored draws; half for D=784.")
-    training_steps: int = common.setting(1500, "Of the trained generators.")
-    cases: tuple = common.setting((), "Generators to run; default all.")
-    output: str = common.setting("", "Folder for entropy_recovery.json, .md and .png.")
+    seeds: int = options.setting(3, "Seeds 0, 1, ... of generators and draws.")
+    draws: int = options.setting(4096, "Mirrored draws; half for D=784.")
+    training_steps: int = options.setting(1500, "Of the trained generators.")
+    cases: tuple = options.setting((), "Generators to run; default all.")
+    output: str = options.setting("", "Folder for entropy_recovery.json, .md and .png.")
 
 
 def main(argv: list[str]) -> None:
     del argv
-    settings = common.from_flags(RecoverySettings)
+    settings = options.from_flags(RecoverySettings)
     tf.get_logger().setLevel("ERROR")
     results = {"machine": machine(), "cases": {}}
     for name, setting in cases(settings.draws, settings.training_steps).items():
@@ -279,11 +279,11 @@ def main(argv: list[str]) -> None:
     print(text)
     if settings.output:
         folder = Path(settings.output)
-        common.write_json(folder / "entropy_recovery.json", results)
+        json_files.write_json(folder / "entropy_recovery.json", results)
         (folder / "entropy_recovery.md").write_text(text, "utf-8")
         plots.save(entropy_report.draw(results), folder / "entropy_recovery.png")
 
 
 if __name__ == "__main__":
-    common.define_flags(RecoverySettings)
-    common.run_program(main)
+    options.define_flags(RecoverySettings)
+    running.run_program(main)

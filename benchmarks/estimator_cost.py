@@ -25,7 +25,7 @@ from benchmarks.machine import machine
 from benchmarks.step_time import WEIGHTS, alternate, plain_classifier, step_function
 from keras_ebm import VERA, GaussianGenerator, networks
 from keras_ebm.entropy import ESTIMATORS
-from trainers import common
+from trainers.program import json_files, options, running
 
 FEATURES, CLASSES, BATCH = 561, 6, 64
 LATENTS = (2, 32, 128)
@@ -123,15 +123,15 @@ def table(results: dict) -> str:
 class CostSettings:
     """Flags of the benchmark."""
 
-    blocks: int = common.setting(15, "Alternations.")
-    steps: int = common.setting(20, "Steps in a block, and for memory.")
-    width: int = common.setting(128, "Width of the decoder's two hidden layers.")
-    output: str = common.setting("", "Folder for estimator_cost.json and .md.")
+    blocks: int = options.setting(15, "Alternations.")
+    steps: int = options.setting(20, "Steps in a block, and for memory.")
+    width: int = options.setting(128, "Width of the decoder's two hidden layers.")
+    output: str = options.setting("", "Folder for estimator_cost.json and .md.")
 
 
 def main(argv: list[str]) -> None:
     del argv
-    settings = common.from_flags(CostSettings)
+    settings = options.from_flags(CostSettings)
     # Memory first: a process starts from the peak of the one that made it, which
     # has imported the same and traced nothing yet.
     memory = {
@@ -148,10 +148,10 @@ def main(argv: list[str]) -> None:
     print(table(results))
     if settings.output:
         folder = Path(settings.output)
-        common.write_json(folder / "estimator_cost.json", results)
+        json_files.write_json(folder / "estimator_cost.json", results)
         (folder / "estimator_cost.md").write_text(table(results), "utf-8")
 
 
 if __name__ == "__main__":
-    common.define_flags(CostSettings)
-    common.run_program(main)
+    options.define_flags(CostSettings)
+    running.run_program(main)

@@ -20,12 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-import trainers.data
 import trainers.vera
 from benchmarks.machine import machine
 from keras_ebm.ood import Detector
-from trainers import common
-from trainers.build import ModelSettings
+from trainers.program import json_files, options, running
+from trainers.settings.data import DataSettings, load
+from trainers.settings.vera import ModelSettings
 
 SETS = (
     "letter",
@@ -50,20 +50,18 @@ KINDS = {
 class FarRowsSettings:
     """Which runs, or the table of those that are there."""
 
-    data_dir: str = common.setting("", "Folder of the csv files.")
-    output: str = common.setting("", "Folder of the results.")
-    sets: tuple = common.setting(SETS, "Names of the tables.")
-    seeds: int = common.setting(1, "Seeds of each run.")
-    epochs: int = common.setting(20, "Passes over the training rows.")
-    table: bool = common.setting(False, "Print the table of what is there.")
+    data_dir: str = options.setting("", "Folder of the csv files.")
+    output: str = options.setting("", "Folder of the results.")
+    sets: tuple = options.setting(SETS, "Names of the tables.")
+    seeds: int = options.setting(1, "Seeds of each run.")
+    epochs: int = options.setting(20, "Passes over the training rows.")
+    table: bool = options.setting(False, "Print the table of what is there.")
 
 
 def measure(path: Path, seed: int, epochs: int) -> dict:
     """Shares accepted by kind and distance, and false alarms, on one table."""
-    settings = trainers.data.DataSettings(
-        dataset=f"csv:{path}", seed=seed, train_size=TRAIN_ROWS
-    )
-    run = trainers.data.load(settings)
+    settings = DataSettings(dataset=f"csv:{path}", seed=seed, train_size=TRAIN_ROWS)
+    run = load(settings)
     with tempfile.TemporaryDirectory() as workdir:
         fit = trainers.vera.FitSettings(
             workdir=workdir, tensorboard=False, verbose=0, epochs=epochs
@@ -110,7 +108,8 @@ def table(folder: Path, sets, seeds: int) -> str:
     ]
     for name in sets:
         runs = [
-            common.read_json(folder / f"{name}-{seed}.json") for seed in range(seeds)
+            json_files.read_json(folder / f"{name}-{seed}.json")
+            for seed in range(seeds)
         ]
         for kind in KINDS:
             cells = [np.mean([r["false_alarms"][kind] for r in runs])]
@@ -124,8 +123,8 @@ def table(folder: Path, sets, seeds: int) -> str:
 
 def main(argv: list[str]) -> None:
     del argv
-    settings = common.from_flags(FarRowsSettings)
-    folder = Path(common.require("output"))
+    settings = options.from_flags(FarRowsSettings)
+    folder = Path(options.require("output"))
     folder.mkdir(parents=True, exist_ok=True)
     for name in () if settings.table else settings.sets:
         for seed in range(settings.seeds):
@@ -133,10 +132,10 @@ def main(argv: list[str]) -> None:
             if not path.exists():
                 rows = Path(settings.data_dir) / f"{name}.csv.gz"
                 found = measure(rows, seed, settings.epochs)
-                common.write_json(path, {**found, "machine": machine()})
+                json_files.write_json(path, {**found, "machine": machine()})
     print(table(folder, settings.sets, settings.seeds))
 
 
 if __name__ == "__main__":
-    common.define_flags(FarRowsSettings)
-    common.run_program(main)
+    options.define_flags(FarRowsSettings)
+    running.run_program(main)

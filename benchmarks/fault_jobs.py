@@ -16,8 +16,9 @@ from export import predict
 from keras_ebm import data
 from keras_ebm.files import UNFINISHED
 from keras_ebm.serving.export import version_number
-from trainers import backup, common
-from trainers.fitting import HISTORY_FILE
+from trainers.program import folders, json_files, models
+from trainers.run import backup
+from trainers.run.jobs import HISTORY_FILE
 
 ROWS = 400
 FORMER = "former answers\n"
@@ -107,7 +108,7 @@ class Training(Job):
         return folder / "run"
 
     def writes_in(self, folder):
-        return folder / "run" / common.BACKUP_FOLDER
+        return folder / "run" / folders.BACKUP_FOLDER
 
     def check_now(self, folder):
         check_files(folder / "run")
@@ -205,7 +206,7 @@ JOBS = (Training, Backup, Export, Predict)
 
 def make_inputs(run: Callable, folder: Path) -> Inputs:
     """Writes a table, and has a model trained on it and exported."""
-    table, model = f"csv:{folder / 'rows.csv'}", folder / "run" / common.MODEL_FILE
+    table, model = f"csv:{folder / 'rows.csv'}", folder / "run" / folders.MODEL_FILE
     write_table(folder / "rows.csv")
     inputs = Inputs(table, model, folder / "served")
     train = (*Backup.settings, f"--dataset={table}", f"--workdir={model.parent}")
@@ -249,9 +250,9 @@ def unfinished(folder: Path) -> list[Path]:
 def check_files(folder: Path) -> None:
     """Raises an error if a file below a run's folder that is visible is not whole."""
     readers = {
-        "*.json": common.read_json,
+        "*.json": json_files.read_json,
         "*.npz": data.load_splits,
-        "*.keras": common.load_model,
+        "*.keras": models.load_model,
         "*.weights.h5": read_weights,
     }
     for pattern, read in readers.items():
@@ -270,7 +271,7 @@ def read_weights(path: Path) -> None:
 
 def check_same_weights(run: Path, reference: Path) -> None:
     """Raises `Fault` unless the models of two runs have the same weights to the bit."""
-    models = [common.load_model(each / common.MODEL_FILE) for each in (run, reference)]
+    models = [models.load_model(each / folders.MODEL_FILE) for each in (run, reference)]
     pairs = zip(*(model.get_weights() for model in models), strict=True)
     check(all(one.tobytes() == other.tobytes() for one, other in pairs), "weights")
 

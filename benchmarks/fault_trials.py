@@ -20,7 +20,7 @@ from benchmarks.fault_jobs import (
 )
 from keras_ebm.serving.export import versions
 from tests.forks import Fork, Forks
-from trainers import backup
+from trainers.run import backup
 
 NO_ROOM = "No space left on device"
 #: How often a kill is tried, as a job may be done before.

@@ -39,8 +39,8 @@ from benchmarks.fault_trials import cut, export_together, fill, kill
 from benchmarks.machine import machine
 from benchmarks.saved import read_saved
 from tests.forks import Forks
-from trainers import common
-from trainers.common import setting
+from trainers.program import folders, json_files, options, running
+from trainers.program.options import setting
 
 #: Said to the program that starts itself anew where mounts are its own.
 OWN_MOUNTS = "KERAS_EBM_OWN_MOUNTS"
@@ -53,11 +53,11 @@ CUTS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class FaultSettings(common.Checked):
+class FaultSettings(options.Checked):
     """How many faults, and where what they found goes."""
 
     output: str = setting("", "Folder of the results.")
-    seed: int = setting(0, "Of the moments and sizes.", **common.SEED)
+    seed: int = setting(0, "Of the moments and sizes.", **options.SEED)
     kills: int = setting(50, "Processes that are killed.", low=0)
     disks: int = setting(20, "Disks that are too small.", low=0)
     cuts: int = setting(3, "Power cuts.", low=0)
@@ -148,10 +148,10 @@ def do_part(suite: Suite, part: str, path: Path) -> None:
             print(f"{part}: skipped, as {results['skipped']}", flush=True)
             raise
         finally:
-            common.write_json(path, results)
+            json_files.write_json(path, results)
         print(part, found, flush=True)
         results["found"].append(found)
-    common.write_json(path, results)
+    json_files.write_json(path, results)
 
 
 def found_before(path: Path, seed: int) -> list[dict]:
@@ -216,8 +216,8 @@ def own_mounts() -> None:
 
 def main(argv: list[str]) -> None:
     del argv
-    folder = common.require_folder("output")
-    settings = common.from_flags(FaultSettings)
+    folder = folders.require_folder("output")
+    settings = options.from_flags(FaultSettings)
     if not settings.table:
         own_mounts()
         folder.mkdir(parents=True, exist_ok=True)
@@ -231,5 +231,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    common.define_flags(FaultSettings)
-    common.run_program(main)
+    options.define_flags(FaultSettings)
+    running.run_program(main)

@@ -22,9 +22,10 @@ import numpy as np
 
 from benchmarks.machine import machine
 from benchmarks.saved import read_saved
-from trainers import common, data
-from trainers.build import ModelSettings
 from trainers.evaluate import EvaluateSettings, evaluate
+from trainers.program import folders, json_files, options, running
+from trainers.settings import data
+from trainers.settings.vera import ModelSettings
 from trainers.vera import FitSettings, train
 
 TASKS = {
@@ -67,7 +68,7 @@ def run_one(task: str, method: str, seed: int, settings) -> dict:
         seconds = time.monotonic() - start
         results = evaluate(
             EvaluateSettings(
-                model=str(Path(folder) / common.MODEL_FILE),
+                model=str(Path(folder) / folders.MODEL_FILE),
                 dataset="tfds:mnist",
                 data_dir=settings.data_dir,
                 resamples=2,
@@ -140,14 +141,14 @@ def _spread(values, digits=1):
 class BenchmarkSettings:
     """Flags of the benchmark."""
 
-    data_dir: str = common.setting("", "Folder of prepared tensorflow-datasets.")
-    output: str = common.setting("", "Folder to write to and to continue.")
-    seeds: int = common.setting(3, "Seeds 0, 1, ... of each run.")
-    train_size: int = common.setting(10_000, "Training images.")
-    epochs: int = common.setting(10, "Passes over them.")
-    tasks: str = common.setting("", "Tasks to run, separated by commas; default all.")
-    scores: str = common.setting("", "Scores of --table, likewise.")
-    table: bool = common.setting(False, "Only print the tables of --output.")
+    data_dir: str = options.setting("", "Folder of prepared tensorflow-datasets.")
+    output: str = options.setting("", "Folder to write to and to continue.")
+    seeds: int = options.setting(3, "Seeds 0, 1, ... of each run.")
+    train_size: int = options.setting(10_000, "Training images.")
+    epochs: int = options.setting(10, "Passes over them.")
+    tasks: str = options.setting("", "Tasks to run, separated by commas; default all.")
+    scores: str = options.setting("", "Scores of --table, likewise.")
+    table: bool = options.setting(False, "Only print the tables of --output.")
 
 
 def file_of(folder: Path, task: str, method: str, seed: int) -> Path:
@@ -158,8 +159,8 @@ def file_of(folder: Path, task: str, method: str, seed: int) -> Path:
 
 def main(argv: list[str]) -> None:
     del argv
-    settings = common.from_flags(BenchmarkSettings)
-    folder = Path(common.require("output"))
+    settings = options.from_flags(BenchmarkSettings)
+    folder = Path(options.require("output"))
     if settings.table:
         scores = settings.scores.split(",") if settings.scores else None
         print(tables(folder, settings.seeds, scores))
@@ -172,10 +173,10 @@ def main(argv: list[str]) -> None:
                 path = file_of(folder, task, method, seed)
                 if not path.is_file():
                     results = run_one(task, method, seed, settings)
-                    common.write_json(path, {"machine": machine(), **results})
+                    json_files.write_json(path, {"machine": machine(), **results})
                     print(path.name, results["accuracy"], flush=True)
 
 
 if __name__ == "__main__":
-    common.define_flags(BenchmarkSettings)
-    common.run_program(main)
+    options.define_flags(BenchmarkSettings)
+    running.run_program(main)

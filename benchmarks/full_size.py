@@ -23,15 +23,15 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.machine import machine
-from trainers import common
-from trainers.build import ModelSettings, build_model
-from trainers.chains import ChainSettings, build_langevin
-from trainers.data import DataSettings
-from trainers.dry_run import synthetic
-from trainers.flops import step_flops
-from trainers.optimizers import compile_model
 from trainers.presets import JEM_CIFAR10, VERA_CIFAR10
-from trainers.semi_supervised import VERA_METHODS
+from trainers.program import errors, json_files, options, running
+from trainers.run.dry_run import synthetic
+from trainers.run.flops import step_flops
+from trainers.settings.chains import ChainSettings, build_langevin
+from trainers.settings.data import DataSettings
+from trainers.settings.optimizers import compile_model
+from trainers.settings.unlabelled import VERA_METHODS
+from trainers.settings.vera import ModelSettings, build_model
 
 #: Preset, class of its model's settings and function that builds the model.
 CASES = {
@@ -148,21 +148,21 @@ def _peak() -> float | None:
 class FullSizeSettings:
     """Flags of the benchmark."""
 
-    cases: tuple = common.setting(tuple(CASES), "Of vera, plain and chains.")
-    precisions: tuple = common.setting(
+    cases: tuple = options.setting(tuple(CASES), "Of vera, plain and chains.")
+    precisions: tuple = options.setting(
         ("float32", "mixed_bfloat16"), "Each a measurement of its own."
     )
-    jit_compile: bool = common.setting(False, "Compile steps by XLA.")
-    blocks: int = common.setting(5, "Blocks timed; their median is the result.")
-    steps: int = common.setting(10, "Steps in a block.")
-    output: str = common.setting("", "JSON file to write.")
+    jit_compile: bool = options.setting(False, "Compile steps by XLA.")
+    blocks: int = options.setting(5, "Blocks timed; their median is the result.")
+    steps: int = options.setting(10, "Steps in a block.")
+    output: str = options.setting("", "JSON file to write.")
 
 
 def main(argv: list[str]) -> None:
     del argv
-    settings = common.from_flags(FullSizeSettings)
+    settings = options.from_flags(FullSizeSettings)
     unknown = set(settings.cases) - set(CASES)
-    with common.usage_errors():
+    with errors.usage_errors():
         if unknown:
             raise ValueError(f"`cases` is of {list(CASES)}. Received: {unknown}.")
     results = {"machine": machine()}
@@ -179,7 +179,7 @@ def main(argv: list[str]) -> None:
             )
             results[name] = found
             if settings.output:
-                common.write_json(settings.output, results)
+                json_files.write_json(settings.output, results)
             print(
                 f"{name}: {found['milliseconds']:.1f} ms a step of {found['batch']}, "
                 f"{found['flops_second'] / 1e12:.1f} TFLOP a second, "
@@ -189,5 +189,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    common.define_flags(FullSizeSettings)
-    common.run_program(main)
+    options.define_flags(FullSizeSettings)
+    running.run_program(main)

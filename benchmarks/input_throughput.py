@@ -40,9 +40,9 @@ from benchmarks.machine import machine
 from benchmarks.step_time import alternate, step_function
 from keras_ebm import data
 from keras_ebm.data.batches import training_batches
-from trainers import common
-from trainers.build import ModelSettings, build_model
-from trainers.optimizers import compile_model
+from trainers.program import json_files, options, running
+from trainers.settings.optimizers import compile_model
+from trainers.settings.vera import ModelSettings, build_model
 
 BATCHES = (40, 64)
 SHAPE, CLASSES = (32, 32, 3), 10
@@ -201,17 +201,17 @@ def threads() -> dict:
 class InputThroughputSettings:
     """Flags of the benchmark."""
 
-    data_dir: str = common.setting("", "Folder of a prepared CIFAR-10; empty: noise.")
-    rows: int = common.setting(50_000, "Random images, where there is no --data_dir.")
-    blocks: int = common.setting(9, "Alternations.")
-    steps: int = common.setting(15, "Training steps in a block.")
-    input_steps: int = common.setting(300, "Batches of the input alone in a block.")
-    output: str = common.setting("", "JSON file to write.")
+    data_dir: str = options.setting("", "Folder of a prepared CIFAR-10; empty: noise.")
+    rows: int = options.setting(50_000, "Random images, where there is no --data_dir.")
+    blocks: int = options.setting(9, "Alternations.")
+    steps: int = options.setting(15, "Training steps in a block.")
+    input_steps: int = options.setting(300, "Batches of the input alone in a block.")
+    output: str = options.setting("", "JSON file to write.")
 
 
 def main(argv: list[str]) -> None:
     del argv
-    settings = common.from_flags(InputThroughputSettings)
+    settings = options.from_flags(InputThroughputSettings)
     dataset = load(settings.data_dir, settings.rows)
     results = {
         "machine": machine(),
@@ -226,9 +226,9 @@ def main(argv: list[str]) -> None:
         )
         print(name, results[name], flush=True)
     if settings.output:
-        common.write_json(settings.output, results)
+        json_files.write_json(settings.output, results)
 
 
 if __name__ == "__main__":
-    common.define_flags(InputThroughputSettings)
-    common.run_program(main)
+    options.define_flags(InputThroughputSettings)
+    running.run_program(main)

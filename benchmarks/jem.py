@@ -27,11 +27,13 @@ from benchmarks.machine import machine
 from benchmarks.saved import read_saved
 from benchmarks.step_time import alternate, step_function
 from keras_ebm import plots
-from trainers import common, data, langevin, vera
-from trainers.build import ModelSettings, build_model
-from trainers.chains import ChainSettings, build_langevin
+from trainers import langevin, vera
 from trainers.evaluate import EvaluateSettings, evaluate
-from trainers.optimizers import compile_model
+from trainers.program import folders, json_files, options, running
+from trainers.settings import data
+from trainers.settings.chains import ChainSettings, build_langevin
+from trainers.settings.optimizers import compile_model
+from trainers.settings.vera import ModelSettings, build_model
 
 #: Scores to report: of the energy, and free ones of any classifier.
 SCORES = ("energy", "max_softmax", "approximate_mass", "knn", "energy+knn")
@@ -171,7 +173,7 @@ def run_one(method: str, seed: int, settings, times: dict) -> dict:
         guess = np.argmax(model.logits(x), axis=-1)
         results = evaluate(
             EvaluateSettings(
-                model=str(Path(folder) / common.MODEL_FILE),
+                model=str(Path(folder) / folders.MODEL_FILE),
                 dataset=task.dataset,
                 data_dir=settings.data_dir,
                 scores=",".join(SCORES),
@@ -240,7 +242,7 @@ def figure(folder: Path, task: Task, seeds: int):
 
 def table(folder: Path, task: Task, seeds: int) -> str:
     """Markdown: mean ± standard deviation over seeds; AUROC in %, energy first."""
-    times = common.read_json(folder / TIMES_FILE)
+    times = json_files.read_json(folder / TIMES_FILE)
     lines = [
         "| method | steps | s a run | timed step, of VERA's | accuracy % | ECE % | "
         + " | ".join(task.foreign)
@@ -285,28 +287,28 @@ class JEMSettings:
 
     CHOICES = {"task": tuple(TASKS)}
 
-    task: str = common.setting("mnist", "Data, network and batch.")
-    data_dir: str = common.setting("", "Folder of prepared tensorflow-datasets.")
-    output: str = common.setting("", "Folder to write to and to continue.")
-    seeds: int = common.setting(3, "Seeds of each run.")
-    first_seed: int = common.setting(0, "The first of them.")
-    train_size: int = common.setting(10_000, "Training images; 0: all.")
-    seconds: float = common.setting(60.0, "Wall-clock of each training.")
-    blocks: int = common.setting(15, "Alternations of the timing.")
-    only: str = common.setting("", "One method; default all.")
-    table: bool = common.setting(False, "Only draw and print what is in --output.")
+    task: str = options.setting("mnist", "Data, network and batch.")
+    data_dir: str = options.setting("", "Folder of prepared tensorflow-datasets.")
+    output: str = options.setting("", "Folder to write to and to continue.")
+    seeds: int = options.setting(3, "Seeds of each run.")
+    first_seed: int = options.setting(0, "The first of them.")
+    train_size: int = options.setting(10_000, "Training images; 0: all.")
+    seconds: float = options.setting(60.0, "Wall-clock of each training.")
+    blocks: int = options.setting(15, "Alternations of the timing.")
+    only: str = options.setting("", "One method; default all.")
+    table: bool = options.setting(False, "Only draw and print what is in --output.")
 
 
 def main(argv: list[str]) -> None:
     del argv
-    settings = common.from_flags(JEMSettings)
-    folder = Path(common.require("output"))
+    settings = options.from_flags(JEMSettings)
+    folder = Path(options.require("output"))
     folder.mkdir(parents=True, exist_ok=True)
     if not settings.table:
         if not (folder / TIMES_FILE).is_file():
             times = {"machine": machine(), **step_times(settings)}
-            common.write_json(folder / TIMES_FILE, times)
-        times = common.read_json(folder / TIMES_FILE)
+            json_files.write_json(folder / TIMES_FILE, times)
+        times = json_files.read_json(folder / TIMES_FILE)
         for seed in range(settings.first_seed, settings.first_seed + settings.seeds):
             for method in METHODS:
                 path = file_of(folder, method, seed)
@@ -314,7 +316,7 @@ def main(argv: list[str]) -> None:
                     continue
                 keras.backend.clear_session()
                 results = run_one(method, seed, settings, times)
-                common.write_json(path, {"machine": machine(), **results})
+                json_files.write_json(path, {"machine": machine(), **results})
                 print(path.name, results.get("accuracy"), flush=True)
     task = TASKS[settings.task]
     plots.save(figure(folder, task, settings.seeds), folder / PICTURE_FILE)
@@ -322,5 +324,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    common.define_flags(JEMSettings)
-    common.run_program(main)
+    options.define_flags(JEMSettings)
+    running.run_program(main)

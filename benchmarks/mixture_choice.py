@@ -26,7 +26,7 @@ from sklearn.neighbors import NearestNeighbors
 from benchmarks.machine import machine
 from keras_ebm import mixtures
 from keras_ebm.estimators.training import build_encoder
-from trainers import common
+from trainers.program import json_files, options, running
 
 COMPONENTS, SMALL, MOST_ROWS = 10, 400, 20_000
 #: Table and the places of its normal classes in the order of their names.
@@ -121,14 +121,14 @@ def table(results: dict) -> str:
 class ChoiceSettings:
     """Flags of the benchmark."""
 
-    data_dir: str = common.setting("", "Folder of NAME.csv.gz.")
-    output: str = common.setting("", "JSON file to write.")
-    seeds: int = common.setting(2, "Seeds of each task.")
+    data_dir: str = options.setting("", "Folder of NAME.csv.gz.")
+    output: str = options.setting("", "JSON file to write.")
+    seeds: int = options.setting(2, "Seeds of each task.")
 
 
 def main(argv: list[str]) -> None:
     del argv
-    settings = common.from_flags(ChoiceSettings)
+    settings = options.from_flags(ChoiceSettings)
     results = {}
     for name, (source, normal) in TASKS.items():
         x, is_normal = load(source, normal, settings.data_dir)
@@ -141,10 +141,12 @@ def main(argv: list[str]) -> None:
                 parts = split(x, is_normal, seed, most)
                 results[f"{name} | {seed} | {size}"] = measure(*parts)
     if settings.output:
-        common.write_json(settings.output, {"machine": machine(), "results": results})
+        json_files.write_json(
+            settings.output, {"machine": machine(), "results": results}
+        )
     print(table(results))
 
 
 if __name__ == "__main__":
-    common.define_flags(ChoiceSettings)
-    common.run_program(main)
+    options.define_flags(ChoiceSettings)
+    running.run_program(main)

@@ -20,9 +20,11 @@ import numpy as np
 from benchmarks.machine import machine
 from benchmarks.saved import read_saved
 from keras_ebm import plots
-from trainers import common, data, likelihood
-from trainers.density import DensitySettings
+from trainers import likelihood
 from trainers.presets import VERA_NICE
+from trainers.program import json_files, options, running
+from trainers.settings import data
+from trainers.settings.density import DensitySettings
 
 #: One Hamiltonian transition a step for each of 100 chains.
 HMC_NAMES = (
@@ -139,7 +141,7 @@ def draw(folder: Path, seeds: int) -> None:
     for index, method in enumerate(METHODS):
         path = file_of(folder, method, 0)
         if path.is_file():
-            energies = common.read_json(path)["validation_energies"]
+            energies = json_files.read_json(path)["validation_energies"]
             steps = 50 * (1 + np.arange(len(energies)))
             style = "-" if index < 10 else "--"
             axis.plot(steps, energies, style, label=method)
@@ -154,15 +156,15 @@ def draw(folder: Path, seeds: int) -> None:
 class NiceSettings:
     """Flags of the benchmark."""
 
-    data_dir: str = common.setting("", "Folder of prepared tensorflow-datasets.")
-    output: str = common.setting("", "Folder to write to and to continue.")
-    seeds: int = common.setting(3, "Seeds 0, 1, ... of each run.")
-    first_seed: int = common.setting(0, "The first of them.")
-    hidden: tuple = common.setting(("128",) * 4, "Widths of the couplings' layers.")
-    steps: int = common.setting(600, "Steps of each run.")
-    learning_rate: float = common.setting(0.0, "For all methods; 0: each has its own.")
-    only: str = common.setting("", "One method; default all.")
-    table: bool = common.setting(False, "Only print the table of --output.")
+    data_dir: str = options.setting("", "Folder of prepared tensorflow-datasets.")
+    output: str = options.setting("", "Folder to write to and to continue.")
+    seeds: int = options.setting(3, "Seeds 0, 1, ... of each run.")
+    first_seed: int = options.setting(0, "The first of them.")
+    hidden: tuple = options.setting(("128",) * 4, "Widths of the couplings' layers.")
+    steps: int = options.setting(600, "Steps of each run.")
+    learning_rate: float = options.setting(0.0, "For all methods; 0: each has its own.")
+    only: str = options.setting("", "One method; default all.")
+    table: bool = options.setting(False, "Only print the table of --output.")
 
 
 def file_of(folder: Path, method: str, seed: int) -> Path:
@@ -172,8 +174,8 @@ def file_of(folder: Path, method: str, seed: int) -> Path:
 
 def main(argv: list[str]) -> None:
     del argv
-    settings = common.from_flags(NiceSettings)
-    folder = Path(common.require("output"))
+    settings = options.from_flags(NiceSettings)
+    folder = Path(options.require("output"))
     folder.mkdir(parents=True, exist_ok=True)
     methods = [settings.only] if settings.only else list(METHODS)
     seeds = range(settings.first_seed, settings.first_seed + settings.seeds)
@@ -183,12 +185,12 @@ def main(argv: list[str]) -> None:
             if path.is_file():
                 continue
             results = run_one(method, seed, settings)
-            common.write_json(path, {"machine": machine(), **results})
+            json_files.write_json(path, {"machine": machine(), **results})
             print(path.name, results["validation_log_likelihood"], flush=True)
     draw(folder, settings.seeds)
     print(table(folder, settings.seeds))
 
 
 if __name__ == "__main__":
-    common.define_flags(NiceSettings)
-    common.run_program(main)
+    options.define_flags(NiceSettings)
+    running.run_program(main)

@@ -19,11 +19,13 @@ import numpy as np
 from benchmarks.machine import machine
 from benchmarks.saved import read_saved
 from keras_ebm import plots
-from trainers import common, data, langevin, likelihood, vera
-from trainers.build import ModelSettings
-from trainers.chains import ChainSettings
-from trainers.density import DensitySettings
+from trainers import langevin, likelihood, vera
 from trainers.presets import PCD, VERA_2D, VERA_TOY, with_preset
+from trainers.program import json_files, options, running
+from trainers.settings import data
+from trainers.settings.chains import ChainSettings
+from trainers.settings.density import DensitySettings
+from trainers.settings.vera import ModelSettings
 
 DENSITIES = ("8gaussians", "rings", "moons", "checkerboard")
 #: Half the side of the square in the picture.
@@ -176,7 +178,7 @@ def draw(folder: Path) -> None:
             if path.with_suffix(".npz").is_file():
                 picture = np.load(path.with_suffix(".npz"))["density"]
                 axis.imshow(picture, origin="lower", extent=box, cmap="magma")
-                gap = common.read_json(path)["nll_gap"]
+                gap = json_files.read_json(path)["nll_gap"]
                 axis.set_title(f"{method}\n{density}: {gap:.3f} nats", fontsize=8)
     plots.save(figure, folder.with_suffix(".png"))
 
@@ -185,11 +187,11 @@ def draw(folder: Path) -> None:
 class PlaneSettings:
     """Flags of the benchmark."""
 
-    output: str = common.setting("", "Folder to write to and to continue.")
-    seeds: int = common.setting(3, "Seeds 0, 1, ... of each run.")
-    part: str = common.setting("all", "methods, ablation, or all.")
-    only: str = common.setting("", "One method of these; default all.")
-    table: bool = common.setting(False, "Only print the tables of --output.")
+    output: str = options.setting("", "Folder to write to and to continue.")
+    seeds: int = options.setting(3, "Seeds 0, 1, ... of each run.")
+    part: str = options.setting("all", "methods, ablation, or all.")
+    only: str = options.setting("", "One method of these; default all.")
+    table: bool = options.setting(False, "Only print the tables of --output.")
 
 
 def tables(folder: Path, seeds: int) -> str:
@@ -205,8 +207,8 @@ def tables(folder: Path, seeds: int) -> str:
 
 def main(argv: list[str]) -> None:
     del argv
-    settings = common.from_flags(PlaneSettings)
-    folder = Path(common.require("output"))
+    settings = options.from_flags(PlaneSettings)
+    folder = Path(options.require("output"))
     folder.mkdir(parents=True, exist_ok=True)
     jobs = []
     for seed in range(settings.seeds):
@@ -219,7 +221,7 @@ def main(argv: list[str]) -> None:
         if path.is_file() or settings.only not in ("", method):
             continue
         model, results = run_one(method, density, seed)
-        common.write_json(path, {"machine": machine(), **results})
+        json_files.write_json(path, {"machine": machine(), **results})
         print(path.name, results.get("nll_gap"), flush=True)
         if seed == 0 and method in METHODS and "nll_gap" in results:
             keep_picture(path, model.energy)
@@ -228,5 +230,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    common.define_flags(PlaneSettings)
-    common.run_program(main)
+    options.define_flags(PlaneSettings)
+    running.run_program(main)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from trainers.common import read_json
+from trainers.program.json_files import read_json
 
 
 def read_saved(paths: Iterable[Path]) -> list[dict]:

@@ -20,7 +20,7 @@ from benchmarks.machine import machine
 from keras_ebm import EnergyModel, networks
 from keras_ebm.ood import ConformalDetector, Detector, make_score
 from keras_ebm.serving import export_classifier
-from trainers import common
+from trainers.program import json_files, options, running
 
 SHAPES = {"mlp 64-256-256-10": (8, 8, 1), "small cnn 28x28": (28, 28, 1)}
 
@@ -82,13 +82,13 @@ def measure(shape, batch: int, calls: int, folder: Path) -> dict:
 class LatencySettings:
     """Flags of the benchmark."""
 
-    calls: int = common.setting(2000, "Calls of each model.")
-    output: str = common.setting("", "JSON file to write.")
+    calls: int = options.setting(2000, "Calls of each model.")
+    output: str = options.setting("", "JSON file to write.")
 
 
 def main(argv: list[str]) -> None:
     del argv
-    settings = common.from_flags(LatencySettings)
+    settings = options.from_flags(LatencySettings)
     results = {"machine": machine()}
     for name, shape in SHAPES.items():
         for batch in (1, 64):
@@ -97,9 +97,9 @@ def main(argv: list[str]) -> None:
             results[f"{name}, batch {batch}"] = row
             print(name, batch, row)
     if settings.output:
-        common.write_json(settings.output, results)
+        json_files.write_json(settings.output, results)
 
 
 if __name__ == "__main__":
-    common.define_flags(LatencySettings)
-    common.run_program(main)
+    options.define_flags(LatencySettings)
+    running.run_program(main)

@@ -25,7 +25,7 @@ from benchmarks.saved import read_saved
 from keras_ebm import VERA, GaussianGenerator, data, metrics, networks, plots
 from keras_ebm.data.batches import training_batches
 from keras_ebm.entropy import ESTIMATORS
-from trainers import common
+from trainers.program import folders, json_files, options, running
 
 DATASET = "stacked:mnist"
 #: Rows made; the last sixth stacks digits of the test split.
@@ -161,7 +161,7 @@ def file_of(folder: Path, method: str, seed: int) -> Path:
 def save_run(path: Path, results: dict, shown: np.ndarray) -> None:
     """Writes a run's samples and then its measures, which mark it as done."""
     np.savez_compressed(path.with_suffix(".npz"), shown=shown)
-    common.write_json(path, {"machine": machine(), **results})
+    json_files.write_json(path, {"machine": machine(), **results})
     print(path.name, results["modes"], results["kl"], flush=True)
 
 
@@ -214,7 +214,7 @@ def draw_samples(folder: Path, seed: int) -> None:
         squeeze=False,
     )
     for axis, (name, path) in zip(axes[:, 0], paths.items(), strict=True):
-        run = common.read_json(path)
+        run = json_files.read_json(path)
         with np.load(path.with_suffix(".npz")) as arrays:
             images = arrays["shown"] / 127.5 - 1.0
         title = f"{name}: {run['modes']:.0f} modes, KL {run['kl']:.2f}"
@@ -226,17 +226,17 @@ def draw_samples(folder: Path, seed: int) -> None:
 class BenchmarkSettings:
     """Flags of the benchmark."""
 
-    data_dir: str = common.setting("", "Folder of prepared tensorflow-datasets.")
-    output: str = common.setting("", "Folder to write to and to continue.")
-    seeds: int = common.setting(3, "How many seeds.")
-    first_seed: int = common.setting(0, "The first of them.")
-    steps: int = common.setting(5000, "Training steps of every run.")
-    methods: str = common.setting("", "Methods, separated by commas; default all.")
-    entropy_weight: float = common.setting(-1.0, "In place of the methods' own.")
-    learning_rate: float = common.setting(1e-3, "Adam's step size for the energy.")
-    generator_learning_rate: float = common.setting(1e-3, "And for the generator.")
-    posterior_learning_rate: float = common.setting(2e-3, "And for the estimator.")
-    table: bool = common.setting(False, "Only print the table and draw the samples.")
+    data_dir: str = options.setting("", "Folder of prepared tensorflow-datasets.")
+    output: str = options.setting("", "Folder to write to and to continue.")
+    seeds: int = options.setting(3, "How many seeds.")
+    first_seed: int = options.setting(0, "The first of them.")
+    steps: int = options.setting(5000, "Training steps of every run.")
+    methods: str = options.setting("", "Methods, separated by commas; default all.")
+    entropy_weight: float = options.setting(-1.0, "In place of the methods' own.")
+    learning_rate: float = options.setting(1e-3, "Adam's step size for the energy.")
+    generator_learning_rate: float = options.setting(1e-3, "And for the generator.")
+    posterior_learning_rate: float = options.setting(2e-3, "And for the estimator.")
+    table: bool = options.setting(False, "Only print the table and draw the samples.")
 
 
 def load_classifier(folder: Path, data_dir: str) -> keras.Model:
@@ -252,8 +252,8 @@ def load_classifier(folder: Path, data_dir: str) -> keras.Model:
 
 def main(argv: list[str]) -> None:
     del argv
-    settings = common.from_flags(BenchmarkSettings)
-    folder = common.require_folder("output")
+    settings = options.from_flags(BenchmarkSettings)
+    folder = folders.require_folder("output")
     seeds = range(settings.first_seed, settings.first_seed + settings.seeds)
     if not settings.table:
         folder.mkdir(parents=True, exist_ok=True)
@@ -272,5 +272,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    common.define_flags(BenchmarkSettings)
-    common.run_program(main)
+    options.define_flags(BenchmarkSettings)
+    running.run_program(main)

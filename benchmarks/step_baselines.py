@@ -40,7 +40,7 @@ from benchmarks.step_time import WEIGHTS, step_function
 from keras_ebm import VERA, GaussianGenerator, LangevinModel, networks
 from keras_ebm.entropy import ImportanceSampling
 from keras_ebm.negatives import LangevinMoves, MarkovChains, ReplayBuffer
-from trainers import common
+from trainers.program import json_files, options, running
 
 SAMPLES = 20
 CHAIN_STEPS = 20
@@ -790,18 +790,18 @@ def table(results: dict) -> str:
 class BaselineSettings:
     """Flags of the benchmark."""
 
-    blocks: int = common.setting(15, "Alternations.")
-    seconds: float = common.setting(2.0, "Length of a block, about.")
-    only: str = common.setting("", "One of the settings; default all.")
-    output: str = common.setting("", "JSON file to write, or to add settings to.")
+    blocks: int = options.setting(15, "Alternations.")
+    seconds: float = options.setting(2.0, "Length of a block, about.")
+    only: str = options.setting("", "One of the settings; default all.")
+    output: str = options.setting("", "JSON file to write, or to add settings to.")
 
 
 def main(argv: list[str]) -> None:
     del argv
-    settings = common.from_flags(BaselineSettings)
+    settings = options.from_flags(BaselineSettings)
     results = {"machine": machine(), "samples": SAMPLES, "settings": {}}
     if settings.output and os.path.exists(settings.output):
-        results = {**common.read_json(settings.output), "machine": machine()}
+        results = {**json_files.read_json(settings.output), "machine": machine()}
     for name, setting in SETTINGS.items():
         if settings.only not in ("", name):
             continue
@@ -811,10 +811,10 @@ def main(argv: list[str]) -> None:
         row = measure(name, settings.blocks, steps)
         results["settings"][name] = {"steps": steps, "blocks": settings.blocks, **row}
         if settings.output:
-            common.write_json(settings.output, results)
+            json_files.write_json(settings.output, results)
     print(table(results))
 
 
 if __name__ == "__main__":
-    common.define_flags(BaselineSettings)
-    common.run_program(main)
+    options.define_flags(BaselineSettings)
+    running.run_program(main)

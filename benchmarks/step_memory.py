@@ -35,7 +35,7 @@ from benchmarks.step_time import WEIGHTS, step_function
 from keras_ebm import VERA, GaussianGenerator, networks, plots
 from keras_ebm.entropy import Estimate, ImportanceSampling
 from keras_ebm.random import StepRandom
-from trainers import common
+from trainers.program import json_files, options, running
 
 BATCHES, BATCH = (16, 32, 64, 128), 64
 SAMPLES, SAMPLE = (1, 5, 10, 20, 40), 20
@@ -280,22 +280,22 @@ def _draw(axis, values, kind):
 class MemorySettings:
     """Flags of the benchmark."""
 
-    steps: int = common.setting(10, "Steps in which the peak is looked for.")
-    output: str = common.setting("", "Folder for step_memory.json and .png.")
+    steps: int = options.setting(10, "Steps in which the peak is looked for.")
+    output: str = options.setting("", "Folder for step_memory.json and .png.")
 
 
 def main(argv: list[str]) -> None:
     del argv
-    settings = common.from_flags(MemorySettings)
+    settings = options.from_flags(MemorySettings)
     rows = {name: measure(name, settings.steps, MOMENTS) for name in NETWORKS}
     results = {"machine": machine(), "networks": rows}
     print(table(results))
     if settings.output:
         folder = Path(settings.output)
-        common.write_json(folder / "step_memory.json", results)
+        json_files.write_json(folder / "step_memory.json", results)
         plots.save(figure(results), folder / "step_memory.png")
 
 
 if __name__ == "__main__":
-    common.define_flags(MemorySettings)
-    common.run_program(main)
+    options.define_flags(MemorySettings)
+    running.run_program(main)

@@ -16,7 +16,7 @@ import tensorflow as tf
 from benchmarks.machine import machine
 from keras_ebm import VERA, EnergyModel, GaussianGenerator, networks
 from keras_ebm.entropy import ImportanceSampling
-from trainers import common
+from trainers.program import json_files, options, running
 
 BATCH = 128
 LATENT = 32
@@ -135,22 +135,22 @@ def measure(network: str, blocks: int, steps: int) -> dict:
 class StepTimeSettings:
     """Flags of the benchmark."""
 
-    blocks: int = common.setting(15, "Alternations.")
-    steps: int = common.setting(20, "Steps in a block.")
-    output: str = common.setting("", "JSON file to write.")
+    blocks: int = options.setting(15, "Alternations.")
+    steps: int = options.setting(20, "Steps in a block.")
+    output: str = options.setting("", "JSON file to write.")
 
 
 def main(argv: list[str]) -> None:
     del argv
-    settings = common.from_flags(StepTimeSettings)
+    settings = options.from_flags(StepTimeSettings)
     results = {"machine": machine(), "batch": BATCH, "latent_dim": LATENT}
     for name in NETWORKS:
         results[name] = measure(name, settings.blocks, settings.steps)
         print(name, results[name])
     if settings.output:
-        common.write_json(settings.output, results)
+        json_files.write_json(settings.output, results)
 
 
 if __name__ == "__main__":
-    common.define_flags(StepTimeSettings)
-    common.run_program(main)
+    options.define_flags(StepTimeSettings)
+    running.run_program(main)

@@ -19,8 +19,8 @@ import numpy as np
 
 from benchmarks import tabular
 from benchmarks.machine import machine
-from trainers import common
-from trainers.measures import classification_measures
+from trainers.program import json_files, options, running
+from trainers.report.measures import classification_measures
 
 MEASURES = {"nll": 1, "ece": 100, "brier": 1}
 
@@ -60,19 +60,19 @@ def table(results: dict) -> str:
 class SurenessSettings:
     """Flags of the benchmark."""
 
-    data_dir: str = common.setting("", "Folder of NAME.csv.gz.")
-    output: str = common.setting("", "JSON file to write and to continue.")
-    seeds: int = common.setting(3, "Seeds of each run.")
-    steps: int = common.setting(tabular.STEPS, "Steps of a run.")
+    data_dir: str = options.setting("", "Folder of NAME.csv.gz.")
+    output: str = options.setting("", "JSON file to write and to continue.")
+    seeds: int = options.setting(3, "Seeds of each run.")
+    steps: int = options.setting(tabular.STEPS, "Steps of a run.")
 
 
 def main(argv: list[str]) -> None:
     del argv
-    settings = common.from_flags(SurenessSettings)
-    output = common.require("output")
+    settings = options.from_flags(SurenessSettings)
+    output = options.require("output")
     saved = {"machine": machine(), "steps": settings.steps, "runs": {}}
     if os.path.exists(output):
-        saved = common.read_json(output)
+        saved = json_files.read_json(output)
     for seed in range(settings.seeds):
         for name in tabular.SETS:
             if f"{name}-{seed}" in saved["runs"]:
@@ -84,10 +84,10 @@ def main(argv: list[str]) -> None:
                 rows, labels, "vera", "quantile", seed, settings.steps
             )
             saved["runs"][f"{name}-{seed}"] = measure(model, rows)
-            common.write_json(output, saved)
+            json_files.write_json(output, saved)
     print(table(saved["runs"]))
 
 
 if __name__ == "__main__":
-    common.define_flags(SurenessSettings)
-    common.run_program(main)
+    options.define_flags(SurenessSettings)
+    running.run_program(main)

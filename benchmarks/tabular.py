@@ -39,11 +39,12 @@ from benchmarks.machine import machine
 from keras_ebm import data, ood, serving
 from keras_ebm.data.batches import training_batches
 from keras_ebm.layers import TableEncoder
-from trainers import common, presets
-from trainers.build import ModelSettings, build_model
-from trainers.chains import ChainSettings, build_langevin
-from trainers.optimizers import compile_model
-from trainers.semi_supervised import CHAIN_METHODS, VERA_METHODS
+from trainers import presets
+from trainers.program import json_files, options, running
+from trainers.settings.chains import ChainSettings, build_langevin
+from trainers.settings.optimizers import compile_model
+from trainers.settings.unlabelled import CHAIN_METHODS, VERA_METHODS
+from trainers.settings.vera import ModelSettings, build_model
 
 SETS = (
     "letter",
@@ -253,7 +254,7 @@ def table(folder: Path, sets, seeds: int, measure: str, how: str) -> str:
             for seed in range(seeds):
                 path = file_of(folder, method, name, seed)
                 if path.is_file():
-                    values[place, seed] = 100 * common.read_json(path)[measure][how]
+                    values[place, seed] = 100 * json_files.read_json(path)[measure][how]
         # Seeds of which every set is done, that the mean is of equal parts.
         values = values[:, ~np.isnan(values).any(axis=0)]
         if not values.size:
@@ -267,7 +268,7 @@ def table(folder: Path, sets, seeds: int, measure: str, how: str) -> str:
 
 def alarms(folder: Path) -> str:
     """How many exported decisions are inside their conformal band."""
-    found = [common.read_json(path) for path in sorted(folder.glob("vera-*.json"))]
+    found = [json_files.read_json(path) for path in sorted(folder.glob("vera-*.json"))]
     inside = [run["false_alarms"]["inside"] for run in found if "false_alarms" in run]
     return f"false alarms inside the 95 % band: {sum(inside)} of {len(inside)}"
 
@@ -278,18 +279,18 @@ class TabularSettings:
 
     CHOICES = {"only": ("", *METHODS)}
 
-    data_dir: str = common.setting("", "Folder of NAME.csv.gz.")
-    output: str = common.setting("", "Folder to write to and to continue.")
-    seeds: int = common.setting(5, "Seeds of each run.")
-    only: str = common.setting("", "One method; default all.")
-    sets: tuple = common.setting(SETS, "Tables, with commas between them.")
-    table: bool = common.setting(False, "Only print the tables of --output.")
+    data_dir: str = options.setting("", "Folder of NAME.csv.gz.")
+    output: str = options.setting("", "Folder to write to and to continue.")
+    seeds: int = options.setting(5, "Seeds of each run.")
+    only: str = options.setting("", "One method; default all.")
+    sets: tuple = options.setting(SETS, "Tables, with commas between them.")
+    table: bool = options.setting(False, "Only print the tables of --output.")
 
 
 def main(argv: list[str]) -> None:
     del argv
-    settings = common.from_flags(TabularSettings)
-    folder = Path(common.require("output"))
+    settings = options.from_flags(TabularSettings)
+    folder = Path(options.require("output"))
     folder.mkdir(parents=True, exist_ok=True)
     methods = [settings.only] if settings.only else list(METHODS)
     for method in [] if settings.table else methods:
@@ -298,7 +299,7 @@ def main(argv: list[str]) -> None:
                 path = file_of(folder, method, name, seed)
                 if not path.is_file():
                     results = run_one(method, name, seed, settings)
-                    common.write_json(path, {"machine": machine(), **results})
+                    json_files.write_json(path, {"machine": machine(), **results})
                     print(path.name, results["accuracy"], flush=True)
     for measure in ("accuracy", "balanced"):
         for how in ("chosen", "fixed"):
@@ -308,5 +309,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    common.define_flags(TabularSettings)
-    common.run_program(main)
+    options.define_flags(TabularSettings)
+    running.run_program(main)

@@ -18,9 +18,11 @@ from export.common import ExportSettings, fit_detector
 from keras_ebm import metrics, ood, plots
 from keras_ebm.data import fit_images
 from keras_ebm.serving import export_classifier
-from trainers import common, data
-from trainers.build import ModelSettings
 from trainers.evaluate import fitted_scores
+from trainers.program import folders, json_files, options, running
+from trainers.run import record
+from trainers.settings import data
+from trainers.settings.vera import ModelSettings
 from trainers.vera import FitSettings, train
 
 TARGET_FPR = 0.05
@@ -78,7 +80,7 @@ def run_demo(output: str, epochs: int = 60, seed: int = 0) -> dict:
 
     print("\ncalibrating, exporting, verifying")
     settings = ExportSettings(
-        model=str(folder / "vera" / common.MODEL_FILE),
+        model=str(folder / "vera" / folders.MODEL_FILE),
         calibration="digits",
         target_fpr=TARGET_FPR,
     )
@@ -87,8 +89,8 @@ def run_demo(output: str, epochs: int = 60, seed: int = 0) -> dict:
 
     x, y = run.rows("test")
     foreign = {
-        "uniform noise": data.foreign("noise:uniform", run, seed),
-        "digits turned by 90": data.foreign("rotate:90", run, seed),
+        "uniform noise": record.foreign("noise:uniform", run, seed),
+        "digits turned by 90": record.foreign("rotate:90", run, seed),
         "photographs": photographs(len(x), x.shape[1], seed),
     }
     served = {name: serve(path, rows) for name, rows in foreign.items()}
@@ -97,7 +99,7 @@ def run_demo(output: str, epochs: int = 60, seed: int = 0) -> dict:
     figures["plain_accuracy"] = plain_metrics["accuracy"]
     figures["plain_ece"] = plain_metrics["ece"]
     figures["auroc"] = aurocs(plain, run, x, foreign, known, served)
-    common.write_json(folder / "report.json", figures)
+    json_files.write_json(folder / "report.json", figures)
     draw(folder / "report.png", model, x, known, foreign, served, detector)
     print_table(figures)
     print(f"\nSavedModel: {path}\npicture:    {folder / 'report.png'}")
@@ -195,20 +197,20 @@ def draw(path, model, x, known, foreign, served, detector) -> None:
 class DemoSettings:
     """Flags of the demonstration."""
 
-    output: str = common.setting("demo", "Folder to write to.")
-    epochs: int = common.setting(60, "Passes over the training rows.")
-    seed: int = common.setting(0, "Seed of the split, the weights and the noise.")
+    output: str = options.setting("demo", "Folder to write to.")
+    epochs: int = options.setting(60, "Passes over the training rows.")
+    seed: int = options.setting(0, "Seed of the split, the weights and the noise.")
 
 
 def main(argv: list[str]) -> None:
     del argv
     start = time.monotonic()
-    settings = common.from_flags(DemoSettings)
-    common.require_folder("output")
+    settings = options.from_flags(DemoSettings)
+    folders.require_folder("output")
     run_demo(settings.output, settings.epochs, settings.seed)
     print(f"took {time.monotonic() - start:.0f} s")
 
 
 if __name__ == "__main__":
-    common.define_flags(DemoSettings)
-    common.run_program(main)
+    options.define_flags(DemoSettings)
+    running.run_program(main)

@@ -1,5 +1,5 @@
 """Programs that turn a `.keras` file into a SavedModel."""
 
-from trainers.quiet import import_tensorflow
+from trainers.program.quiet import import_tensorflow
 
 import_tensorflow()

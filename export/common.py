@@ -9,8 +9,10 @@ from absl import app, flags
 from keras_ebm import ood
 from keras_ebm.data import load_splits, seen_rows
 from keras_ebm.explain import Explainer
-from trainers import clashes, common, data
-from trainers.common import Checked, setting
+from trainers.program import errors, models, options
+from trainers.program.options import Checked, setting
+from trainers.run import record
+from trainers.settings import clashes
 
 FLAGS = flags.FLAGS
 
@@ -71,18 +73,18 @@ def fit_detector(settings: ExportSettings):
     Raises:
         ValueError: if the model, the data or the rate does not serve.
     """
-    model = common.load_model(settings.model)
-    if not data.read_record(settings.model).get("can_calibrate", True):
+    model = models.load_model(settings.model)
+    if not record.read_record(settings.model).get("can_calibrate", True):
         raise ValueError(
             "`model` must come from trainers.vera, which keeps rows for calibration. "
             f"Received: {settings.model} of trainers.likelihood, which validated on "
             "them."
         )
-    data.check_bound(model, settings.model)
+    record.check_bound(model, settings.model)
     rows = calibration_rows(settings)
     parts = {}
     if ood.make_score(settings.score).fitted_names:
-        run = data.recall(settings.model, data_dir=settings.data_dir)
+        run = record.recall(settings.model, data_dir=settings.data_dir)
         parts = {name: run.rows(name) for name in ("train", "validation")}
     detector = ood.Detector.fit(
         model,
@@ -103,8 +105,8 @@ def fit_explainer(settings: ExportSettings, detector: ood.Detector) -> Explainer
     """
     spec, data_dir = settings.calibration, settings.data_dir
     # The recorded file may have moved to where the calibration rows are read from.
-    own = data.is_training_data(settings.model, spec, data_dir)
-    run = data.recall(settings.model, spec if own else "", data_dir)
+    own = record.is_training_data(settings.model, spec, data_dir)
+    run = record.recall(settings.model, spec if own else "", data_dir)
     return Explainer.fit(detector, run.rows("train")[0])
 
 
@@ -116,17 +118,17 @@ def calibration_rows(settings: ExportSettings) -> np.ndarray:
             the model saw than happens by chance.
     """
     spec = settings.calibration
-    if data.is_training_data(settings.model, spec, settings.data_dir):
-        run = data.recall(settings.model, spec, settings.data_dir)
+    if record.is_training_data(settings.model, spec, settings.data_dir):
+        run = record.recall(settings.model, spec, settings.data_dir)
         return run.rows("calibration")[0]
-    other = data.load_like(
+    other = record.load_like(
         settings.model,
         spec,
         settings.data_dir,
         settings.target,
         settings.skip_broken_images,
     )
-    splits = load_splits(data.split_path(settings.model))
+    splits = load_splits(record.split_path(settings.model))
     check_equal_rows(settings, int(seen_rows(other.x, splits).sum()), len(other.x))
     return other.x
 
@@ -144,7 +146,7 @@ def check_equal_rows(settings: ExportSettings, equal: int, count: int) -> None:
     if not equal:
         return
     spec = settings.calibration
-    chance = data.read_record(settings.model).get("equal_rows")
+    chance = record.read_record(settings.model).get("equal_rows")
     known = (
         "of its own it is not recorded how many are, as for a run of an earlier version"
         if chance is None
@@ -178,16 +180,16 @@ def main_of(export, settings_class=ExportSettings):
     def main(argv):
         del argv
         for name in ("model", "calibration", "output"):
-            common.require(name)
+            options.require(name)
         clashes.check(clashes.EXPORT)
-        settings = common.from_flags(settings_class)
+        settings = options.from_flags(settings_class)
         if settings.explain and settings.score != "energy":
             raise app.UsageError(
                 "--explain needs --score=energy, which is what it explains. Received: "
                 f"--score={settings.score}; leave one of them out."
             )
-        with common.usage_errors():
-            with data.held_still(settings.model):
+        with errors.usage_errors():
+            with record.held_still(settings.model):
                 detector, rows = fit_detector(settings)
                 explain = settings.explain
                 explainer = fit_explainer(settings, detector) if explain else None

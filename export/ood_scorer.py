@@ -8,10 +8,10 @@ Run from the top of the checkout:
 
 from export.common import ExportSettings, main_of
 from keras_ebm.serving import export_ood_scorer
-from trainers import common
+from trainers.program import options, running
 
 main = main_of(export_ood_scorer)
 
 if __name__ == "__main__":
-    common.define_flags(ExportSettings)
-    common.run_program(main)
+    options.define_flags(ExportSettings)
+    running.run_program(main)

@@ -33,8 +33,9 @@ from keras_ebm.files import make_folder, write_text
 from keras_ebm.ood import ConformalDetector
 from keras_ebm.serving.export import CARD, FILLED, SCORER_OUTPUTS, version_number
 from keras_ebm.serving.inputs import RATE
-from trainers import clashes, common
-from trainers.common import Checked, setting
+from trainers.program import errors, folders, json_files, options, running
+from trainers.program.options import Checked, setting
+from trainers.settings import clashes
 
 BATCH = 256
 FLAGS = flags.FLAGS
@@ -111,9 +112,9 @@ def read_card(version: Path) -> dict:
         ValueError: if that is of another shape than `keras_ebm.serving` writes.
     """
     path = version / CARD
-    card = common.read_shaped(path, CARD_SHAPE)
+    card = json_files.read_shaped(path, CARD_SHAPE)
     optional = {name: kind for name, kind in OPTIONAL_SHAPE.items() if name in card}
-    common.check_shape(path, card, optional, "export the model again")
+    json_files.check_shape(path, card, optional, "export the model again")
     check_card(path, card)
     check_files(version, card.get("files", {}))
     return card
@@ -257,18 +258,18 @@ def write_answers(path, answers: dict, files=None) -> None:
 def main(argv):
     del argv
     for name in ("model", "dataset"):
-        common.require(name)
+        options.require(name)
     clashes.check(clashes.PREDICT)
-    output = common.require_file("output")
-    files_read = common.files_of_spec("dataset", FLAGS.dataset)
-    common.check_apart({"output": FLAGS.output}, files_read)
+    output = folders.require_file("output")
+    files_read = folders.files_of_spec("dataset", FLAGS.dataset)
+    folders.check_apart({"output": FLAGS.output}, files_read)
     if Path(os.path.realpath(FLAGS.model)) in Path(os.path.realpath(output)).parents:
         raise app.UsageError(
             "--output must lie outside of the export, whose files it might overwrite. "
             f"Received: output={output} in model={FLAGS.model}; choose another path."
         )
-    settings = common.from_flags(PredictSettings)
-    with common.usage_errors():
+    settings = options.from_flags(PredictSettings)
+    with errors.usage_errors():
         version = find_version(Path(settings.model))
         card = read_card(version)
         rate = settings.target_fpr
@@ -290,5 +291,5 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    common.define_flags(PredictSettings)
-    common.run_program(main)
+    options.define_flags(PredictSettings)
+    running.run_program(main)

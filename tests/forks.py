@@ -85,8 +85,6 @@ def main():
     import matplotlib  # noqa: F401
     import sklearn.datasets  # noqa: F401
 
-    import trainers.candidates  # noqa: F401
-
     for line in sys.stdin:
         what, *arguments = json.loads(line)
         if what == "start":

@@ -5,11 +5,11 @@ import dataclasses
 import pytest
 
 from trainers import langevin, likelihood, presets, vera
-from trainers.build import ModelSettings
-from trainers.chains import ChainSettings
-from trainers.common import Checked, setting
-from trainers.data import DataSettings
-from trainers.density import DensitySettings
+from trainers.program.options import Checked, setting
+from trainers.settings.chains import ChainSettings
+from trainers.settings.data import DataSettings
+from trainers.settings.density import DensitySettings
+from trainers.settings.vera import ModelSettings
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ Run from the top of the checkout:
     python -m trainers.evaluate --model=runs/digits/model.keras \
         --dataset=digits --ood=noise:uniform --ood=rotate:90 \
         --samples=1000 --feature_extractor=digits.keras \
-        --output=runs/digits/evaluation.json --report=runs/digits/report.html
+        --output=runs/digits/evaluation.json --report=runs/digits/html.html
 """
 
 import dataclasses
@@ -16,14 +16,20 @@ from absl import flags
 
 from keras_ebm import metrics, ood, plots
 from keras_ebm.networks import with_features
-from trainers import clashes, common, data, report
-from trainers.common import SEED, Checked, setting
-from trainers.measures import classification_measures
-from trainers.sample_measures import (
-    prepare_samples,
-    sample_images,
-    sample_measures,
+from trainers.program import (
+    errors,
+    folders,
+    json_files,
+    models,
+    options,
+    running,
 )
+from trainers.program.options import SEED, Checked, setting
+from trainers.report import html
+from trainers.report.measures import classification_measures
+from trainers.report.samples import prepare_samples, sample_images, sample_measures
+from trainers.run import record
+from trainers.settings import clashes
 
 FLAGS = flags.FLAGS
 
@@ -83,7 +89,7 @@ class EvaluateSettings(Checked):
 
 
 def define_flags() -> None:
-    common.define_flags(EvaluateSettings)
+    options.define_flags(EvaluateSettings)
     flags.DEFINE_multi_string(
         "ood",
         [],
@@ -117,17 +123,17 @@ def examine(settings: EvaluateSettings, foreign_specs):
     """Does what `evaluate` does, and keeps what a report is drawn from.
 
     Returns:
-        `(results, evidence)`: the dict of `evaluate`, and `report.Evidence`.
+        `(results, evidence)`: the dict of `evaluate`, and `html.Evidence`.
     """
-    with data.held_still(settings.model):
-        model = common.load_model(settings.model)
-        data.check_bound(model, settings.model)
-        run = data.recall(settings.model, data_dir=settings.data_dir)
+    with record.held_still(settings.model):
+        model = models.load_model(settings.model)
+        record.check_bound(model, settings.model)
+        run = record.recall(settings.model, data_dir=settings.data_dir)
         # What can be refused is, before the work of the scores.
         sampled = prepare_samples(model, run, settings)
         x, y = known_rows(settings, run)
     skip = settings.skip_broken_images
-    foreign = {s: data.foreign(s, run, settings.seed, skip) for s in foreign_specs}
+    foreign = {s: record.foreign(s, run, settings.seed, skip) for s in foreign_specs}
     scores = fitted_scores(model, run, settings.scores)
     needs = frozenset({"logits"}).union(*(s.requires for s in scores.values()))
     known = ood.network_outputs(model, x, y, requires=needs)
@@ -151,7 +157,7 @@ def examine(settings: EvaluateSettings, foreign_specs):
     elif (settings.report or settings.pictures) and run.dataset.kind == "image":
         images = sample_images(model, SHOWN, settings) if model.can_sample else None
     images = None if images is None else images[:SHOWN]
-    return results, report.Evidence(model, x, y, known["logits"], energies, images)
+    return results, html.Evidence(model, x, y, known["logits"], energies, images)
 
 
 def energy_of(model, outputs: dict) -> np.ndarray:
@@ -162,9 +168,9 @@ def energy_of(model, outputs: dict) -> np.ndarray:
 def known_rows(settings, run):
     """The run's test split, or all rows of other data."""
     spec = settings.dataset
-    if data.is_training_data(settings.model, spec, settings.data_dir):
+    if record.is_training_data(settings.model, spec, settings.data_dir):
         return run.rows("test")
-    other = data.load_like(
+    other = record.load_like(
         settings.model,
         spec,
         settings.data_dir,
@@ -269,41 +275,41 @@ def table(results: dict) -> str:
 def main(argv: list[str]) -> None:
     del argv
     for name in ("model", "dataset"):
-        common.require(name)
+        options.require(name)
     clashes.check(clashes.EVALUATE)
-    output = common.require_file("output")
+    output = folders.require_file("output")
     for name in ("report", "reference"):
         if FLAGS[name].value:
-            common.require_file(name)
+            folders.require_file(name)
     if FLAGS.pictures:
-        common.require_folder("pictures")
+        folders.require_folder("pictures")
     written = ("output", "report", "reference", "pictures")
-    common.check_apart(
+    folders.check_apart(
         {name: FLAGS[name].value for name in written},
         {
             "feature_extractor": FLAGS.feature_extractor,
-            **common.files_of_run(FLAGS.model),
-            **common.files_of_spec("dataset", FLAGS.dataset),
-            **{k: v for s in FLAGS.ood for k, v in common.files_of_spec(s, s).items()},
+            **folders.files_of_run(FLAGS.model),
+            **folders.files_of_spec("dataset", FLAGS.dataset),
+            **{k: v for s in FLAGS.ood for k, v in folders.files_of_spec(s, s).items()},
         },
     )
-    settings = common.from_flags(EvaluateSettings)
-    with common.usage_errors():
+    settings = options.from_flags(EvaluateSettings)
+    with errors.usage_errors():
         if settings.report or settings.pictures:
             plots.pyplot()
         results, evidence = examine(settings, FLAGS.ood)
     for path in (output, settings.report or output):
-        common.make_parent(path)
-    common.write_json(output, results)
+        folders.make_parent(path)
+    json_files.write_json(output, results)
     if settings.report or settings.pictures:
-        pictures = report.draw(results, evidence)
+        pictures = html.draw(results, evidence)
         if settings.pictures:
-            report.write_pictures(settings.pictures, pictures)
+            html.write_pictures(settings.pictures, pictures)
         if settings.report:
-            report.write(settings.report, f"{settings.model}", results, pictures)
+            html.write(settings.report, f"{settings.model}", results, pictures)
     print(table(results))
 
 
 if __name__ == "__main__":
     define_flags()
-    common.run_program(main)
+    running.run_program(main)

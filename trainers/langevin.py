@@ -11,17 +11,18 @@ import dataclasses
 
 import keras
 
-from trainers import candidates, common, fitting, running
-from trainers.chains import ChainSettings, build_langevin
-from trainers.data import DataSettings, RunData
 from trainers.presets import LANGEVIN_PRESETS
-from trainers.semi_supervised import CHAIN_METHODS
+from trainers.program import options, running
+from trainers.run import jobs, training, transforms
+from trainers.settings.chains import ChainSettings, build_langevin
+from trainers.settings.data import DataSettings, RunData
+from trainers.settings.unlabelled import CHAIN_METHODS
 
 
 @dataclasses.dataclass(frozen=True)
-class FitSettings(fitting.FitSettings):
+class FitSettings(jobs.FitSettings):
     CHOICES = {
-        **fitting.FitSettings.CHOICES,
+        **jobs.FitSettings.CHOICES,
         "preset": ("", *LANGEVIN_PRESETS),
         "method": ("", *CHAIN_METHODS),
     }
@@ -29,9 +30,9 @@ class FitSettings(fitting.FitSettings):
 
 def prepare(
     run: RunData, model_settings: ChainSettings, fit: FitSettings, strategy=None
-) -> fitting.Job | candidates.Candidates:
-    """Builds what `train` needs; see `candidates.prepare`."""
-    return candidates.prepare(run, model_settings, fit, build_langevin, strategy)
+) -> jobs.Job | transforms.Candidates:
+    """Builds what `train` needs; see `transforms.prepare`."""
+    return transforms.prepare(run, model_settings, fit, build_langevin, strategy)
 
 
 def train(
@@ -43,7 +44,7 @@ def train(
 
 def main(argv: list[str]) -> None:
     del argv
-    running.run_flags(
+    training.run_flags(
         "langevin",
         LANGEVIN_PRESETS,
         CHAIN_METHODS,
@@ -56,8 +57,8 @@ def main(argv: list[str]) -> None:
 def program() -> None:
     """Defines the flags and runs `main`."""
     for settings_class in (DataSettings, ChainSettings, FitSettings):
-        common.define_flags(settings_class)
-    common.run_program(main)
+        options.define_flags(settings_class)
+    running.run_program(main)
 
 
 if __name__ == "__main__":

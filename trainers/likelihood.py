@@ -25,15 +25,26 @@ from keras_ebm import files, plots
 from keras_ebm.callbacks import KeepBest, StopOnDivergence
 from keras_ebm.data.batches import rows_of_worker
 from keras_ebm.precision import float32_merges
-from trainers import backup, clashes, common, defaults, dry_run, fitting, stopping
-from trainers.common import FLAGS, Checked, setting
-from trainers.data import DataSettings, RunData, load, record
-from trainers.density import DensitySettings, build_density, log_likelihood
-from trainers.density_rows import Rows, batches_of, dequantised_once, split_rows
-from trainers.measures import density_measures
-from trainers.optimizers import compile_model
-from trainers.pictures import PICTURE_FILE, draw_density, has_picture
 from trainers.presets import LIKELIHOOD_PRESETS
+from trainers.program import (
+    devices,
+    errors,
+    folders,
+    json_files,
+    options,
+    running,
+    stopping,
+)
+from trainers.program.options import FLAGS, Checked, setting
+from trainers.report.measures import density_measures
+from trainers.report.pictures import PICTURE_FILE, draw_density, has_picture
+from trainers.run import backup, defaults, dry_run, jobs
+from trainers.run.density_rows import Rows, batches_of, dequantised_once, split_rows
+from trainers.run.record import write_record
+from trainers.settings import clashes
+from trainers.settings.data import DataSettings, RunData, load
+from trainers.settings.density import DensitySettings, build_density, log_likelihood
+from trainers.settings.optimizers import compile_model
 
 VALIDATION_BATCH = 1000
 
@@ -42,7 +53,7 @@ VALIDATION_BATCH = 1000
 class StepSettings(Checked):
     """How long to train, and what to write."""
 
-    CHOICES = {"preset": ("", *LIKELIHOOD_PRESETS), "strategy": fitting.STRATEGIES}
+    CHOICES = {"preset": ("", *LIKELIHOOD_PRESETS), "strategy": jobs.STRATEGIES}
 
     preset: str = setting(
         "", "A recipe for all other flags; those that are passed override it."
@@ -96,7 +107,7 @@ class Job:
     @property
     def workdir(self) -> Path:
         """The run's folder; a worker that is not the first writes to one aside."""
-        return common.own_folder(self.fit.workdir, self.is_chief)
+        return folders.own_folder(self.fit.workdir, self.is_chief)
 
     @property
     def is_done(self) -> bool:
@@ -123,18 +134,18 @@ class Job:
         files.make_folder(workdir)
         if not self.first_part:
             backup.begin(workdir)
-            record(self.run, backup.backup_folder(workdir), can_calibrate=False)
-        watch, path = StopOnDivergence(), workdir / common.MODEL_FILE
+            write_record(self.run, backup.backup_folder(workdir), can_calibrate=False)
+        watch, path = StopOnDivergence(), workdir / folders.MODEL_FILE
         restore = [] if self.best is None else [self.best.restore]
-        with fitting.saving_if_stopped(self, *restore, can_calibrate=False):
+        with jobs.saving_if_stopped(self, *restore, can_calibrate=False):
             seconds = _fit(self, watch)
         if watch.reason and not (self.best and self.best.epoch):
             raise RuntimeError(watch.reason)
-        fitting.save_run(self, can_calibrate=False)
+        jobs.save_run(self, can_calibrate=False)
         with stopping.noting(f"{path} is saved"):
             metrics = {} if self.first_part else {"seconds": seconds}
             metrics |= _measures(self, watch)
-            common.write_json(workdir / backup.METRICS_FILE, metrics)
+            json_files.write_json(workdir / backup.METRICS_FILE, metrics)
             if has_picture(self.run, self.fit):
                 draw_density(model, self.run, workdir / PICTURE_FILE)
             backup.clear_all(workdir)
@@ -157,15 +168,15 @@ def prepare(
             nothing to resume.
     """
     _check(run, fit)
-    common.check_batch(fit.batch_size, strategy)
+    devices.check_batch(fit.batch_size, strategy)
     backups = backup.to_resume(run, fit)
     rows = split_rows(run)
-    with common.scope_of(strategy):
+    with devices.scope_of(strategy):
         model = _compiled(run, rows, settings, fit)
         first_part = backup.restore(model, backups)
     _check_steps(model, fit, first_part)
-    index, count = common.worker_of(strategy)
-    fitting.check_buffer(model, fit.batch_size)
+    index, count = devices.worker_of(strategy)
+    jobs.check_buffer(model, fit.batch_size)
     return Job(
         run,
         fit,
@@ -245,13 +256,13 @@ def _training(run, rows, fit, first_step, index, count):
 def _validation(rows, strategy):
     replicas = 1 if strategy is None else strategy.num_replicas_in_sync
     batch_size = VALIDATION_BATCH // replicas * replicas
-    return fitting.validation_batches((rows.validation,), batch_size, strategy)
+    return jobs.validation_batches((rows.validation,), batch_size, strategy)
 
 
 def _best(model, fit, first_part, is_chief):
     if not model.is_normalised:
         return None
-    folder = common.own_folder(fit.workdir, is_chief) / backup.BEST
+    folder = folders.own_folder(fit.workdir, is_chief) / backup.BEST
     # The weights of the other workers are dropped: they may begin without a best.
     return KeepBest(
         folder, "val_data_energy", "min", initial_epoch=first_part if is_chief else 0
@@ -272,7 +283,7 @@ def train(run: RunData, settings: DensitySettings, fit: StepSettings, strategy=N
 
 def _fit(job, watch) -> float:
     """Trains; returns the seconds that it took."""
-    fit, history = job.fit, job.workdir / fitting.HISTORY_FILE
+    fit, history = job.fit, job.workdir / jobs.HISTORY_FILE
     backup.keep_history(history, job.first_part)
     start = time.perf_counter()
     job.model.fit(
@@ -309,7 +320,7 @@ def _measures(job, watch) -> dict:
 
 
 def _settings():
-    return common.from_flags(StepSettings), common.from_flags(DensitySettings)
+    return options.from_flags(StepSettings), options.from_flags(DensitySettings)
 
 
 def _adapt(run, strategy):
@@ -323,30 +334,30 @@ def _adapt(run, strategy):
 
 def main(argv: list[str]) -> None:
     del argv
-    common.apply_preset(LIKELIHOOD_PRESETS)
-    common.require("dataset")
+    options.apply_preset(LIKELIHOOD_PRESETS)
+    options.require("dataset")
     clashes.check([*clashes.DATA, *clashes.TRAINING, *clashes.LIKELIHOOD])
-    data_settings = common.from_flags(DataSettings)
+    data_settings = options.from_flags(DataSettings)
     if FLAGS.dry_run:
         fit, settings = _settings()
         dry_run.report(data_settings, settings, fit, build)
         return
-    common.require_folder("workdir")
-    common.check_workdir(FLAGS.dataset)
-    with common.usage_errors():
-        strategy = common.make_strategy(FLAGS.strategy)
+    folders.require_folder("workdir")
+    folders.check_workdir(FLAGS.dataset)
+    with errors.usage_errors():
+        strategy = devices.make_strategy(FLAGS.strategy)
         run = load(data_settings)
         _adapt(run, strategy)
         fit, settings = _settings()
         job = prepare(run, settings, fit, strategy)
-    fitting.run_job("likelihood", job)
+    jobs.run_job("likelihood", job)
 
 
 def program() -> None:
     """Defines the flags and runs `main`."""
     for settings_class in (DataSettings, DensitySettings, StepSettings):
-        common.define_flags(settings_class)
-    common.run_program(main)
+        options.define_flags(settings_class)
+    running.run_program(main)
 
 
 if __name__ == "__main__":

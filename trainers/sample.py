@@ -23,8 +23,16 @@ from keras_ebm.arguments import check_size
 from keras_ebm.callbacks.keep_checkpoints import PATTERN
 from keras_ebm.negatives import LangevinMoves, as_source
 from keras_ebm.random import StepRandom
-from trainers import clashes, common
-from trainers.common import SEED, Checked, setting
+from trainers.program import (
+    errors,
+    folders,
+    json_files,
+    models,
+    options,
+    running,
+)
+from trainers.program.options import SEED, Checked, setting
+from trainers.settings import clashes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +87,7 @@ def sample(settings: SampleSettings):
     """
     check_size("num", settings.num)
     check_size("rounds", settings.rounds)
-    models = [common.load_model(path) for path in model_paths(settings.model)]
+    models = [models.load_model(path) for path in model_paths(settings.model)]
     model = models[-1]
     random = StepRandom(settings.seed, 0)
     labels = _labels(model, settings)
@@ -207,45 +215,45 @@ def npz_name(path: str) -> str:
 def write_samples(path: str, x, energies) -> None:
     """Writes samples and their energies (nats); `.npz` is added as numpy adds it."""
     path = npz_name(path)
-    common.make_parent(path)
+    folders.make_parent(path)
     with files.written_beside(path) as file:
         np.savez_compressed(file, x=x, energy=energies)
 
 
 def files_read(models: str) -> dict[str, str]:
-    """What `--model` is read from, by name for `common.check_apart`."""
+    """What `--model` is read from, by name for `folders.check_apart`."""
     found = {}
     for path in models.split(","):
         # Of an ensemble each file by its own name, of one model by the flag's.
-        own = common.files_of_run(path)
+        own = folders.files_of_run(path)
         found |= own if path == models else {**own, path: own.pop("model")}
     return found
 
 
 def main(argv: list[str]) -> None:
     del argv
-    settings = common.from_flags(SampleSettings)
-    common.require("model")
+    settings = options.from_flags(SampleSettings)
+    options.require("model")
     clashes.check(clashes.SAMPLE)
-    output = common.require_file("output")
+    output = folders.require_file("output")
     if settings.samples:
-        common.require_file("samples")
-    common.check_apart(
+        folders.require_file("samples")
+    folders.check_apart(
         {"output": settings.output, "samples": npz_name(settings.samples)},
         files_read(settings.model),
     )
-    with common.usage_errors():
+    with errors.usage_errors():
         plots.pyplot()
         x, energies, model = sample(settings)
     if settings.samples:
         write_samples(settings.samples, x, energies)
-    common.make_parent(output)
+    folders.make_parent(output)
     plots.save(plots.samples_figure(model, x), output)
-    common.print_metrics(
+    json_files.print_metrics(
         {"samples": len(x), "energy": float(energies.mean()), "output": str(output)}
     )
 
 
 if __name__ == "__main__":
-    common.define_flags(SampleSettings)
-    common.run_program(main)
+    options.define_flags(SampleSettings)
+    running.run_program(main)

@@ -8,9 +8,9 @@ Run from the top of the checkout:
         --method=vera+vat --trials=60 --workdir=runs/table
     python -m trainers.tune --dataset=toy:rings --method=chains --workdir=runs/rings
 
-The space is that of the data's family in `trainers/spaces.py`; a flag of the model
-that is passed keeps its value and leaves the space (`--method=chains --help` lists
-those of chains). What is maximised is the accuracy on validation rows, of equals the
+The space is that of the data's family in `trainers/search/spaces.py`; a flag of the
+model that is passed keeps its value and leaves the space (`--method=chains --help`
+lists those of chains). What is maximised is the accuracy on validation rows, of equals the
 likelihood of their labels; of points in the plane without labels it is their
 likelihood. The test rows are looked at once, when the best trial's `metrics.json` is
 written.
@@ -48,24 +48,27 @@ from absl import app
 
 from keras_ebm import plots
 from keras_ebm.arguments import listed, why_not_imported
-from trainers import (
-    clashes,
-    common,
-    defaults,
-    fitting,
+from trainers import presets
+from trainers.program import (
+    errors,
     flag_errors,
-    presets,
-    spaces,
+    folders,
+    json_files,
+    models,
+    options,
+    running,
     stopping,
-    tune_report,
 )
-from trainers.build import ModelSettings, build_model
-from trainers.chains import ChainSettings, build_langevin
-from trainers.common import FLAGS, Checked, setting
-from trainers.data import DataSettings, load
-from trainers.measures import measure
-from trainers.nets import build_preprocessor, is_convolutional
-from trainers.semi_supervised import CHAIN_METHODS, VERA_METHODS
+from trainers.program.options import FLAGS, Checked, setting
+from trainers.report.measures import measure
+from trainers.run import defaults, jobs
+from trainers.search import spaces, table
+from trainers.settings import clashes
+from trainers.settings.chains import ChainSettings, build_langevin
+from trainers.settings.data import DataSettings, load
+from trainers.settings.networks import build_preprocessor, is_convolutional
+from trainers.settings.unlabelled import CHAIN_METHODS, VERA_METHODS
+from trainers.settings.vera import ModelSettings, build_model
 
 #: What a search is; another one must not go on in its folder.
 SEARCH_FILE = "search.json"
@@ -83,7 +86,7 @@ class TuneSettings(Checked):
     CHOICES = {
         "method": (*VERA_METHODS, *CHAIN_METHODS),
         "tuner": ("hyperband", "bayesian", "random"),
-        "augment": fitting.FitSettings.CHOICES["augment"],
+        "augment": jobs.FitSettings.CHOICES["augment"],
     }
 
     preset: str = setting(
@@ -136,14 +139,14 @@ CHAINS = Program(
 def main(argv: list[str]) -> None:
     del argv
     program = program_of(FLAGS.method)
-    with common.usage_errors():
+    with errors.usage_errors():
         role = role_of(os.environ)
         fixed = apply_flags(program)
-    common.require("dataset")
+    options.require("dataset")
     check_clashes(program, fixed)
-    common.require_folder("workdir")
-    common.check_workdir(FLAGS.dataset)
-    with common.usage_errors():
+    folders.require_folder("workdir")
+    folders.check_workdir(FLAGS.dataset)
+    with errors.usage_errors():
         trials = import_trials()
         if FLAGS.picture:
             plots.pyplot()
@@ -187,13 +190,13 @@ def role_of(environment) -> str:
 
 
 def import_trials():
-    """Imports `trainers.trials`, which needs keras-tuner.
+    """Imports `trainers.search.trials`, which needs keras-tuner.
 
     Raises:
         ImportError: with the pip command, if keras-tuner is not installed.
     """
     try:
-        return importlib.import_module("trainers.trials")
+        return importlib.import_module("trainers.search.trials")
     except ImportError as error:
         if "keras_tuner" not in str(error):
             raise
@@ -234,7 +237,7 @@ def apply_flags(program: Program) -> set:
             for name, recipe in recipes.items()
         }
 
-    common.apply_preset(known(program.presets), known(program.methods))
+    options.apply_preset(known(program.presets), known(program.methods))
     return fixed
 
 
@@ -246,12 +249,12 @@ def make_task(program: Program, fixed: set, task_class):
     """
     if FLAGS.steps > 0:
         defaults.adapt_parts(FLAGS.steps, 3 if FLAGS.tuner == "hyperband" else 1)
-    check_lengths(common.from_flags(TuneSettings))
-    run = load(common.from_flags(DataSettings))
+    check_lengths(options.from_flags(TuneSettings))
+    run = load(options.from_flags(DataSettings))
     defaults.adapt_batch(run.rows("train")[1])
     defaults.adapt_buffer()
-    tune = common.from_flags(TuneSettings)
-    settings = common.from_flags(program.model_class)
+    tune = options.from_flags(TuneSettings)
+    settings = options.from_flags(program.model_class)
     check_objective(run, tune.method, settings)
     space = find_space(run, tune, settings, fixed)
     fit = fit_settings(tune, spaces.family_of(run.dataset))
@@ -287,12 +290,12 @@ def find_space(run, tune: TuneSettings, settings, fixed: set) -> tuple:
     return space
 
 
-def fit_settings(tune: TuneSettings, family: str) -> fitting.FitSettings:
+def fit_settings(tune: TuneSettings, family: str) -> jobs.FitSettings:
     """The trainers' settings that a trial starts from."""
-    names = {field.name for field in dataclasses.fields(fitting.FitSettings)}
+    names = {field.name for field in dataclasses.fields(jobs.FitSettings)}
     values = {k: v for k, v in dataclasses.asdict(tune).items() if k in names}
     values |= {"tensorboard": False, "picture": False, "verbose": 0}
-    return fitting.FitSettings(**values, keep_best=family != "density")
+    return jobs.FitSettings(**values, keep_best=family != "density")
 
 
 def check_lengths(tune: TuneSettings) -> None:
@@ -324,10 +327,10 @@ def check_objective(run, method: str, settings) -> None:
     well enough to choose by.
     """
     if run.dataset.num_classes > 1:
-        if not fitting.enough_labels(run):
+        if not jobs.enough_labels(run):
             labels = int((run.rows("validation")[1] >= 0).sum())
             raise ValueError(
-                f"`dataset` needs {fitting.ENOUGH_LABELS} labelled validation rows at "
+                f"`dataset` needs {jobs.ENOUGH_LABELS} labelled validation rows at "
                 f"least, whose accuracy chooses. Received: {run.dataset.name}, which "
                 f"has {labels}."
             )
@@ -365,7 +368,7 @@ def open_search(task, role: str, trials):
     if role != "worker":
         if path.is_file():
             check_same(identity, path)
-        elif (path.parent / common.MODEL_FILE).exists():
+        elif (path.parent / folders.MODEL_FILE).exists():
             raise ValueError(
                 "`workdir` must be a folder of its own. Received: "
                 f"{path.parent}, which is the folder of a run."
@@ -375,7 +378,7 @@ def open_search(task, role: str, trials):
         tuner.oracle.get_space()
         check_same(identity, path)
     elif not path.is_file():
-        common.write_json(path, identity)
+        json_files.write_json(path, identity)
     return tuner
 
 
@@ -404,7 +407,7 @@ def check_same(identity: dict, path: Path) -> None:
             f"{path.parent}, where the chief has written nothing."
         )
     remedy = "restore it, or use another folder for a new search"
-    before = common.read_shaped(path, {"dataset": str, "space": dict}, remedy)
+    before = json_files.read_shaped(path, {"dataset": str, "space": dict}, remedy)
     # A list is what JSON makes of a tuple.
     now = {key: _plain(value) for key, value in identity.items()}
     changed = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
@@ -456,22 +459,22 @@ def finish(tuner) -> None:
     Exits with status 1 if no trial was good.
     """
     task, workdir = tuner.task, Path(tuner.task.fit.workdir)
-    rows = tune_report.table_of(tuner)
-    print(tune_report.markdown(rows, task.objective))
-    tune_report.write_table(workdir / TABLE_FILE, rows)
+    rows = table.table_of(tuner)
+    print(table.markdown(rows, task.objective))
+    table.write_table(workdir / TABLE_FILE, rows)
     failed = sum("completed" != row["status"] for row in rows)
     if failed == len(rows):
         sys.stderr.write(f"tune: error: all {failed} trials failed; see {TABLE_FILE}\n")
         sys.exit(1)
     if FLAGS.picture:
-        tune_report.draw(workdir / PICTURE_FILE, task, rows)
-    best = tune_report.by_merit(rows, task.objective)[0]["trial"]
+        table.draw(workdir / PICTURE_FILE, task, rows)
+    best = table.by_merit(rows, task.objective)[0]["trial"]
     tuner.keep(best)
-    model = common.load_model(workdir / common.MODEL_FILE)
+    model = models.load_model(workdir / folders.MODEL_FILE)
     metrics = measure(model, task.run)
-    common.write_json(workdir / "metrics.json", metrics)
+    json_files.write_json(workdir / "metrics.json", metrics)
     print(f"best: trial {best}")
-    common.print_metrics(metrics)
+    json_files.print_metrics(metrics)
 
 
 def method_in(arguments: list[str]) -> str:
@@ -491,5 +494,5 @@ def method_in(arguments: list[str]) -> str:
 if __name__ == "__main__":
     program = program_of(method_in(sys.argv[1:]))
     for settings_class in (DataSettings, program.model_class, TuneSettings):
-        common.define_flags(settings_class)
-    common.run_program(main)
+        options.define_flags(settings_class)
+    running.run_program(main)

@@ -21,17 +21,19 @@ import sys
 
 import keras
 
-from trainers import candidates, common, fitting, langevin, likelihood, running
-from trainers.build import ModelSettings, build_model
-from trainers.data import DataSettings, RunData
+from trainers import langevin, likelihood
 from trainers.presets import VERA_PRESETS
-from trainers.semi_supervised import VERA_METHODS
+from trainers.program import options, running
+from trainers.run import jobs, training, transforms
+from trainers.settings.data import DataSettings, RunData
+from trainers.settings.unlabelled import VERA_METHODS
+from trainers.settings.vera import ModelSettings, build_model
 
 
 @dataclasses.dataclass(frozen=True)
-class FitSettings(fitting.FitSettings):
+class FitSettings(jobs.FitSettings):
     CHOICES = {
-        **fitting.FitSettings.CHOICES,
+        **jobs.FitSettings.CHOICES,
         "preset": ("", *VERA_PRESETS),
         "method": ("", *VERA_METHODS),
     }
@@ -39,9 +41,9 @@ class FitSettings(fitting.FitSettings):
 
 def prepare(
     run: RunData, model_settings: ModelSettings, fit: FitSettings, strategy=None
-) -> fitting.Job | candidates.Candidates:
-    """Builds what `train` needs; see `candidates.prepare`."""
-    return candidates.prepare(run, model_settings, fit, build_model, strategy)
+) -> jobs.Job | transforms.Candidates:
+    """Builds what `train` needs; see `transforms.prepare`."""
+    return transforms.prepare(run, model_settings, fit, build_model, strategy)
 
 
 def train(
@@ -56,7 +58,7 @@ def train(
         strategy: `tf.distribute` strategy or None.
 
     Returns:
-        See `fitting.Job.perform`.
+        See `jobs.Job.perform`.
 
     Raises:
         ValueError: before training, if the settings do not fit the data.
@@ -68,7 +70,7 @@ def train(
 
 def main(argv: list[str]) -> None:
     del argv
-    running.run_flags(
+    training.run_flags(
         "vera", VERA_PRESETS, VERA_METHODS, ModelSettings, FitSettings, build_model
     )
 
@@ -79,5 +81,5 @@ if __name__ == "__main__":
     if any(flag.startswith("--method=chains") for flag in sys.argv):
         langevin.program()
     for settings_class in (DataSettings, ModelSettings, FitSettings):
-        common.define_flags(settings_class)
-    common.run_program(main)
+        options.define_flags(settings_class)
+    running.run_program(main)

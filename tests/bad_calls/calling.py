@@ -15,13 +15,13 @@ from pathlib import Path
 
 from absl import flags
 
-from trainers import common
+from trainers.program import running
 
 
 def refusals(program: str, calls: list) -> list:
     """What comes of each call of a program."""
     mains = []
-    begin, common.run_program = common.run_program, mains.append
+    begin, running.run_program = running.run_program, mains.append
     runpy.run_module(program, run_name="__main__")
     stop = [lambda argv: sys.exit(), *mains]
     return [_refusal(program, call, begin, stop[begins]) for begins, call in calls]

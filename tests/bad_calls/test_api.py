@@ -19,7 +19,7 @@ from keras_ebm.negatives import LangevinMoves, MALAMoves, MarkovChains, ReplayBu
 from keras_ebm.ood import ConformalDetector, Detector, Energy, make_score
 from keras_ebm.ood.training_rows import read_features
 from keras_ebm.precision import warn_of_merged_integers
-from trainers.common import integers
+from trainers.program.options import integers
 
 X, Y = support.rows(24)
 

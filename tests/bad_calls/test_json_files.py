@@ -5,10 +5,13 @@ import json
 
 import pytest
 
-from trainers import backup, common, tune
-from trainers.data import DataSettings, load, same_data
+from trainers import tune
+from trainers.program import json_files
+from trainers.run import backup
+from trainers.run.record import same_data
+from trainers.settings.data import DataSettings, load
 
-trials = pytest.importorskip("trainers.trials")
+trials = pytest.importorskip("trainers.search.trials")
 
 NO_OBJECT = {
     b"": "cannot be read",
@@ -24,7 +27,7 @@ READERS = {
     "values.json": lambda path: trials.read_values(path.parent),
     "result.json": lambda path: trials.read_result(path.parent),
     "metrics.json": lambda path: backup.read_metrics(path.parent),
-    "run.json": lambda path: common.read_shaped(path, {}),
+    "run.json": lambda path: json_files.read_shaped(path, {}),
 }
 
 

@@ -5,7 +5,7 @@ import pytest
 from benchmarks import jem, serving_latency, step_time
 from benchmarks.foreign_scores import file_of, tables
 from keras_ebm import plots
-from trainers.common import write_json
+from trainers.program.json_files import write_json
 
 
 def test_the_shares_of_a_step_sum_to_one():

@@ -5,7 +5,7 @@ from benchmarks.far_rows import KINDS, share_accepted, table
 from keras_ebm.layers import TableEncoder
 from keras_ebm.models import EnergyModel
 from keras_ebm.ood import Detector
-from trainers import common
+from trainers.program import json_files
 
 
 def test_rows_moved_far_in_a_column_are_refused_and_those_left_alone_are_not():
@@ -25,7 +25,7 @@ def test_the_table_has_a_line_for_every_score(tmp_path):
         "false_alarms": dict.fromkeys(KINDS, 0.0625),
         "accepted": dict.fromkeys(KINDS, shares),
     }
-    common.write_json(tmp_path / "letter-0.json", run)
+    json_files.write_json(tmp_path / "letter-0.json", run)
     lines = table(tmp_path, ["letter"], 1).splitlines()
     assert len(lines) == 2 + len(KINDS)
     assert (

@@ -7,7 +7,7 @@ from benchmarks import fault_disks, fault_jobs
 from benchmarks.fault_trials import cut
 from benchmarks.faults import faults_of, found_before, read_results, table
 from keras_ebm.files import UNFINISHED
-from trainers import common
+from trainers.program import json_files
 
 
 class Short(fault_jobs.Backup):
@@ -65,11 +65,11 @@ def test_what_is_left_behind_or_lost_is_a_fault(job, tmp_path):
 def test_the_table_counts_by_job_and_has_none_of_a_part_that_was_skipped(tmp_path):
     killed = {"job": "export", "unfinished": 1, "faults": ["Fault: half"]}
     kills = [killed, {**killed, "unfinished": 0, "faults": []}]
-    common.write_json(tmp_path / "kills.json", {"seed": 3, "found": kills})
+    json_files.write_json(tmp_path / "kills.json", {"seed": 3, "found": kills})
     skipped = {"seed": 3, "found": [], "skipped": "a disk cannot be mounted"}
-    common.write_json(tmp_path / "disks.json", skipped)
+    json_files.write_json(tmp_path / "disks.json", skipped)
     together = {"seed": 3, "found": [{"count": 10, "faults": []}]}
-    common.write_json(tmp_path / "exporters.json", together)
+    json_files.write_json(tmp_path / "exporters.json", together)
     results = read_results(tmp_path)
     assert faults_of(results) == ["Fault: half"]
     assert table(results).splitlines()[2:] == [

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-import trainers.data
 from keras_ebm import data
 from keras_ebm.data import read_images
+from trainers.settings.data import DataSettings, load
 
 
 def test_a_folder_is_read_in_the_order_of_names_and_resized(tmp_path):
@@ -131,11 +131,9 @@ def test_a_class_of_broken_images_alone_is_none(tmp_path):
             save(tmp_path / name, f"{i}.png", 6, 6, 30 + i)
     save(tmp_path / "ant", "0.png", 6, 6, 0)
     (tmp_path / "ant" / "0.png").write_bytes(b"")
-    settings = trainers.data.DataSettings(
-        dataset=f"images:{tmp_path}", skip_broken_images=True
-    )
+    settings = DataSettings(dataset=f"images:{tmp_path}", skip_broken_images=True)
     with pytest.warns(UserWarning, match="1 broken"):
-        dataset = trainers.data.load(settings).dataset
+        dataset = load(settings).dataset
     assert dataset.class_names == ("cat", "dog")
     for path in tmp_path.glob("*/*.png"):
         path.write_bytes(b"")

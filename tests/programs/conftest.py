@@ -6,11 +6,11 @@ import gzip
 import numpy as np
 import pytest
 
-import trainers.data
 import trainers.vera
 from export.common import ExportSettings, fit_detector
 from keras_ebm.serving import export_classifier
-from trainers.build import ModelSettings
+from trainers.settings.data import DataSettings, load
+from trainers.settings.vera import ModelSettings
 
 
 @pytest.fixture(scope="session")
@@ -18,9 +18,7 @@ def train():
     """Trains in this process, without pictures: `(model, metrics)`."""
 
     def train_here(workdir, dataset, model=None, strategy=None, fit=None, **settings):
-        rows = trainers.data.load(
-            trainers.data.DataSettings(dataset=str(dataset), **settings)
-        )
+        rows = load(DataSettings(dataset=str(dataset), **settings))
         model = {"hidden": ("32",), "generator_hidden": ("16",), **(model or {})}
         fit = {"epochs": 1, "tensorboard": False, "verbose": 0, **(fit or {})}
         return trainers.vera.train(

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import trainers.data
 import trainers.vera
 from export.common import ExportSettings, fit_detector
 from keras_ebm.serving import export_classifier
-from trainers import common
-from trainers.build import ModelSettings
+from trainers.program import models
+from trainers.settings.data import DataSettings, load
+from trainers.settings.vera import ModelSettings
 
 X = np.arange(120, dtype=np.float32).reshape(40, 3)
 Y = np.arange(40) % 2
@@ -18,7 +18,7 @@ Y = np.arange(40) % 2
 
 def prepare(tmp_path, dataset="digits", model=None, fit=None, **settings):
     """Everything `trainers.vera` does before it trains and writes."""
-    rows = trainers.data.load(trainers.data.DataSettings(dataset=dataset, **settings))
+    rows = load(DataSettings(dataset=dataset, **settings))
     fit = trainers.vera.FitSettings(workdir=str(tmp_path / "run"), **(fit or {}))
     return trainers.vera.prepare(rows, ModelSettings(**(model or {})), fit)
 
@@ -140,7 +140,7 @@ def test_a_keras_file_that_is_none_is_refused(tmp_path, content):
     elif content is not None:
         path.write_bytes(content)
     with pytest.raises(ValueError, match="`model` must be a .keras file") as caught:
-        common.load_model(path)
+        models.load_model(path)
     assert "\n" not in str(caught.value)
 
 
@@ -150,7 +150,7 @@ def test_another_keras_model_is_refused(tmp_path):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.save(tmp_path / "model.keras")
     with pytest.raises(ValueError, match="holds a Sequential"):
-        common.load_model(tmp_path / "model.keras")
+        models.load_model(tmp_path / "model.keras")
 
 
 def test_a_model_without_its_run_cannot_be_calibrated(digits_model, tmp_path):

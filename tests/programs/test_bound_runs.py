@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from processes import DIE
 
-import trainers.data
+import trainers.run.record
 from export.common import ExportSettings, fit_detector
 from keras_ebm import data
-from trainers import common
 from trainers.evaluate import EvaluateSettings, evaluate
+from trainers.program import json_files, models
 
 FILES = ("model.keras", "run.json", "split.npz")
 
@@ -62,7 +62,7 @@ def test_a_run_that_does_not_finish_leaves_the_one_before_as_it_was(
         code, _, err = run("trainers.vera", *flags, "--energy_limit=1e-9")
         assert code == 1 and "training stopped" in err
     else:
-        program = ["trainers.vera", "trainers.backup:save_epoch", "1"]
+        program = ["trainers.vera", "trainers.run.backup:save_epoch", "1"]
         code, _, _ = run(DIE, *program, *flags)
         assert code == -signal.SIGKILL
     assert content(tmp_path / "run") == before
@@ -97,10 +97,10 @@ def test_files_that_change_while_they_are_read_are_refused_by_name(
 ):
     shutil.copytree(finished, tmp_path / "run")
     model = tmp_path / "run" / "model.keras"
-    with trainers.data.held_still(model):
+    with trainers.run.record.held_still(model):
         pass
     with pytest.raises(ValueError, match=rf"{name}, which another process has"):
-        with trainers.data.held_still(model):
+        with trainers.run.record.held_still(model):
             (tmp_path / "run" / name).write_bytes(b"of another run")
 
 
@@ -113,7 +113,7 @@ def test_a_run_that_ends_during_an_export_stops_it(
     flags = [f"--model={tmp_path / 'run' / 'model.keras'}", f"--calibration={spec}"]
     flags += [f"--output={tmp_path / 'served'}", "--target_fpr=0.1"]
     # Both ways in: all files at once before the rows are read, as a run writes them.
-    program = ["export.classifier", "trainers.data:check_bound", str(tmp_path)]
+    program = ["export.classifier", "trainers.run.record:check_bound", str(tmp_path)]
     code, _, err = run("tests.programs.replace", *program, *flags)
     assert code == 2 and "another process has written meanwhile" in err
     assert not (tmp_path / "served").exists()
@@ -129,13 +129,13 @@ def test_a_model_of_other_classes_is_refused_by_name(finished, digits, tmp_path)
 
 def test_a_run_of_an_earlier_version_is_taken_as_it_is(finished, table, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
-    model = common.load_model(tmp_path / "run" / "model.keras")
+    model = models.load_model(tmp_path / "run" / "model.keras")
     model.trained_on = None
     model.save(tmp_path / "run" / "model.keras")
-    record = common.read_json(tmp_path / "run" / "run.json")
+    record = json_files.read_json(tmp_path / "run" / "run.json")
     path = str(tmp_path / "run" / "model.keras")
     with pytest.raises(ValueError, match="model.keras, which is of another run"):
-        trainers.data.check_bound(model, path)
+        trainers.run.record.check_bound(model, path)
     del record["split"]
-    common.write_json(tmp_path / "run" / "run.json", record)
-    trainers.data.check_bound(model, path)
+    json_files.write_json(tmp_path / "run" / "run.json", record)
+    trainers.run.record.check_bound(model, path)

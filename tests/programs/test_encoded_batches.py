@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import trainers.data
 from export.common import ExportSettings, fit_detector
 from keras_ebm.data.image_bytes import MAX_PIXELS, NO_SUCH_KIND, NOT_AN_IMAGE, TOO_LARGE
 from keras_ebm.serving import export_classifier
+from trainers.run.record import recall
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -21,7 +21,7 @@ def detector(digits_model):
 
 @pytest.fixture(scope="module")
 def rows(digits_model):
-    return trainers.data.recall(digits_model).rows("test")[0][:8]
+    return recall(digits_model).rows("test")[0][:8]
 
 
 @pytest.fixture(scope="module")

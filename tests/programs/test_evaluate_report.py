@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import trainers.data
 import trainers.evaluate
-import trainers.sample_measures
 from keras_ebm import EnergyModel, LangevinModel, metrics, plots
 from keras_ebm.negatives import LangevinMoves, MarkovChains, ReplayBuffer
-from trainers import common, report
+from trainers.program import models
+from trainers.report import html
+from trainers.report.samples import can_sample, prepare_samples, sample_images
+from trainers.run.record import recall
+from trainers.settings.data import DataSettings, load
 
 SETS = ("noise:uniform", "rotate:90")
 
@@ -65,7 +67,7 @@ class Page(html.parser.HTMLParser):
 def extractor(tmp_path_factory):
     """A classifier of raw digits after three epochs."""
     keras.utils.set_random_seed(0)
-    digits = trainers.data.load(trainers.data.DataSettings(dataset="digits"))
+    digits = load(DataSettings(dataset="digits"))
     x, y = digits.rows("train")
     model = classifier()
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -95,7 +97,7 @@ def program(run, digits_model, extractor, tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     files = {
         "output": folder / "evaluation.json",
-        "report": folder / "new" / "report.html",
+        "report": folder / "new" / "html.html",
         "pictures": folder / "pictures",
         "reference": folder / "reference.npz",
     }
@@ -113,7 +115,7 @@ def results(program):
 
 @pytest.fixture(scope="module")
 def page(program):
-    return Page((program[0] / "new" / "report.html").read_text("utf-8"))
+    return Page((program[0] / "new" / "html.html").read_text("utf-8"))
 
 
 def evaluate(model, foreign=(), **settings):
@@ -141,9 +143,9 @@ def test_every_picture_is_a_png_within_the_file(program, page):
         address.startswith("data:image/png;base64,") for address in page.addresses
     )
     assert set(page.images) == {
-        report.CAPTIONS[name] for name in ("reliability", "energies", "samples")
+        html.CAPTIONS[name] for name in ("reliability", "energies", "samples")
     }
-    for name, caption in report.CAPTIONS.items():
+    for name, caption in html.CAPTIONS.items():
         if caption in page.images:
             content = base64.b64decode(
                 page.images[caption].split(",")[1], validate=True
@@ -159,7 +161,7 @@ def test_the_tables_hold_the_numbers_of_the_json(page, results):
     shown = {**page.sections["Known data"], **page.sections["Samples"]}
     for name, value in measures.items():
         if isinstance(value, float | int) and not isinstance(value, bool):
-            assert shown[report.TITLES[name]] == [value]
+            assert shown[html.TITLES[name]] == [value]
     overview = page.sections["Foreign sets: AUROC in %"]
     for name in results["ood"][SETS[0]]:
         assert overview[name] == [results["ood"][spec][name]["auroc"] for spec in SETS]
@@ -183,7 +185,7 @@ def test_names_are_text_and_never_markup():
     value |= {"kind": "a&b", "worse_than_chance": False, "num_foreign": 3}
     name = '"><script>alert(1)</script>&lt;'
     results = {"num_known": 1, "ood": {name: {name: value}}, "samples": {name: name}}
-    text = report.page(name, results, {})
+    text = html.page(name, results, {})
     assert "<script" not in text
     page = Page(text)
     assert page.sections[f"Scores against {name}"][name][:2] == [0.5, 0.5]
@@ -194,12 +196,12 @@ def test_names_are_text_and_never_markup():
 def test_the_measures_are_those_of_the_models_own_samples(digits_model, extractor):
     found = evaluate(digits_model, samples=150, feature_extractor=extractor, seed=3)
     found, evidence = found[0]["samples"], found[1]
-    model = common.load_model(digits_model)
+    model = models.load_model(digits_model)
     x = metrics.to_pixels(model.sample(150, seed=3))
     np.testing.assert_array_equal(evidence.samples, x[:64])
     network = keras.saving.load_model(extractor)
     features = keras.Model(network.inputs, network.layers[-1].input)
-    real = trainers.data.recall(digits_model).rows("test")[0]
+    real = recall(digits_model).rows("test")[0]
     a, b = (features.predict(rows.astype("float32"), verbose=0) for rows in (x, real))
     p = keras.ops.softmax(network.predict(x.astype("float32"), verbose=0))
     gaussians = [(f.mean(axis=0), np.cov(f, rowvar=False)) for f in (a, b)]
@@ -218,7 +220,7 @@ def test_the_noise_of_the_generator_can_be_left_out(digits_model, extractor):
     settings = {"samples": 600, "feature_extractor": extractor}
     bare, evidence = evaluate(digits_model, sample_noise=False, **settings)
     assert bare["samples"]["sigma_noise"] is False
-    model = common.load_model(digits_model)
+    model = models.load_model(digits_model)
     x = metrics.to_pixels(model.sample(500, noise=False))
     np.testing.assert_array_equal(evidence.samples, x[:64])
     noisy = evaluate(digits_model, **settings)[0]["samples"]["frechet_distance"]
@@ -301,21 +303,21 @@ def test_a_density_of_the_plane_is_drawn_as_such():
     model = EnergyModel(keras.Model(inputs, keras.layers.Dense(1)(inputs)))
     x = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
     energies = {"known": np.arange(50.0), "a $ and $": np.arange(9.0)}
-    evidence = report.Evidence(model, x, -np.ones(50, int), x[:, :1], energies, None)
+    evidence = html.Evidence(model, x, -np.ones(50, int), x[:, :1], energies, None)
     results = {"num_known": 50, "ood": {"a $ and $": {}}}
-    pictures = report.draw(results, evidence)
+    pictures = html.draw(results, evidence)
     assert set(pictures) == {"energies", "density"}
-    shown = Page(report.page("moons", {"num_known": 50, "ood": {}}, pictures))
+    shown = Page(html.page("moons", {"num_known": 50, "ood": {}}, pictures))
     assert shown.sections == {"Known data": {"Known rows": [50.0]}}
     assert len(shown.images) == 2
 
 
 def test_samples_are_those_of_models_of_images(digits_model):
-    model = common.load_model(digits_model)
+    model = models.load_model(digits_model)
     run = types.SimpleNamespace(dataset=types.SimpleNamespace(kind="vector"))
     settings = trainers.evaluate.EvaluateSettings(samples=10)
     with pytest.raises(ValueError, match="a VERA of vector rows"):
-        trainers.sample_measures.prepare_samples(model, run, settings)
+        prepare_samples(model, run, settings)
 
 
 def image_network():
@@ -328,16 +330,14 @@ def image_network():
 def test_chains_are_sampled_where_they_need_no_data(buffer):
     moves = LangevinMoves(2, 0.01)
     model = LangevinModel(image_network(), MarkovChains(moves, buffer))
-    assert trainers.sample_measures.can_sample(model)
+    assert can_sample(model)
     settings = trainers.evaluate.EvaluateSettings()
-    images = trainers.sample_measures.sample_images(model, 5, settings)
+    images = sample_images(model, 5, settings)
     assert images.shape == (5, 4, 4, 1) and images.dtype == np.uint8
     assert len(np.unique(images)) > 10
-    assert not trainers.sample_measures.can_sample(EnergyModel(image_network()))
+    assert not can_sample(EnergyModel(image_network()))
     at_data = MarkovChains(moves, start="data")
-    assert not trainers.sample_measures.can_sample(
-        LangevinModel(image_network(), at_data)
-    )
+    assert not can_sample(LangevinModel(image_network(), at_data))
 
 
 def test_marks_of_a_reliability_diagram_are_its_bins():

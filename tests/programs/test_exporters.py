@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import trainers.data
+import trainers.settings.data
 from export.common import ExportSettings, fit_detector, fit_explainer
 from export.predict import find_version
 from keras_ebm import ood
@@ -19,7 +19,8 @@ from keras_ebm.explain import Explainer
 from keras_ebm.ood import ConformalDetector, Detector
 from keras_ebm.serving import export, export_classifier, export_ood_scorer
 from keras_ebm.serving.export import CARD, model_card
-from trainers import common
+from trainers.program import json_files, models
+from trainers.run.record import recall
 
 SCORER = {"energy", "ood_score", "p_value", "accept", "reason"}
 CLASSIFIER = SCORER | {"class_id", "label", "probabilities"}
@@ -45,7 +46,7 @@ def served(start, digits_model, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def test_rows(digits_model):
-    return trainers.data.recall(digits_model).rows("test")
+    return recall(digits_model).rows("test")
 
 
 @pytest.fixture(scope="module")
@@ -292,7 +293,7 @@ def test_other_scores_are_served_as_the_framework_gives_them(
     loaded, found = signatures(export_ood_scorer(detector, tmp_path / "m", rows))
     x, _ = test_rows
     answers = ask(found["serving_default"], inputs=x)
-    run, model = trainers.data.recall(digits_model), detector.model
+    run, model = recall(digits_model), detector.model
     names = ("logits", "features", "gradient_norm")
     parts = [
         ood.network_outputs(model, *run.rows(part), requires=names)
@@ -340,7 +341,9 @@ def test_per_class_thresholds_are_those_of_the_predicted_class(
         p_value = (1 + above) / (len(scores) + 1)
         np.testing.assert_allclose(answers["p_value"][mine], p_value, atol=step)
     assert len(set(detector.conformal.threshold(0.2))) > 1
-    counts = common.read_json(tmp_path / "m" / "1" / CARD)["calibration_rows_by_class"]
+    counts = json_files.read_json(tmp_path / "m" / "1" / CARD)[
+        "calibration_rows_by_class"
+    ]
     classes = calibration["class_id"]
     assert counts == [int(np.sum(classes == digit)) for digit in range(10)]
 
@@ -407,10 +410,10 @@ def test_an_answer_says_which_missing_numbers_were_filled_in(table_export):
 
 def test_an_export_says_what_it_was_made_from(table_export, table):
     path, detector = table_export
-    card = common.read_json(path / CARD)
-    record = common.read_json(table[0] / "run.json")
+    card = json_files.read_json(path / CARD)
+    record = json_files.read_json(table[0] / "run.json")
     assert card["trained_on"] == record["split"]
-    model = common.load_model(table[0] / "model.keras")
+    model = models.load_model(table[0] / "model.keras")
     assert card["weights_sha256"] == array_digest(model.network.get_weights())
     assert card["files"] == {
         name: hashlib.sha256((path / name).read_bytes()).hexdigest()
@@ -471,7 +474,7 @@ def test_a_program_explains_a_table(table, run, tmp_path):
     assert (code, err) == (0, ""), err
     loaded, found = signatures(tmp_path / "m" / "1")
     assert set(found) == {"serving_default", "at_rate", "explain", "acceptable"}
-    run_data = trainers.data.recall(workdir / "model.keras")
+    run_data = recall(workdir / "model.keras")
     rows, _ = run_data.rows("calibration")
     cities = {0: b"Graz", 1: b"Linz", 2: b"Wien"}
     request = {
@@ -513,7 +516,7 @@ def test_images_are_not_explained(digits_model, detector):
 def test_rows_that_training_saw_are_refused_with_their_number(
     digits_model, table, write_table, tmp_path
 ):
-    run = trainers.data.recall(digits_model)
+    run = recall(digits_model)
     seen, _ = run.rows("train")
     fresh, _ = run.rows("calibration")
     np.savez(tmp_path / "rows.npz", x=np.concatenate([fresh, seen[:30]]))
@@ -525,7 +528,7 @@ def test_rows_that_training_saw_are_refused_with_their_number(
         assert len(fit_detector(insisting)[1]) == 209
 
     workdir, spec = table
-    run = trainers.data.recall(workdir / "model.keras")
+    run = recall(workdir / "model.keras")
     frame = run.dataset.x[run.splits.validation]
     cities = dict(enumerate(("Graz", "Linz", "Wien")))
     cells = [[a, "" if np.isnan(b) else b, cities.get(c, "")] for a, b, c in frame]
@@ -548,8 +551,8 @@ def test_gaps_and_long_numbers_are_taken_in_any_part_and_served(
         rows = np.column_stack([when, cells, np.where(label, "yes", "no")])
         return write_table(tmp_path / name, rows.tolist(), names)
 
-    parts = trainers.data.load(
-        trainers.data.DataSettings(dataset=write("full.csv", age))
+    parts = trainers.settings.data.load(
+        trainers.settings.data.DataSettings(dataset=write("full.csv", age))
     ).splits
     for part in ("validation", "calibration", "test"):
         age[getattr(parts, part)[:2]] = ""
@@ -594,9 +597,9 @@ def test_rows_that_are_equal_by_chance_calibrate(train, write_table, tmp_path):
         _, rows = fit_detector(settings)
     assert len(rows) == 200
     # A run of an earlier version does not know how many are equal by chance.
-    record = common.read_json(tmp_path / "run" / "run.json")
+    record = json_files.read_json(tmp_path / "run" / "run.json")
     del record["equal_rows"]
-    common.write_json(tmp_path / "run" / "run.json", record)
+    json_files.write_json(tmp_path / "run" / "run.json", record)
     with pytest.raises(ValueError, match="200 rows 200 equal .*earlier version"):
         fit_detector(settings)
 
@@ -610,7 +613,7 @@ def test_rows_of_other_files_calibrate(table, write_table, new_table_rows, tmp_p
 
 
 def test_the_recorded_rows_calibrate(digits_model, detector):
-    run = trainers.data.recall(digits_model)
+    run = recall(digits_model)
     rows = run.dataset.x[run.splits.calibration]
     scores = np.sort(detector.model.energy(rows).numpy())
     np.testing.assert_allclose(detector.conformal.scores, scores, rtol=1e-5)
@@ -634,4 +637,4 @@ def test_a_density_has_a_scorer_and_no_classifier(train, tmp_path):
     np.testing.assert_allclose(
         answers["energy"], detector.model.energy(rows[:3]), rtol=1e-4, atol=1e-4
     )
-    assert common.load_model(settings.model).num_classes == 1
+    assert models.load_model(settings.model).num_classes == 1

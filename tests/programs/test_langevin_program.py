@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import trainers.dry_run
 import trainers.evaluate
 import trainers.langevin
+import trainers.run.dry_run
 import trainers.sample
 import trainers.vera
 from keras_ebm.gradients import energy_and_gradient
-from trainers.build import ModelSettings
-from trainers.chains import ChainSettings, build_langevin
-from trainers.data import DataSettings, load
-from trainers.flops import count_flops
 from trainers.presets import LANGEVIN_PRESETS, VERA_PRESETS, with_preset
+from trainers.run.flops import count_flops
+from trainers.settings.chains import ChainSettings, build_langevin
+from trainers.settings.data import DataSettings, load
+from trainers.settings.vera import ModelSettings
 
 SMALL = {"hidden": ("32",), "num_steps": 5, "buffer_size": 300}
 
@@ -266,7 +266,7 @@ def test_presets_of_chains_take_a_dry_step(name):
     if name == "pcd":
         preset["dataset"] = "toy:rings"
     preset["num_steps"] = 2
-    result = trainers.dry_run.dry_run(
+    result = trainers.run.dry_run.dry_run(
         with_preset(preset, DataSettings, toy_rows=1000),
         with_preset(preset, ChainSettings),
         with_preset(preset, trainers.langevin.FitSettings),

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from trainers import likelihood
-from trainers.data import DataSettings, load
-from trainers.density import METHODS, DensitySettings, log_likelihood
-from trainers.density_rows import split_rows
 from trainers.presets import VERA_2D, with_preset
+from trainers.run.density_rows import split_rows
+from trainers.settings.data import DataSettings, load
+from trainers.settings.density import METHODS, DensitySettings, log_likelihood
 
 SMALL = {"hidden": ("16", "16"), "generator_hidden": ("16",), "latent_dim": 4}
 
@@ -82,7 +82,7 @@ def test_the_ceiling_in_the_plane_is_near_the_truth(tmp_path):
 
 def test_the_preset_of_the_plane_is_good_after_a_fifth_of_its_steps(train, tmp_path):
     import trainers.vera
-    from trainers.build import ModelSettings
+    from trainers.settings.vera import ModelSettings
 
     settings = with_preset(VERA_2D, DataSettings, dataset="toy:8gaussians", seed=10)
     fit = with_preset(
@@ -137,7 +137,7 @@ def test_an_energy_without_a_finite_mass_leaves_out_the_gap(capsys):
 
     from keras_ebm import EnergyModel
     from keras_ebm.networks import mlp_energy
-    from trainers.measures import density_measures
+    from trainers.report.measures import density_measures
 
     run = small_run("toy:rings", toy_rows=300)
     flat = EnergyModel(mlp_energy((2,), hidden=(2,)))

@@ -8,10 +8,12 @@ import pytest
 from processes import interrupt, kill_after, kill_at
 
 from keras_ebm.files import UNFINISHED
-from trainers import backup, common, likelihood
-from trainers.data import DataSettings, load
-from trainers.density import DensitySettings
-from trainers.density_rows import batches_of, split_rows
+from trainers import likelihood
+from trainers.program import models
+from trainers.run import backup
+from trainers.run.density_rows import batches_of, split_rows
+from trainers.settings.data import DataSettings, load
+from trainers.settings.density import DensitySettings
 
 # 8 parts of 6 steps, each two passes over the rows. Three optimizers, chains in a
 # buffer and noise on the images are all part of the state; a rate this large takes
@@ -58,7 +60,7 @@ def test_a_density_that_is_killed_again_and_again_ends_the_same(start, run, tmp_
     kill_after(start(program, *flags), 1)
     assert backups(killed) == []
     # After the best weights are saved, before the backup of their part.
-    kill_at(run, "trainers.backup:EpochBackup.on_epoch_end", best, program, *flags)
+    kill_at(run, "trainers.run.backup:EpochBackup.on_epoch_end", best, program, *flags)
     assert backups(killed)[0] == best - 1 and bests(killed)[0] == best
     # While the same weights are saved again.
     # After flags.txt and the history, before the weights get their name.
@@ -74,7 +76,7 @@ def test_a_density_that_is_killed_again_and_again_ends_the_same(start, run, tmp_
 
     code, _, err = run(program, *flags)
     assert (code, err) == (0, "")
-    models = [common.load_model(folder / "model.keras") for folder in (whole, killed)]
+    models = [models.load_model(folder / "model.keras") for folder in (whole, killed)]
     for one, other in zip(*(model.get_weights() for model in models), strict=True):
         np.testing.assert_array_equal(one, other)
     assert metrics_of(killed) == metrics_of(whole)
@@ -110,7 +112,7 @@ def test_ctrl_c_leaves_the_best_model_so_far_and_the_run_goes_on(start, run, tmp
     job = likelihood.prepare(run_of(), settings, steps(late, resume=True))
     assert job.first_part >= 3
     job.best.restore(job.model)
-    saved = common.load_model(late / "model.keras")
+    saved = models.load_model(late / "model.keras")
     for one, other in zip(saved.get_weights(), job.model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -126,7 +128,7 @@ def test_ctrl_c_leaves_the_best_model_so_far_and_the_run_goes_on(start, run, tmp
     code, out, err = run("trainers.likelihood", *flags, "--resume")
     assert (code, err) == (0, "") and "Epoch 3/8" not in out
     model, _ = likelihood.train(run_of(), settings, steps(whole))
-    resumed = common.load_model(late / "model.keras")
+    resumed = models.load_model(late / "model.keras")
     for one, other in zip(model.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     with pytest.raises(ValueError, match="leave --resume out"):

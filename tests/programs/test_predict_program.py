@@ -7,12 +7,12 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-import trainers.data
 from export.common import ExportSettings, fit_detector
 from export.predict import check_rate, read_card
 from keras_ebm import data
 from keras_ebm.data import fit_images
 from keras_ebm.serving import export_ood_scorer
+from trainers.run.record import load_like, recall
 
 SCORES = ["energy", "ood_score", "p_value", "accept", "reason"]
 
@@ -98,7 +98,7 @@ def test_an_export_whose_files_are_others_is_refused_by_name(
 
 def test_the_rate_can_be_another(run, table_export, table, tmp_path):
     version, detector = table_export
-    rows = trainers.data.recall(table[0] / "model.keras").dataset.x
+    rows = recall(table[0] / "model.keras").dataset.x
     output = tmp_path / "new folder" / "answers.csv"
     code, out, err = run(
         "export.predict",
@@ -201,11 +201,11 @@ def test_images_of_another_size_are_told_how_to_name_it(run, digits_export, tmp_
 def test_a_grey_model_is_measured_and_calibrated_on_a_folder(digits_model, tmp_path):
     x = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
     save_images(tmp_path, x, ["0/0.png", "0/1.png", "7/0.png", "7/1.png"])
-    rows = trainers.data.load_like(digits_model, f"images:{tmp_path}", "")
+    rows = load_like(digits_model, f"images:{tmp_path}", "")
     np.testing.assert_array_equal(rows.x, fit_images(x, (8, 8, 1)))
     np.testing.assert_array_equal(rows.y, [0, 0, 7, 7])
     with pytest.raises(ValueError, match="as images:DIR@8"):
-        trainers.data.load_like(digits_model, f"images:{tmp_path}@9", "")
+        load_like(digits_model, f"images:{tmp_path}@9", "")
 
 
 def test_grey_stays_itself_through_colour():

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import trainers.data
 from export.common import ExportSettings, fit_detector
 from keras_ebm.serving import export_classifier
+from trainers.run.record import recall
 
 # `None` in sys.modules makes an import fail; TensorFlow itself does without.
 ALONE = """
@@ -53,7 +53,7 @@ def exports(digits_model, table, tmp_path_factory):
         detectors[name], known = fit_detector(settings)
         path = export_classifier(detectors[name], folder / f"{name}s", known)
         path.rename(folder / name)
-        rows[name] = trainers.data.recall(model).rows("test")[0][:7]
+        rows[name] = recall(model).rows("test")[0][:7]
     return folder, detectors, rows
 
 

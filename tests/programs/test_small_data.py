@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from absl import flags
 
-import trainers.data
 from export.common import ExportSettings, fit_detector
 from keras_ebm.data import fingerprint, make_splits
-from trainers import common, defaults
-from trainers.data import DataSettings, RunData
+from trainers.program import folders
+from trainers.run import defaults
+from trainers.run.record import load_like, recall, write_record
+from trainers.settings.data import DataSettings, RunData, load
 
 SMALL = ("--hidden=16", "--generator_hidden=8", "--tensorboard=false", "--verbose=0")
 
@@ -197,27 +198,25 @@ def test_a_run_of_npz_labels_as_earlier_versions_numbered_them_is_recalled(tmp_p
     y = np.array([1, 2, -1, 2] * 10)
     np.savez(path, x=np.arange(80, dtype=np.float32).reshape(40, 2), y=y)
     settings = DataSettings(dataset=f"npz:{path}")
-    now = trainers.data.load(settings)
+    now = load(settings)
     assert now.dataset.class_names == ("1", "2")
     then = dataclasses.replace(now.dataset, y=y, class_names=("0", "1", "2"))
     splits = dataclasses.replace(now.splits, fingerprint=fingerprint(then))
     for name, run in (("now", now), ("then", RunData(then, splits, settings))):
         (tmp_path / name).mkdir()
-        trainers.data.record(run, tmp_path / name)
-        recalled = trainers.data.recall(tmp_path / name / common.MODEL_FILE)
+        write_record(run, tmp_path / name)
+        recalled = recall(tmp_path / name / folders.MODEL_FILE)
         assert recalled.dataset.class_names == run.dataset.class_names
         np.testing.assert_array_equal(recalled.dataset.y, run.dataset.y)
-        other = trainers.data.load_like(
-            tmp_path / name / common.MODEL_FILE, f"npz:{path}", ""
-        )
+        other = load_like(tmp_path / name / folders.MODEL_FILE, f"npz:{path}", "")
         np.testing.assert_array_equal(other.y, run.dataset.y)
 
 
 def test_a_recalled_run_has_the_split_that_it_recorded(tmp_path):
     spec = table_of(tmp_path / "rows.csv", 40, 2)
-    loaded = trainers.data.load(DataSettings(dataset=spec))
+    loaded = load(DataSettings(dataset=spec))
     other = make_splits(loaded.dataset, seed=5)
     run = dataclasses.replace(loaded, splits=other)
-    trainers.data.record(run, tmp_path)
-    recalled = trainers.data.recall(tmp_path / common.MODEL_FILE)
+    write_record(run, tmp_path)
+    recalled = recall(tmp_path / folders.MODEL_FILE)
     np.testing.assert_array_equal(recalled.splits.train, other.train)

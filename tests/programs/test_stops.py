@@ -9,7 +9,8 @@ import pytest
 from disks import disk, grow
 
 from keras_ebm.files import UNFINISHED
-from trainers import backup, common
+from trainers.program import models
+from trainers.run import backup
 
 FLAGS = (
     *("--dataset=digits", "--train_size=200", "--epochs=4", "--hidden=128"),
@@ -55,7 +56,7 @@ def test_signals_without_end_leave_a_whole_model(stopped, number, expected):
     model = folder / "model.keras"
     line = f"interrupted: {model} is saved; the same command with --resume continues"
     assert (code, err) == (expected, f"\n{line}\n")
-    assert common.load_model(model).num_classes == 10
+    assert models.load_model(model).num_classes == 10
     assert not list(folder.rglob(f"{UNFINISHED}*"))
     assert backup.all_backups(folder / "backup")[0][1] == 2
 

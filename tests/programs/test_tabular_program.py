@@ -3,11 +3,14 @@ import json
 import numpy as np
 import pytest
 
-import trainers.data
-from trainers import candidates, common, langevin, presets, vera
-from trainers.build import ModelSettings
-from trainers.chains import ChainSettings
-from trainers.semi_supervised import CHAIN_METHODS, VERA_METHODS
+from trainers import langevin, presets, vera
+from trainers.program import json_files, models
+from trainers.run import transforms
+from trainers.run.record import load_like, recall, write_record
+from trainers.settings.chains import ChainSettings
+from trainers.settings.data import DataSettings, load
+from trainers.settings.unlabelled import CHAIN_METHODS, VERA_METHODS
+from trainers.settings.vera import ModelSettings
 
 SMALL = {
     "hidden": ("16",),
@@ -44,8 +47,8 @@ def csv(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rows(csv):
-    settings = trainers.data.DataSettings(dataset=f"csv:{csv}", labels_per_class=10)
-    return trainers.data.load(settings)
+    settings = DataSettings(dataset=f"csv:{csv}", labels_per_class=10)
+    return load(settings)
 
 
 def flags(values):
@@ -65,18 +68,18 @@ def test_a_csv_without_classes_is_a_density(run, csv, tmp_path):
         "--generator_hidden=16",
     )
     assert code == 0, err
-    recalled = trainers.data.recall(tmp_path / "model.keras").dataset
+    recalled = recall(tmp_path / "model.keras").dataset
     names = [column.name for column in recalled.schema.columns]
     assert names == ["size", "weight", "member", "unit"]
     assert recalled.class_names == () and recalled.schema.target is None
-    assert "accuracy" not in common.read_json(tmp_path / "metrics.json")
+    assert "accuracy" not in json_files.read_json(tmp_path / "metrics.json")
     # The run folder's flags train the same again.
     again = tmp_path / "again"
     code, _, err = run(
         "trainers.vera", f"--flagfile={tmp_path}/flags.txt", f"--workdir={again}"
     )
     assert code == 0, err
-    first, second = (common.load_model(f / "model.keras") for f in (tmp_path, again))
+    first, second = (models.load_model(f / "model.keras") for f in (tmp_path, again))
     x = recalled.x[:50]
     np.testing.assert_array_equal(first.energy(x), second.energy(x))
 
@@ -93,17 +96,17 @@ def test_a_csv_and_ten_labels_are_all_it_takes(run, csv, tmp_path):
     assert code == 0, err
     assert "preset=tabular" in err
     assert err.count("dropped, as nearly all rows hold one value: unit") == 1
-    selection = common.read_json(tmp_path / "selection.json")
+    selection = json_files.read_json(tmp_path / "selection.json")
     accuracies = selection["validation_accuracy"]
     assert accuracies.keys() == {"standardise", "quantile"}
     assert accuracies[selection["transform"]] == max(accuracies.values())
-    model = common.load_model(tmp_path / "model.keras")
+    model = models.load_model(tmp_path / "model.keras")
     assert model.preprocessor.transform == selection["transform"]
-    metrics = common.read_json(tmp_path / "metrics.json")
+    metrics = json_files.read_json(tmp_path / "metrics.json")
     assert f"accuracy   {metrics['accuracy']:.4f}" in out
     # Three informative columns leave about one row in twenty in doubt.
     assert metrics["accuracy"] > 0.8
-    recalled = trainers.data.recall(tmp_path / "model.keras")
+    recalled = recall(tmp_path / "model.keras")
     kinds = [column.kind for column in recalled.dataset.schema.columns]
     assert kinds == ["numeric", "numeric", "boolean", "categorical", "numeric"]
 
@@ -147,7 +150,7 @@ def test_an_interrupted_choice_goes_on_with_what_is_left(rows, tmp_path):
     vera.train(rows, settings, whole)
     # As a kill leaves it: one transform done, the other not begun.
     broken = vera.FitSettings(workdir=str(tmp_path / "broken"), **SHORT)
-    first = candidates.prepare(rows, settings, broken, vera.build_model)
+    first = transforms.prepare(rows, settings, broken, vera.build_model)
     first.jobs["standardise"].perform()
     again = vera.FitSettings(workdir=broken.workdir, auto_resume=True, **SHORT)
     vera.train(rows, settings, again)
@@ -171,7 +174,7 @@ def test_the_best_weights_by_validation_are_kept(rows, tmp_path):
     column = header.split(",").index("val_accuracy")
     values = [float(line.split(",")[column]) for line in lines]
     assert len(set(values)) > 1  # Else nothing was chosen.
-    found = candidates.validation_accuracy(model, rows)
+    found = transforms.validation_accuracy(model, rows)
     np.testing.assert_allclose(found, max(values), atol=1e-6)
     assert not (tmp_path / "best").exists()
 
@@ -185,7 +188,7 @@ def test_too_few_labelled_rows_choose_nothing(csv, tmp_path, capsys):
     ]
     path = tmp_path / "few.csv"
     path.write_text("\n".join([lines[0], *text]) + "\n")
-    rows = trainers.data.load(trainers.data.DataSettings(dataset=f"csv:{path}"))
+    rows = load(DataSettings(dataset=f"csv:{path}"))
     settings = presets.with_preset(
         {**presets.TABULAR, **SMALL, "generator_hidden": ("8",)}, ModelSettings
     )
@@ -198,9 +201,7 @@ def test_too_few_labelled_rows_choose_nothing(csv, tmp_path, capsys):
 
 
 def test_a_density_has_no_best_by_accuracy(tmp_path):
-    rows = trainers.data.load(
-        trainers.data.DataSettings(dataset="toy:rings", toy_rows=200)
-    )
+    rows = load(DataSettings(dataset="toy:rings", toy_rows=200))
     fit = vera.FitSettings(workdir=str(tmp_path), keep_best=True, picture=False)
     with pytest.raises(ValueError, match="`keep_best` needs classes"):
         vera.prepare(rows, ModelSettings(), fit)
@@ -212,17 +213,17 @@ def test_the_words_for_missing_values_are_recorded(tmp_path):
         f"{'NA' if row % 3 else '-'},{row % 7},{'ab'[row % 2]}" for row in range(60)
     ]
     path.write_text("\n".join(["region,x,y", *lines]) + "\n")
-    settings = trainers.data.DataSettings(dataset=f"csv:{path}", missing_words="-,?")
+    settings = DataSettings(dataset=f"csv:{path}", missing_words="-,?")
     with pytest.warns(UserWarning, match="missing: 20 in 'region' .'-'."):
-        run = trainers.data.load(settings)
+        run = load(settings)
     assert run.dataset.schema.columns[0].vocabulary == ("NA",)
-    trainers.data.record(run, tmp_path)
+    write_record(run, tmp_path)
     model = tmp_path / "model.keras"
     with pytest.warns(UserWarning, match="missing: 20 in 'region'"):
-        recalled = trainers.data.recall(model)
-        other = trainers.data.load_like(model, f"csv:{path}", "")
+        recalled = recall(model)
+        other = load_like(model, f"csv:{path}", "")
     np.testing.assert_array_equal(recalled.dataset.x, run.dataset.x)
     np.testing.assert_array_equal(other.x, run.dataset.x)
-    none = trainers.data.DataSettings(dataset=f"csv:{path}", missing_words="")
-    vocabulary = trainers.data.load(none).dataset.schema.columns[0].vocabulary
+    none = DataSettings(dataset=f"csv:{path}", missing_words="")
+    vocabulary = load(none).dataset.schema.columns[0].vocabulary
     assert vocabulary == ("-", "NA")

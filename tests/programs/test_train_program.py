@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import trainers.data
 from keras_ebm.data import load_splits
 from keras_ebm.metrics import fit_temperature
-from trainers import common
+from trainers.program import models
+from trainers.run.record import recall
 
 
 def history(workdir):
@@ -71,10 +71,10 @@ def test_metrics_are_flat_and_of_the_test_split(digits, digits_model):
     metrics = json.loads((digits[0] / "metrics.json").read_text())
     assert {"accuracy", "nll", "ece", "brier"} <= set(metrics)
     assert all(isinstance(value, int | float) for value in metrics.values())
-    rows = trainers.data.recall(digits_model)
+    rows = recall(digits_model)
     x, y = rows.rows("test")
     assert metrics["num_test"] == len(x) == 361
-    model = common.load_model(digits_model)
+    model = models.load_model(digits_model)
     logits = model.predict(x, verbose=0).astype(np.float64)
     assert metrics["accuracy"] == np.mean(logits.argmax(-1) == y)
     held, labels = rows.rows("validation")
@@ -142,25 +142,25 @@ def test_negatives_of_every_kind_train(train, tmp_path, negatives):
     (row,) = history(tmp_path)
     assert ("negative_energy" in row) == (negatives != "none")
     assert metrics["accuracy"] > 0.1
-    reloaded = common.load_model(tmp_path / "model.keras")
+    reloaded = models.load_model(tmp_path / "model.keras")
     x = np.zeros((3, 8, 8, 1), np.uint8)
     np.testing.assert_array_equal(reloaded.logits(x), model.logits(x))
 
 
 def test_few_labels_are_kept_and_the_rest_is_unlabelled(train, tmp_path):
     train(tmp_path, "digits", labels_per_class=3, train_size=300)
-    _, y = trainers.data.recall(tmp_path / "model.keras").rows("train")
+    _, y = recall(tmp_path / "model.keras").rows("train")
     assert np.bincount(y[y >= 0]).tolist() == [3] * 10
     assert len(y) == 300
-    _, y = trainers.data.recall(tmp_path / "model.keras").rows("test")
+    _, y = recall(tmp_path / "model.keras").rows("test")
     assert np.all(y >= 0)
 
 
 def test_held_out_classes_are_renumbered_away(held_out):
-    model = common.load_model(held_out / "model.keras")
+    model = models.load_model(held_out / "model.keras")
     assert model.num_classes == 8
     assert model.class_names == list("01234567")
-    rows = trainers.data.recall(held_out / "model.keras")
+    rows = recall(held_out / "model.keras")
     foreign, _ = rows.rows("holdout")
     assert len(foreign) == 354  # the 8s and 9s among the digits
     for part in ("train", "validation", "calibration", "test"):
@@ -207,7 +207,7 @@ def test_arrays_in_an_npz_file_train(train, tmp_path):
 def test_averaged_weights_are_those_saved(train, tmp_path):
     model, _ = train(tmp_path, "digits", {"ema_momentum": 0.9}, train_size=320)
     kernel = model.network.get_weights()[0]
-    saved = common.load_model(tmp_path / "model.keras").network.get_weights()[0]
+    saved = models.load_model(tmp_path / "model.keras").network.get_weights()[0]
     np.testing.assert_array_equal(saved, kernel)
     # The average is among the optimizer's variables, the last weights are not.
     held = [value.numpy() for value in model.optimizer.variables]

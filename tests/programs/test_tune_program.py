@@ -7,13 +7,17 @@ import numpy as np
 import pytest
 from processes import free_ports, kill_at
 
-import trainers.data
-from trainers import candidates, common, fitting, spaces, tune, tune_report
-from trainers.build import ModelSettings, build_model
-from trainers.chains import ChainSettings
-from trainers.semi_supervised import CHAIN_METHODS, VERA_METHODS
+from trainers import tune
+from trainers.program import json_files, models
+from trainers.run import jobs, transforms
+from trainers.run.record import recall
+from trainers.search import spaces, table
+from trainers.settings.chains import ChainSettings
+from trainers.settings.data import DataSettings, load
+from trainers.settings.unlabelled import CHAIN_METHODS, VERA_METHODS
+from trainers.settings.vera import ModelSettings, build_model
 
-trials = pytest.importorskip("trainers.trials")
+trials = pytest.importorskip("trainers.search.trials")
 # Of keras-tuner, by the names of its threads.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:currentThread:DeprecationWarning"),
@@ -53,12 +57,12 @@ def searched(run, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rows():
-    settings = trainers.data.DataSettings(dataset="digits", train_size=200)
-    return trainers.data.load(settings)
+    settings = DataSettings(dataset="digits", train_size=200)
+    return load(settings)
 
 
 def make_task(rows, workdir, space, tuner="random", count=2, parts=1):
-    fit = fitting.FitSettings(
+    fit = jobs.FitSettings(
         workdir=str(workdir),
         steps=2 * parts,
         epoch_steps=2,
@@ -81,7 +85,7 @@ def test_a_search_ends_in_the_run_folder_of_its_best_trial(searched):
     merits = [(-float(row["val_accuracy"]), float(row["val_nll"])) for row in table]
     assert f"best: trial {merits.index(min(merits))}" in out
     assert "| trial | status | val_accuracy | val_nll |" in out
-    metrics = common.read_json(workdir / "metrics.json")
+    metrics = json_files.read_json(workdir / "metrics.json")
     assert f"accuracy   {metrics['accuracy']:.4f}" in out
     assert not list(workdir.rglob("backup")) and not list(workdir.rglob("best"))
     # The test rows were measured once, when all was chosen.
@@ -90,10 +94,10 @@ def test_a_search_ends_in_the_run_folder_of_its_best_trial(searched):
 
 def test_the_best_model_is_one_that_was_validated(searched):
     workdir, _ = searched
-    model = common.load_model(workdir / "model.keras")
-    run = trainers.data.recall(workdir / "model.keras")
+    model = models.load_model(workdir / "model.keras")
+    run = recall(workdir / "model.keras")
     values = [float(row["val_accuracy"]) for row in table_in(workdir)]
-    assert candidates.validation_accuracy(model, run) == max(values)
+    assert transforms.validation_accuracy(model, run) == max(values)
 
 
 def test_the_flags_of_the_best_trial_train_it_again(searched, train, tmp_path):
@@ -119,7 +123,7 @@ def test_the_flags_of_the_best_trial_train_it_again(searched, train, tmp_path):
             "keep_best": True,
         },
     )
-    assert metrics == common.read_json(workdir / "metrics.json")
+    assert metrics == json_files.read_json(workdir / "metrics.json")
 
 
 def test_the_best_model_is_evaluated_and_exported(searched, tmp_path):
@@ -132,7 +136,7 @@ def test_the_best_model_is_evaluated_and_exported(searched, tmp_path):
         EvaluateSettings(model=path, dataset="digits", scores="energy", resamples=2),
         ["noise:uniform"],
     )
-    metrics = common.read_json(searched[0] / "metrics.json")
+    metrics = json_files.read_json(searched[0] / "metrics.json")
     assert results["accuracy"] == pytest.approx(metrics["accuracy"])
     detector, probe = fit_detector(
         ExportSettings(model=path, calibration="digits", output=str(tmp_path / "out"))
@@ -152,7 +156,9 @@ def test_the_trials_are_drawn(searched):
 def test_a_killed_search_goes_on_where_it_was(searched, run, tmp_path):
     flags = [*FLAGS, f"--workdir={tmp_path}"]
     # In the second trial, which has its first backup by then.
-    kill_at(run, "trainers.backup:EpochBackup.on_epoch_end", 4, "trainers.tune", *flags)
+    kill_at(
+        run, "trainers.run.backup:EpochBackup.on_epoch_end", 4, "trainers.tune", *flags
+    )
     first = tmp_path / "search" / "trial_0" / "run" / "result.json"
     done = first.stat().st_mtime_ns
     history = tmp_path / "search" / "trial_1" / "run" / "history.csv"
@@ -181,7 +187,9 @@ def test_a_chief_and_two_workers_share_a_search(searched, start, run, share, tmp
     processes = [start("trainers.tune", *flags)]
     share("worker0")
     # Within its first trial; the chief waits for it to come back.
-    kill_at(run, "trainers.backup:EpochBackup.on_epoch_end", 2, "trainers.tune", *flags)
+    kill_at(
+        run, "trainers.run.backup:EpochBackup.on_epoch_end", 2, "trainers.tune", *flags
+    )
     for name in ("worker0", "worker1"):
         share(name)
         processes.append(start("trainers.tune", *flags))
@@ -207,19 +215,19 @@ def test_a_trial_that_diverges_has_failed(rows, tmp_path, capsys):
     space = (spaces.Parameter("learning_rate", "choice", values=rates),)
     tuner = trials.open_tuner(make_task(rows, tmp_path, space), False)
     tuner.search()
-    table = {row["learning_rate"]: row for row in tune_report.table_of(tuner)}
-    assert table[1e-3]["status"] == "completed"
-    failed = table[1e38]
+    found = {row["learning_rate"]: row for row in table.table_of(tuner)}
+    assert found[1e-3]["status"] == "completed"
+    failed = found[1e38]
     assert failed["status"] == "failed" and failed["val_accuracy"] is None
     assert "training stopped" in failed["reason"]
     assert (
         f"trial {failed['trial']} failed: training stopped" in capsys.readouterr().err
     )
-    best = tune_report.by_merit(list(table.values()), tuner.task.objective)[0]
+    best = table.by_merit(list(table.values()), tuner.task.objective)[0]
     assert best["learning_rate"] == 1e-3
-    text = tune_report.markdown(list(table.values()), tuner.task.objective)
+    text = table.markdown(list(table.values()), tuner.task.objective)
     assert text.splitlines()[-1].split(" | ")[1] == "failed"
-    tune_report.draw(tmp_path / "trials.png", tuner.task, list(table.values()))
+    table.draw(tmp_path / "trials.png", tuner.task, list(table.values()))
     assert (tmp_path / "trials.png").stat().st_size > 1000
 
 
@@ -236,14 +244,14 @@ def test_hyperband_goes_on_with_a_trial_as_if_it_had_not_stopped(rows, tmp_path)
     task = make_task(rows, tmp_path, space, "hyperband", count=4, parts=3)
     tuner = trials.open_tuner(task, False)
     tuner.search()
-    table = tune_report.table_of(tuner)
-    assert [row["steps"] for row in table] == [2, 2, 2, 6]
-    best = max(table[:3], key=lambda row: row["val_accuracy"])
-    assert table[3]["after"] == best["trial"]
-    folder = tuner.folder_of(table[3]["trial"])
-    values = {"learning_rate": table[3]["learning_rate"]}
+    found = table.table_of(tuner)
+    assert [row["steps"] for row in found] == [2, 2, 2, 6]
+    best = max(found[:3], key=lambda row: row["val_accuracy"])
+    assert found[3]["after"] == best["trial"]
+    folder = tuner.folder_of(found[3]["trial"])
+    values = {"learning_rate": found[3]["learning_rate"]}
     whole = task.prepare(values, tmp_path / "whole").train()
-    promoted = common.load_model(folder / "model.keras")
+    promoted = models.load_model(folder / "model.keras")
     for one, other in zip(whole.weights, promoted.weights, strict=True):
         np.testing.assert_array_equal(one, other)
     history = (tmp_path / "whole" / "history.csv").read_text()
@@ -259,10 +267,10 @@ def test_files_that_a_kill_left_are_mended(rows, tmp_path, damage):
     search = tmp_path / "search"
     if damage == "orphan":
         # A trial's file is written before the oracle's that names it.
-        state = common.read_json(search / "oracle.json")
+        state = json_files.read_json(search / "oracle.json")
         state |= {"start_order": [], "ongoing_trials": {}, "tried_so_far": []}
         state["seed_state"] = state["seed"]
-        common.write_json(search / "oracle.json", state)
+        json_files.write_json(search / "oracle.json", state)
     else:
         name = {"oracle": "oracle.json", "trial": "trial_0/trial.json"}[damage]
         (search / name).write_text("{")
@@ -304,7 +312,7 @@ def test_a_method_has_the_parameters_that_it_listens_to(family, method):
         assert ("adversarial_radius" in names) == ("vat" in parts)
         assert ("pseudo_label_weight" in names) == ("pseudo_label" in parts)
         assert ("energy_weight" in names) == bool(parts & {"vera", "chains"})
-    known = set(flags) | set(dataclasses.asdict(fitting.FitSettings()))
+    known = set(flags) | set(dataclasses.asdict(jobs.FitSettings()))
     assert {parameter.flag for parameter in space} <= known
 
 
@@ -360,7 +368,7 @@ def test_energies_without_a_likelihood_are_refused(tmp_path, spec, settings, mes
     if spec == "npz":
         np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).normal(size=(60, 3)))
         spec = f"npz:{tmp_path / 'x.npz'}"
-    run = trainers.data.load(trainers.data.DataSettings(dataset=spec, toy_rows=100))
+    run = load(DataSettings(dataset=spec, toy_rows=100))
     with pytest.raises(ValueError, match=message):
         tune.check_objective(run, "vera", ModelSettings(**settings))
 
@@ -417,11 +425,11 @@ def test_half_of_keras_tuners_variables_are_refused():
 
 def test_keras_tuner_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "keras_tuner", None)
-    monkeypatch.delitem(sys.modules, "trainers.trials")
+    monkeypatch.delitem(sys.modules, "trainers.search.trials")
     with pytest.raises(ImportError, match=r'pip install "keras_ebm\[tune\]"'):
         tune.import_trials()
     monkeypatch.undo()
-    assert importlib.import_module("trainers.trials") is trials
+    assert importlib.import_module("trainers.search.trials") is trials
 
 
 def test_the_method_decides_which_flags_there_are():

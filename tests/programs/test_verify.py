@@ -4,9 +4,9 @@ import shutil
 import numpy as np
 import pytest
 
-import trainers.data
 from export.common import ExportSettings, fit_detector
 from keras_ebm.serving import export, export_classifier, verify
+from trainers.run.record import recall
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def detector(held_out):
 
 @pytest.fixture(scope="module")
 def x(held_out):
-    return trainers.data.recall(held_out / "model.keras").rows("test")[0][:40]
+    return recall(held_out / "model.keras").rows("test")[0][:40]
 
 
 @pytest.fixture(scope="module")

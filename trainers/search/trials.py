@@ -15,9 +15,11 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ebm import files, metrics
-from trainers import backup, common, fitting, spaces
-from trainers.data import RunData
-from trainers.measures import CELLS_A_UNIT, EXTENTS
+from trainers.program import folders, json_files, options
+from trainers.report.measures import CELLS_A_UNIT, EXTENTS
+from trainers.run import backup, jobs
+from trainers.search import spaces
+from trainers.settings.data import RunData
 
 #: In the search's folder, that of keras-tuner's state.
 STATE = "search"
@@ -43,8 +45,8 @@ class Task:
     Attributes:
         run: `RunData`.
         model_settings: settings of the model, where the space leaves them alone.
-        fit: `fitting.FitSettings`, likewise; its `workdir` is the search's folder.
-        build: see `fitting.prepare`.
+        fit: `jobs.FitSettings`, likewise; its `workdir` is the search's folder.
+        build: see `jobs.prepare`.
         space: parameters, see `spaces.space_of`.
         tuner: `"hyperband"`, `"bayesian"` or `"random"`.
         trials: int, in all.
@@ -53,7 +55,7 @@ class Task:
 
     run: RunData
     model_settings: object
-    fit: fitting.FitSettings
+    fit: jobs.FitSettings
     build: Callable
     space: tuple
     tuner: str
@@ -78,7 +80,7 @@ class Task:
 
         return changed(self.model_settings), changed(self.fit, workdir=str(workdir))
 
-    def prepare(self, values: dict, workdir) -> fitting.Job:
+    def prepare(self, values: dict, workdir) -> jobs.Job:
         """Builds a trial's job, which goes on from the backups in `workdir`.
 
         Raises:
@@ -86,7 +88,7 @@ class Task:
         """
         model_settings, fit = self.settings(values, workdir)
         fit = dataclasses.replace(fit, auto_resume=True)
-        return fitting.prepare(self.run, model_settings, fit, self.build)
+        return jobs.prepare(self.run, model_settings, fit, self.build)
 
     def validate(self, model) -> dict:
         """The objective of a trained model, and `val_nll` (nats) of a classifier.
@@ -109,7 +111,7 @@ def classifier_measures(model, run) -> dict:
     known = y >= 0
     logits, y = np.asarray(model.logits(x[known])), y[known]
     if not np.isfinite(logits).all():
-        raise fitting.Diverged("logits of validation rows are not finite")
+        raise jobs.Diverged("logits of validation rows are not finite")
     return {
         "val_accuracy": float(np.mean(logits.argmax(axis=-1) == y)),
         "val_nll": metrics.negative_log_likelihood(logits, y, from_logits=True),
@@ -136,7 +138,7 @@ def validation_nll(model, run) -> float:
             return metrics.nll_gap(model.energy, x, np.zeros(len(x)), extent, cells)
         except ValueError as error:
             reason = error
-    raise fitting.Diverged(f"no likelihood: {' '.join(str(reason).split())}")
+    raise jobs.Diverged(f"no likelihood: {' '.join(str(reason).split())}")
 
 
 class TrialModel(kt.HyperModel):
@@ -227,7 +229,7 @@ class Tuner(kt.Tuner):
         result = read_result(folder)
         if not result:
             result = self._train(trial.hyperparameters, folder)
-            common.write_json(folder / RESULT_FILE, result)
+            json_files.write_json(folder / RESULT_FILE, result)
         self._report(trial.trial_id, result)
         if "reason" in result:
             raise kt.errors.FailedTrialError(result["reason"])
@@ -257,7 +259,7 @@ class Tuner(kt.Tuner):
             dirs_exist_ok=True,
         )
         values = self.oracle.get_trial(trial_id).hyperparameters.values
-        write_flags(workdir / common.FLAGS_FILE, self.task, values, workdir)
+        write_flags(workdir / folders.FLAGS_FILE, self.task, values, workdir)
 
     def _begin(self, folder, values):
         """Makes the run folder, unless there is one of these values."""
@@ -272,8 +274,8 @@ class Tuner(kt.Tuner):
             ignore = shutil.ignore_patterns(RESULT_FILE)
             shutil.copytree(past, new, ignore=ignore, copy_function=files.copy)
         new.mkdir(exist_ok=True)
-        common.write_json(new / VALUES_FILE, values)
-        write_flags(new / common.FLAGS_FILE, self.task, values, folder)
+        json_files.write_json(new / VALUES_FILE, values)
+        write_flags(new / folders.FLAGS_FILE, self.task, values, folder)
         new.rename(folder)
         files.sync(folder.parent)
 
@@ -285,7 +287,7 @@ class Tuner(kt.Tuner):
             with _values_that_fit():
                 model = self.hypermodel.build(hp)
             result = self.hypermodel.fit(hp, model)
-        except (fitting.Diverged, tf.errors.ResourceExhaustedError) as error:
+        except (jobs.Diverged, tf.errors.ResourceExhaustedError) as error:
             result = {"reason": " ".join(str(error).split())}
         except Exception as error:
             raise kt.errors.FatalRuntimeError(str(error)) from error
@@ -326,7 +328,7 @@ def _values_that_fit():
     try:
         yield
     except ValueError as error:
-        raise fitting.Diverged(f"no model of these values: {error}") from error
+        raise jobs.Diverged(f"no model of these values: {error}") from error
 
 
 def oracle_of(task: Task) -> kt.Oracle:
@@ -371,7 +373,7 @@ def open_tuner(task: Task, is_worker: bool) -> Tuner:
         read_values(folder)
         if "reason" not in (read_result(folder) or {"reason": ""}):
             shape = {task.objective.name: (int, float)}
-            common.read_shaped(folder / RESULT_FILE, shape, REMEDY)
+            json_files.read_shaped(folder / RESULT_FILE, shape, REMEDY)
     tuner = Tuner(task)
     tuner.oracle.verbose = 0
     if not is_worker:
@@ -392,12 +394,12 @@ def _mend(folder):
         return
     trials = sorted(folder.glob("trial_*/trial.json"))
     try:
-        started = common.read_shaped(oracle, {"start_order": list})["start_order"]
+        started = json_files.read_shaped(oracle, {"start_order": list})["start_order"]
         for path in trials:
             if path.parent.name.removeprefix("trial_") not in started:
                 path.unlink()
             else:
-                common.read_shaped(path, {})
+                json_files.read_shaped(path, {})
     except ValueError as error:
         if isinstance(error.__cause__, OSError):
             raise  # What cannot be opened is no reason to remove it.
@@ -417,15 +419,15 @@ def read_result(folder: Path) -> dict:
     path = folder / RESULT_FILE
     if not path.is_file():
         return {}
-    result = common.read_shaped(path, {}, REMEDY)
+    result = json_files.read_shaped(path, {}, REMEDY)
     shape = {"reason": str} if "reason" in result else {"steps": int}
-    common.check_shape(path, result, {**shape, "seconds": (int, float)}, REMEDY)
+    json_files.check_shape(path, result, {**shape, "seconds": (int, float)}, REMEDY)
     return result
 
 
 def read_values(folder: Path) -> dict:
     """The values of a trial's parameters, by name."""
-    return common.read_shaped(folder / VALUES_FILE, {}, REMEDY)
+    return json_files.read_shaped(folder / VALUES_FILE, {}, REMEDY)
 
 
 def remove_backups(folder: Path) -> None:
@@ -441,7 +443,7 @@ def write_flags(path: Path, task: Task, values: dict, workdir) -> None:
         for field in dataclasses.fields(settings):
             value = getattr(settings, field.name)
             if value is not None and field.name not in _OWN:
-                lines.append(f"--{common.flag_name(field)}={_text(value)}")
+                lines.append(f"--{options.flag_name(field)}={_text(value)}")
     files.write_text(path, "\n".join(lines) + "\n")
 
 

@@ -7,15 +7,16 @@ import numpy as np
 
 from keras_ebm import LangevinModel, networks
 from keras_ebm.negatives import LangevinMoves, MALAMoves, MarkovChains, ReplayBuffer
-from trainers.common import check_one_worker, setting
-from trainers.nets import (
+from trainers.program.devices import check_one_worker
+from trainers.program.options import setting
+from trainers.settings.networks import (
     NETWORK_CHOICES,
     NetworkSettings,
     build_network,
     build_preprocessor,
 )
-from trainers.optimizers import OptimizerSettings
-from trainers.semi_supervised import SemiSupervisedSettings, build_semi_supervised
+from trainers.settings.optimizers import OptimizerSettings
+from trainers.settings.unlabelled import SemiSupervisedSettings, build_semi_supervised
 
 
 @dataclasses.dataclass(frozen=True)

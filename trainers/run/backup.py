@@ -10,8 +10,8 @@ import keras
 
 from keras_ebm import files
 from keras_ebm.callbacks.epoch_files import epoch_files, save_epoch
-from trainers import common
-from trainers.data import same_data
+from trainers.program import folders, json_files, models
+from trainers.run.record import same_data
 
 METRICS_FILE = "metrics.json"
 HISTORY_FILE = "history.csv"
@@ -100,14 +100,14 @@ def is_finished(workdir: Path) -> bool:
     Raises:
         ValueError: if the measures are of another shape than any run writes.
     """
-    if backup_folder(workdir).exists() or not (workdir / common.MODEL_FILE).is_file():
+    if backup_folder(workdir).exists() or not (workdir / folders.MODEL_FILE).is_file():
         return False
     if not (workdir / METRICS_FILE).is_file():
         return False
     try:
         read_metrics(workdir)
     except ValueError as error:
-        if common.is_cut_off(error):
+        if json_files.is_cut_off(error):
             return False
         raise
     return True
@@ -115,7 +115,7 @@ def is_finished(workdir: Path) -> bool:
 
 def read_metrics(workdir: Path) -> dict:
     """The measures of a run that is finished, as `metrics.json` holds them."""
-    return common.read_shaped(
+    return json_files.read_shaped(
         workdir / METRICS_FILE,
         {},
         "restore the file, or train anew without --resume and --auto_resume",
@@ -123,7 +123,7 @@ def read_metrics(workdir: Path) -> dict:
 
 
 def backup_folder(workdir: Path) -> Path:
-    return workdir / common.BACKUP_FOLDER
+    return workdir / folders.BACKUP_FOLDER
 
 
 def is_done(fit) -> bool:
@@ -136,7 +136,7 @@ def finished(fit) -> tuple[keras.Model, dict]:
     workdir = Path(fit.workdir)
     # A kill in the midst of that leaves some.
     clear_all(workdir)
-    model = common.load_model(workdir / common.MODEL_FILE)
+    model = models.load_model(workdir / folders.MODEL_FILE)
     return model, read_metrics(workdir)
 
 
@@ -157,7 +157,7 @@ def to_resume(run, fit) -> list:
         state = "interrupted" if backups else "finished"
         raise ValueError(
             f"`resume` needs the data, the split and the seed of the {state} run. "
-            f"Received: others than those in {workdir / common.RUN_FILE}."
+            f"Received: others than those in {workdir / folders.RUN_FILE}."
         )
     _history_lines(workdir / HISTORY_FILE)  # Before any work, as it may be no text.
     return backups

@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 from keras_ebm.objectives import SemiSupervised
-from trainers.common import Checked, setting
+from trainers.program.options import Checked, setting
 
 #: Flags of the methods that one `--method` chooses among, beside those of the preset.
 _NO_ENERGY = {"negatives": "none", "gradient_penalty": 0.0}

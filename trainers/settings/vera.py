@@ -8,8 +8,16 @@ import numpy as np
 
 from keras_ebm import VERA, EnergyModel, networks
 from keras_ebm.negatives import CutAndBlend
-from trainers.common import setting
-from trainers.nets import (
+from trainers.program.options import setting
+from trainers.settings.generator import (
+    SamplingSettings,
+    build_chains,
+    build_correction,
+    build_entropy,
+    build_generator,
+    correction_kind,
+)
+from trainers.settings.networks import (
     NETWORK_CHOICES,
     NetworkSettings,
     build_network,
@@ -18,16 +26,8 @@ from trainers.nets import (
     none_or,
     widths,
 )
-from trainers.optimizers import OptimizerSettings
-from trainers.sampling import (
-    SamplingSettings,
-    build_chains,
-    build_correction,
-    build_entropy,
-    build_generator,
-    correction_kind,
-)
-from trainers.semi_supervised import SemiSupervisedSettings, build_semi_supervised
+from trainers.settings.optimizers import OptimizerSettings
+from trainers.settings.unlabelled import SemiSupervisedSettings, build_semi_supervised
 
 #: Latents at most where their number is left to the data.
 DEFAULT_LATENTS = 16

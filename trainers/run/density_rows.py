@@ -6,8 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ebm.data.batches import steps_per_epoch, training_batches
-from trainers.data import RunData
-from trainers.density import dequantise
+from trainers.settings.data import RunData
+from trainers.settings.density import dequantise
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,8 @@ from keras_ebm.entropy import (
     LogVolume,
     MutualInformation,
 )
-from trainers.common import Checked, check_one_worker, setting
+from trainers.program.devices import check_one_worker
+from trainers.program.options import Checked, setting
 
 
 @dataclasses.dataclass(frozen=True)

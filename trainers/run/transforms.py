@@ -10,7 +10,8 @@ import keras
 import numpy as np
 
 from keras_ebm import files
-from trainers import backup, common, fitting
+from trainers.program import json_files
+from trainers.run import backup, jobs
 
 FOLDER = "candidates"
 FILE = "selection.json"
@@ -25,7 +26,7 @@ FALLBACK = "quantile"
 class Candidates:
     """Jobs of which one is to be kept, by their transform."""
 
-    jobs: dict[str, fitting.Job]
+    jobs: dict[str, jobs.Job]
     workdir: Path
 
     @property
@@ -82,19 +83,19 @@ class Candidates:
             source, self.workdir, copy_function=files.copy, dirs_exist_ok=True
         )
         selection = {"transform": best, "validation_accuracy": accuracies}
-        common.write_json(self.workdir / FILE, selection)
+        json_files.write_json(self.workdir / FILE, selection)
         backup.clear(backup.backup_folder(self.workdir))
 
 
 def prepare(run, settings, fit, build: Callable, strategy=None):
-    """What `fitting.prepare` makes, or `Candidates` where `transform` is auto."""
+    """What `jobs.prepare` makes, or `Candidates` where `transform` is auto."""
     if getattr(settings, "transform", "") != "auto":
-        return fitting.prepare(run, settings, fit, build, strategy)
+        return jobs.prepare(run, settings, fit, build, strategy)
     names = _names(run, fit)
     if len(names) == 1:
         settings = dataclasses.replace(settings, transform=names[0])
-        return fitting.prepare(run, settings, fit, build, strategy)
-    jobs = {}
+        return jobs.prepare(run, settings, fit, build, strategy)
+    tried = {}
     for name in names:
         folder = Path(fit.workdir) / FOLDER / name
         own = dataclasses.replace(
@@ -104,18 +105,18 @@ def prepare(run, settings, fit, build: Callable, strategy=None):
             auto_resume=fit.resume or fit.auto_resume,
         )
         changed = dataclasses.replace(settings, transform=name)
-        jobs[name] = fitting.prepare(run, changed, own, build, strategy)
-    return Candidates(jobs, Path(fit.workdir))
+        tried[name] = jobs.prepare(run, changed, own, build, strategy)
+    return Candidates(tried, Path(fit.workdir))
 
 
 def _names(run, fit):
     """The transforms to try."""
     if run.dataset.kind == "image":
         return TRANSFORMS[:1]
-    if fitting.enough_labels(run):
+    if jobs.enough_labels(run):
         return TRANSFORMS
     sys.stderr.write(
-        f"transform: fewer than {fitting.ENOUGH_LABELS} validation rows have labels "
+        f"transform: fewer than {jobs.ENOUGH_LABELS} validation rows have labels "
         f"to choose by, so it is {FALLBACK}\n"
     )
     return (FALLBACK,)

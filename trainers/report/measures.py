@@ -21,7 +21,7 @@ def measure(model, run) -> dict:
 
     Args:
         model: `EnergyModel`.
-        run: `trainers.data.RunData`.
+        run: `trainers.settings.data.RunData`.
 
     Returns:
         Dict of floats and ints: with classes `temperature`, `lapse_rate`, and where

@@ -7,7 +7,7 @@ import keras
 from keras_ebm.arguments import check_positive, listed
 from keras_ebm.optimizers import ClippedAdam
 from keras_ebm.schedules import WarmUp
-from trainers.common import Checked, integers, setting
+from trainers.program.options import Checked, integers, setting
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,8 +9,9 @@ import sys
 
 import numpy as np
 
-from trainers import common, fitting
-from trainers.common import FLAGS
+from trainers.program import options
+from trainers.program.options import FLAGS
+from trainers.run import jobs
 
 
 def adapt(name: str, value, why: str) -> None:
@@ -60,9 +61,9 @@ def adapt_parts(total: int, least: int = 1) -> None:
     """Makes `--epoch_steps` divide the steps of a run into `least` parts or more."""
     given = FLAGS.epoch_steps
     if given > 0 and total >= least and (total % given or given * least > total):
-        nearest = fitting.nearest_divisor(total, min(given, total // least))
+        nearest = jobs.nearest_divisor(total, min(given, total // least))
         while nearest * least > total:
-            nearest = fitting.nearest_divisor(total, nearest // 2)
+            nearest = jobs.nearest_divisor(total, nearest // 2)
         adapt("epoch_steps", nearest, f"it has to divide the {total} steps")
 
 
@@ -79,9 +80,9 @@ def adapt_training(run, fit_class, strategy=None) -> None:
     adapt_buffer()
     if FLAGS.keep_best and run.dataset.num_classes < 2:
         adapt("keep_best", False, "there are no classes whose accuracy tells the best")
-    fit = common.from_flags(fit_class)
+    fit = options.from_flags(fit_class)
     if 0 < fit.batch_size <= len(y) and fit.epochs > 0 and fit.steps >= 0:
-        total = fitting.total_steps(fit, y)
+        total = jobs.total_steps(fit, y)
         adapt_parts(total)
         check_checkpoints(fit.checkpoint_every, total)
 

@@ -10,9 +10,9 @@ from typing import NamedTuple
 from absl import app
 
 from keras_ebm.arguments import listed
-from trainers import flag_errors
-from trainers.flag_errors import FLAGS
-from trainers.nets import IGEBM
+from trainers.program import flag_errors
+from trainers.program.flag_errors import FLAGS
+from trainers.settings.networks import IGEBM
 
 
 class Rule(NamedTuple):

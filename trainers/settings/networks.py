@@ -12,7 +12,7 @@ from keras_ebm import networks
 from keras_ebm.arguments import listed
 from keras_ebm.layers import TableEncoder
 from keras_ebm.layers.table_encoder import TRANSFORMS
-from trainers.common import Checked, integers, setting
+from trainers.program.options import Checked, integers, setting
 
 #: Networks of images by name; each takes `(shape, num_outputs or num_classes)`.
 IGEBM = {

@@ -1,8 +1,7 @@
-"""Data of a run: loaded by its settings, split by seed, recorded in the run folder."""
+"""A run's record: its split and its data's settings, from which they are rebuilt."""
 
 import contextlib
 import dataclasses
-import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,45 +11,8 @@ from keras_ebm import data
 from keras_ebm.arguments import listed
 from keras_ebm.data.schema import TableSchema
 from keras_ebm.digests import file_digest
-from keras_ebm.layers import TableEncoder
-from trainers import common
-from trainers.common import SEED, Checked, setting
-
-
-@dataclasses.dataclass(frozen=True)
-class DataSettings(Checked):
-    """Which rows to train on."""
-
-    dataset: str = setting(
-        "",
-        "digits, toy:NAME, tfds:NAME[@SIZE][#LABEL], stacked:NAME, images:DIR[@SIZE], "
-        "csv:PATH (.csv or .csv.gz) or npz:PATH.",
-    )
-    data_dir: str = setting("", "Folder of prepared tensorflow-datasets.")
-    target: str | None = setting(
-        None, "Label column of a csv; default the last one. Empty if there is none."
-    )
-    ignore_columns: tuple = setting((), "Columns of a csv to leave out.")
-    missing_words: str | None = setting(
-        None,
-        "Words of a csv that stand for missing values, with commas between them; "
-        "default NA, NaN, null, None and the like. Empty: none but the empty cell.",
-    )
-    holdout_classes: tuple = setting(
-        (), "Classes taken out of training; they become the foreign set 'holdout'."
-    )
-    labels_per_class: int = setting(
-        0, "Labels kept in each class, the rest become unlabelled; 0 keeps all.", low=0
-    )
-    train_size: int = setting(0, "Training rows to use; 0 uses all.", low=0)
-    toy_rows: int = setting(
-        20_000, "Points drawn of a toy density, before the split.", low=1
-    )
-    seed: int = setting(0, "Seed of the split, the weights and the noise.", **SEED)
-    skip_broken_images: bool = setting(
-        False, "Whether files of images:DIR that cannot be decoded are left out."
-    )
-
+from trainers.program import folders, json_files
+from trainers.settings.data import DataSettings, RunData, joined, read_rows
 
 #: Types of the keys that every version has written into `run.json`.
 RECORD_SHAPE = {
@@ -65,108 +27,7 @@ RECORD_SHAPE = {
 DATA_SHAPE = {"dataset": str, "data_dir": str, "seed": int}
 
 
-@dataclasses.dataclass(frozen=True)
-class RunData:
-    """A dataset with held-out classes renumbered away, and its split."""
-
-    dataset: data.Dataset
-    splits: data.Splits
-    settings: DataSettings
-
-    @property
-    def is_plane(self) -> bool:
-        """Whether the rows are points in the plane."""
-        return self.dataset.input_shape == (2,)
-
-    def rows(self, part: str):
-        """Returns `(x, y)` of `train`, `validation`, `calibration`, `test`, `holdout`.
-
-        The labels of `train` are masked to `labels_per_class`.
-        """
-        indices = getattr(self.splits, part)
-        x, y = self.dataset.x[indices], self.dataset.y[indices]
-        if part == "train" and self.settings.labels_per_class:
-            y = self._few_labels
-        return x, y
-
-    @functools.cached_property
-    def equal_by_chance(self) -> list[int]:
-        """How many of the rows kept from training equal one of it, and their number."""
-        kept = np.concatenate([self.splits.calibration, self.splits.test])
-        seen = data.seen_rows(self.dataset.x[kept], self.splits)
-        return [int(seen.sum()), len(kept)]
-
-    @functools.cached_property
-    def _few_labels(self):
-        """Of the training rows; masked once, so that a notice comes once."""
-        return data.mask_labels(
-            self.dataset.y[self.splits.train],
-            self.settings.labels_per_class,
-            class_names=self.dataset.class_names,
-        )
-
-
-def load(settings: DataSettings, schema=None, class_names=None) -> RunData:
-    """Loads and splits the data of `settings`.
-
-    Args:
-        settings: `DataSettings`.
-        schema: `TableSchema` that a csv must follow, or None to infer it.
-        class_names: names of all classes of the source, or None to infer.
-
-    Raises:
-        ValueError: see `keras_ebm.data.load` and `make_splits`.
-    """
-    if not settings.dataset:
-        raise ValueError(
-            "`dataset` is required: digits, toy:NAME, tfds:NAME, images:DIR, csv:PATH "
-            "or npz:PATH."
-        )
-    full = _read(settings, schema, class_names)
-    if settings.labels_per_class and full.num_classes < 2:
-        raise ValueError(
-            "`labels_per_class` needs data with classes. Received: labels_per_class="
-            f"{settings.labels_per_class} for {full.name}, which has none; leave it "
-            "out, or name the label column as `target`."
-        )
-    splits = data.make_splits(
-        full,
-        seed=settings.seed,
-        holdout_classes=settings.holdout_classes,
-        train_size=settings.train_size or None,
-    )
-    return _joined(full, splits, settings)
-
-
-def _read(settings: DataSettings, schema=None, class_names=None) -> data.Dataset:
-    """The data of `settings`, with the labels of all classes; see `load`."""
-    return data.load(
-        settings.dataset,
-        data_dir=settings.data_dir or None,
-        target=settings.target,
-        ignore_columns=settings.ignore_columns,
-        schema=schema,
-        missing=missing_words(settings),
-        class_names=class_names,
-        num_rows=settings.toy_rows,
-        seed=settings.seed,
-        skip_broken_images=settings.skip_broken_images,
-    )
-
-
-def _joined(full: data.Dataset, splits: data.Splits, settings) -> RunData:
-    if settings.holdout_classes:
-        full = data.relabel(full, settings.holdout_classes)
-    return RunData(full, splits, settings)
-
-
-def missing_words(settings: DataSettings) -> list[str] | None:
-    """The words of `--missing_words`; None where it is not given."""
-    words = settings.missing_words
-    return None if words is None else [word.strip() for word in words.split(",")]
-
-
-def record(run: RunData, workdir: Path, can_calibrate: bool = True) -> None:
+def write_record(run: RunData, workdir: Path, can_calibrate: bool = True) -> None:
     """Writes `split.npz` and `run.json`, from which `recall` rebuilds the data.
 
     Args:
@@ -174,11 +35,11 @@ def record(run: RunData, workdir: Path, can_calibrate: bool = True) -> None:
         workdir: the run folder.
         can_calibrate: bool, whether training sees nothing of the calibration rows.
     """
-    data.save_splits(workdir / common.SPLIT_FILE, run.splits)
+    data.save_splits(workdir / folders.SPLIT_FILE, run.splits)
     schema = run.dataset.schema
     parts = ("train", "validation", "calibration", "test", "holdout")
-    common.write_json(
-        workdir / common.RUN_FILE,
+    json_files.write_json(
+        workdir / folders.RUN_FILE,
         {
             "data": dataclasses.asdict(run.settings),
             "kind": run.dataset.kind,
@@ -210,12 +71,12 @@ def check_bound(model, model_path) -> None:
             f"`model` must be of the run in {folder}, whose classes are "
             f"{listed(names)}. Received: {model_path} with "
             f"{listed(model.class_names)}; put each model beside its own "
-            f"{common.RUN_FILE} and {common.SPLIT_FILE}."
+            f"{folders.RUN_FILE} and {folders.SPLIT_FILE}."
         )
     split = data.split_digest(data.load_splits(split_path(model_path)))
     marks = {
         str(model_path): model.trained_on,
-        str(folder / common.RUN_FILE): recorded.get("split"),
+        str(folder / folders.RUN_FILE): recorded.get("split"),
     }
     if not any(marks.values()):
         return
@@ -223,7 +84,7 @@ def check_bound(model, model_path) -> None:
         if mark != split:
             raise ValueError(
                 f"`model` must have been trained on the split in "
-                f"{folder / common.SPLIT_FILE}. Received: {name}, which is of another "
+                f"{folder / folders.SPLIT_FILE}. Received: {name}, which is of another "
                 "run. Its calibration and test rows may have trained the model; put "
                 "the three files of one run back together, or train again."
             )
@@ -237,7 +98,7 @@ def held_still(model_path) -> Iterator[None]:
     model a new split, whose calibration rows may be its training rows.
     """
     folder = Path(model_path).parent
-    paths = [Path(model_path), folder / common.RUN_FILE, folder / common.SPLIT_FILE]
+    paths = [Path(model_path), folder / folders.RUN_FILE, folder / folders.SPLIT_FILE]
     before = _digests(paths)
     yield
     changed = [p for p, digest in _digests(paths).items() if digest != before[p]]
@@ -253,40 +114,13 @@ def _digests(paths) -> dict:
     return {path: file_digest(path) if path.is_file() else None for path in paths}
 
 
-def check_features(model, run: RunData) -> None:
-    """Raises ValueError if a row's features leave float32, before anything is trained.
-
-    A cell may be finite and yet so many standard deviations away that its feature, its
-    energy and all means over its part are not. Images have no such pixels.
-    """
-    if run.dataset.kind == "image":
-        return
-    x = run.dataset.x
-    features = np.concatenate(
-        [model.preprocess(x[i : i + 4096]) for i in range(0, len(x), 4096)]
-    )
-    bad = ~np.isfinite(features).all(axis=1)
-    if bad.any():
-        row = int(np.argmax(bad))
-        column = int(np.argmin(np.isfinite(features[row])))
-        if isinstance(model.preprocessor, TableEncoder):
-            column = int(model.preprocessor.feature_columns[column])
-        schema = run.dataset.schema
-        named = column if schema is None else repr(schema.columns[column].name)
-        raise ValueError(
-            f"{run.dataset.name}: a cell must lie within 1e38 standard deviations of "
-            f"the training rows. Received: {x[row, column]:g} in column {named}, row "
-            f"{row} (counted from 0). Correct or empty it."
-        )
-
-
 def same_data(run: RunData, workdir: Path) -> bool:
     """Whether a run trains on the rows and labels that `workdir` has a record of."""
-    path = _under_way(workdir) / common.RUN_FILE
+    path = _under_way(workdir) / folders.RUN_FILE
     try:
-        recorded = common.read_shaped(path, RECORD_SHAPE)
+        recorded = json_files.read_shaped(path, RECORD_SHAPE)
     except ValueError as error:
-        if common.is_cut_off(error):
+        if json_files.is_cut_off(error):
             return _same_split(run, workdir)
         raise
     _check_record(recorded, path)
@@ -300,8 +134,8 @@ def same_data(run: RunData, workdir: Path) -> bool:
 
 def _under_way(workdir: Path) -> Path:
     """Where the record of an unfinished run lies, or else that of the last one."""
-    backups = workdir / common.BACKUP_FOLDER
-    return backups if (backups / common.RUN_FILE).is_file() else workdir
+    backups = workdir / folders.BACKUP_FOLDER
+    return backups if (backups / folders.RUN_FILE).is_file() else workdir
 
 
 def _same_split(run, workdir) -> bool:
@@ -309,8 +143,8 @@ def _same_split(run, workdir) -> bool:
 
     Rows are those of the split; labels are where as many were asked for.
     """
-    recorded = data.load_splits(_under_way(workdir) / common.SPLIT_FILE)
-    flags = (workdir / common.FLAGS_FILE).read_text("utf-8").splitlines()
+    recorded = data.load_splits(_under_way(workdir) / folders.SPLIT_FILE)
+    flags = (workdir / folders.FLAGS_FILE).read_text("utf-8").splitlines()
     return f"--labels_per_class={run.settings.labels_per_class}" in flags and all(
         np.array_equal(getattr(recorded, field.name), getattr(run.splits, field.name))
         for field in dataclasses.fields(recorded)
@@ -345,10 +179,10 @@ def recall(model_path, dataset: str = "", data_dir: str = "") -> RunData:
         settings = DataSettings(**settings)
     except TypeError as error:
         raise ValueError(
-            f"{folder / common.RUN_FILE}: 'data' must hold the flags of the run. "
+            f"{folder / folders.RUN_FILE}: 'data' must hold the flags of the run. "
             f"Received: another one ({error}); restore the file, or train again."
         ) from error
-    full = _read(settings)
+    full = read_rows(settings)
     if data.fingerprint(full) != recorded["fingerprint"]:
         full = _as_once_numbered(full)
     if data.fingerprint(full) != recorded["fingerprint"]:
@@ -358,7 +192,7 @@ def recall(model_path, dataset: str = "", data_dir: str = "") -> RunData:
             f"{folder}."
         )
     splits = data.load_splits(split_path(model_path), len(full.x))
-    return _joined(full, splits, settings)
+    return joined(full, splits, settings)
 
 
 def _as_once_numbered(dataset: data.Dataset) -> data.Dataset:
@@ -381,13 +215,13 @@ def read_record(model_path) -> dict:
     Raises:
         ValueError: if there is none.
     """
-    path = Path(model_path).parent / common.RUN_FILE
+    path = Path(model_path).parent / folders.RUN_FILE
     if not path.is_file():
         raise ValueError(
-            f"`model` must lie in the folder of its run, beside {common.RUN_FILE}. "
+            f"`model` must lie in the folder of its run, beside {folders.RUN_FILE}. "
             f"Received: {model_path}, where there is none."
         )
-    recorded = common.read_shaped(path, RECORD_SHAPE)
+    recorded = json_files.read_shaped(path, RECORD_SHAPE)
     _check_record(recorded, path)
     return recorded
 
@@ -395,8 +229,8 @@ def read_record(model_path) -> dict:
 def _check_record(recorded, path) -> None:
     """Raises ValueError unless a record is of the shape that `record` writes."""
     remedy = "restore the file that was written, or train again"
-    common.check_shape(path, recorded, RECORD_SHAPE, remedy)
-    common.check_shape(path, recorded["data"], DATA_SHAPE, remedy, ": 'data'")
+    json_files.check_shape(path, recorded, RECORD_SHAPE, remedy)
+    json_files.check_shape(path, recorded["data"], DATA_SHAPE, remedy, ": 'data'")
     if recorded["schema"] is not None:
         _schema_of(recorded["schema"], path)
 
@@ -483,4 +317,4 @@ def foreign(
 
 def split_path(model_path) -> Path:
     """Where the run that wrote `model_path` recorded its split."""
-    return Path(model_path).parent / common.SPLIT_FILE
+    return Path(model_path).parent / folders.SPLIT_FILE

@@ -7,10 +7,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ebm import data
-from trainers import common
-from trainers.data import DataSettings, RunData, load
-from trainers.flops import step_flops
-from trainers.optimizers import compile_model
+from trainers.program import errors
+from trainers.run.flops import step_flops
+from trainers.settings.data import DataSettings, RunData, load
+from trainers.settings.optimizers import compile_model
 
 #: Shape, classes and training rows of data sets whose files a dry run does without.
 KNOWN = {
@@ -83,7 +83,7 @@ def dry_run(data_settings, model_settings, fit, build) -> dict:
 
 def report(data_settings, model_settings, fit, build) -> None:
     """The programs' `--dry_run`: prints one figure a line."""
-    with common.usage_errors():
+    with errors.usage_errors():
         result = dry_run(data_settings, model_settings, fit, build)
     for name, value in result.items():
         text = f"{value:.4f}" if isinstance(value, float) else f"{value:,}"

@@ -2,9 +2,11 @@
 
 import sys
 
-from trainers import candidates, clashes, common, defaults, dry_run, fitting
-from trainers.common import FLAGS
-from trainers.data import DataSettings, load
+from trainers.program import devices, errors, folders, options
+from trainers.program.options import FLAGS
+from trainers.run import defaults, dry_run, jobs, transforms
+from trainers.settings import clashes
+from trainers.settings.data import DataSettings, load
 
 
 def run_flags(name, presets, methods, model_class, fit_class, build) -> None:
@@ -16,27 +18,27 @@ def run_flags(name, presets, methods, model_class, fit_class, build) -> None:
         methods: likewise of each `--method`, which overrides the preset.
         model_class: settings class of the model.
         fit_class: `FitSettings` of the program.
-        build: see `fitting.prepare`.
+        build: see `jobs.prepare`.
     """
     choose_preset(presets)
-    common.apply_preset(presets, methods)
-    common.require("dataset")
+    options.apply_preset(presets, methods)
+    options.require("dataset")
     own = clashes.CHAINS if "moves" in FLAGS else clashes.VERA
     clashes.check([*clashes.DATA, *clashes.TRAINING, *own])
-    data_settings = common.from_flags(DataSettings)
+    data_settings = options.from_flags(DataSettings)
     if FLAGS.dry_run:
-        settings = common.from_flags(model_class)
-        dry_run.report(data_settings, settings, common.from_flags(fit_class), build)
+        settings = options.from_flags(model_class)
+        dry_run.report(data_settings, settings, options.from_flags(fit_class), build)
         return
-    common.require_folder("workdir")
-    common.check_workdir(FLAGS.dataset)
-    with common.usage_errors():
-        strategy = common.make_strategy(FLAGS.strategy)
+    folders.require_folder("workdir")
+    folders.check_workdir(FLAGS.dataset)
+    with errors.usage_errors():
+        strategy = devices.make_strategy(FLAGS.strategy)
         run = load(data_settings)
         defaults.adapt_training(run, fit_class, strategy)
-        fit, settings = common.from_flags(fit_class), common.from_flags(model_class)
-        job = candidates.prepare(run, settings, fit, build, strategy)
-    fitting.run_job(name, job)
+        fit, settings = options.from_flags(fit_class), options.from_flags(model_class)
+        job = transforms.prepare(run, settings, fit, build, strategy)
+    jobs.run_job(name, job)
 
 
 def choose_preset(presets) -> None:

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_ebm import BaseEnergyModel, metrics, plots
 from keras_ebm.networks import with_features
-from trainers import common
+from trainers.program import folders, models
 
 #: Samples drawn at a time, and images that a feature extractor is given at a time.
 SAMPLE_BATCH = 500
@@ -77,7 +77,7 @@ def load_extractor(path: str, shape):
     """
     if not path:
         return metrics.InceptionFeatures()
-    classifier = common.load_keras("feature_extractor", path)
+    classifier = models.load_keras("feature_extractor", path)
     network = getattr(classifier, "network", classifier)
     last = network.layers[-1]
     softmax = keras.activations.softmax
@@ -128,7 +128,7 @@ def reference_of(run, extractor, settings) -> metrics.ReferenceStatistics:
             _batches(x), extractor, seed=settings.seed, description=description
         )
     if path:
-        common.make_parent(path)
+        folders.make_parent(path)
         found.save(path)
     return found
 

@@ -28,12 +28,14 @@ from keras_ebm.data.batches import (
     training_batches,
 )
 from keras_ebm.negatives import as_source
-from trainers import backup, common, stopping
-from trainers.common import Checked, setting
-from trainers.data import RunData, check_features, record
-from trainers.measures import measure
-from trainers.optimizers import OptimizerSettings, compile_model
-from trainers.pictures import PICTURE_FILE, draw_density, has_picture
+from trainers.program import devices, errors, folders, json_files, stopping
+from trainers.program.options import Checked, setting
+from trainers.report.measures import measure
+from trainers.report.pictures import PICTURE_FILE, draw_density, has_picture
+from trainers.run import backup
+from trainers.run.record import write_record
+from trainers.settings.data import RunData, check_features
+from trainers.settings.optimizers import OptimizerSettings, compile_model
 
 HISTORY_FILE = backup.HISTORY_FILE
 CHECKPOINTS = "checkpoints"
@@ -131,7 +133,7 @@ class Job:
     @property
     def workdir(self) -> Path:
         """The run's folder; a worker that is not the first writes to one aside."""
-        return common.own_folder(self.fit.workdir, self.is_chief)
+        return folders.own_folder(self.fit.workdir, self.is_chief)
 
     @property
     def is_done(self) -> bool:
@@ -152,9 +154,9 @@ class Job:
         if self.is_done:
             return backup.finished(self.fit)
         model, workdir = self.train(), self.workdir
-        with stopping.noting(f"{workdir / common.MODEL_FILE} is saved"):
+        with stopping.noting(f"{workdir / folders.MODEL_FILE} is saved"):
             metrics = measure(model, self.run)
-            common.write_json(workdir / backup.METRICS_FILE, metrics)
+            json_files.write_json(workdir / backup.METRICS_FILE, metrics)
             if has_picture(self.run, self.fit):
                 draw_density(model, self.run, workdir / PICTURE_FILE)
             backup.clear_all(workdir)
@@ -171,7 +173,7 @@ class Job:
         if self.first_part == 0:
             backup.begin(workdir)
         # Beside that of an earlier run, whose model is still there.
-        record(self.run, backup.backup_folder(workdir))
+        write_record(self.run, backup.backup_folder(workdir))
         backup.keep_history(workdir / HISTORY_FILE, self.first_part)
         names = ("data_energy", "negative_energy")
         watch = StopOnDivergence(dict.fromkeys(names, self.fit.energy_limit))
@@ -204,11 +206,11 @@ def save_run(job, can_calibrate: bool = True) -> None:
 
     The model names the split, so that a kill between the two is found out.
     """
-    path = job.workdir / common.MODEL_FILE
+    path = job.workdir / folders.MODEL_FILE
     with stopping.held(f"{path} is saved"):
         job.model.trained_on = split_digest(job.run.splits)
         files.save_model(job.model, path)
-        record(job.run, job.workdir, can_calibrate)
+        write_record(job.run, job.workdir, can_calibrate)
 
 
 @contextlib.contextmanager
@@ -218,14 +220,14 @@ def saving_if_stopped(job, restore=lambda model: None, can_calibrate: bool = Tru
     Args:
         job: `Job`, or another with its `model`, `run` and `workdir`.
         restore: what to do with the model before it is saved.
-        can_calibrate: see `trainers.data.record`.
+        can_calibrate: see `trainers.run.record.write_record`.
     """
     try:
         yield
     except KeyboardInterrupt as error:
         restore(job.model)
         save_run(job, can_calibrate)
-        error.add_note(f"{job.workdir / common.MODEL_FILE} is saved")
+        error.add_note(f"{job.workdir / folders.MODEL_FILE} is saved")
         raise
 
 
@@ -258,13 +260,13 @@ def prepare(
     backups = backup.to_resume(run, fit)
     steps = steps_per_epoch(train_y, fit.batch_size)
     parts, part_steps = _parts(fit, steps)
-    common.check_batch(fit.batch_size, strategy)
-    with common.scope_of(strategy):
+    devices.check_batch(fit.batch_size, strategy)
+    with devices.scope_of(strategy):
         model = build(run.dataset, train_x, model_settings, run.settings.seed)
         check_features(model, run)
         compile_model(model, model_settings, *_span(fit, steps))
         first_part = backup.restore(model, backups)
-    index, count = common.worker_of(strategy)
+    index, count = devices.worker_of(strategy)
     check_buffer(model, fit.batch_size)
     batches, _ = training_batches(
         train_x,
@@ -278,7 +280,7 @@ def prepare(
     )
     rows = tf.nest.flatten(batches.element_spec)[0].shape[0]
     if rows != fit.batch_size:
-        common.check_batch(rows, strategy, "half of `batch_size`")
+        devices.check_batch(rows, strategy, "half of `batch_size`")
     if count > 1:
         batches = rows_of_worker(batches, rows, index, count)
     validation = validation_batches(run.rows("validation"), fit.batch_size, strategy)
@@ -448,18 +450,18 @@ def run_job(name: str, job) -> None:
                 "anew leave --auto_resume out"
             )
         else:
-            common.start_run(job.workdir)
+            folders.start_run(job.workdir)
         _, metrics = job.perform()
     except KeyboardInterrupt as error:
         stopping.leave(error, *_how_to_go_on(job))
     except (RuntimeError, OSError, tf.errors.OpError) as error:
         if not isinstance(error, RuntimeError):
-            if not common.is_of_a_disk(error):
+            if not errors.is_of_a_disk(error):
                 raise
-            error = "; ".join([common.disk_error(error), *_how_to_go_on(job)])
+            error = "; ".join([errors.disk_error(error), *_how_to_go_on(job)])
         sys.stderr.write(f"{name}: error: {error}\n")
         sys.exit(1)
-    common.print_metrics(metrics)
+    json_files.print_metrics(metrics)
 
 
 def _how_to_go_on(job) -> list[str]:

@@ -9,9 +9,8 @@ import tensorflow as tf
 
 from keras_ebm import VERA, DensityModel, EnergyModel, networks, objectives
 from keras_ebm.layers import LogitPixels
-from trainers.common import integers, setting
-from trainers.optimizers import OptimizerSettings
-from trainers.sampling import (
+from trainers.program.options import integers, setting
+from trainers.settings.generator import (
     SamplingSettings,
     build_chains,
     build_correction,
@@ -19,6 +18,7 @@ from trainers.sampling import (
     build_generator,
     correction_kind,
 )
+from trainers.settings.optimizers import OptimizerSettings
 
 #: What `--method` may be: criteria first, then what needs samples.
 METHODS = (

@@ -1,0 +1,65 @@
+"""Runs a program's `main`, and says in one line why it came to no end."""
+
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import tensorflow as tf
+from absl import app, logging
+
+from keras_ebm.arguments import listed
+from trainers.program import flag_errors, stopping
+from trainers.program.errors import disk_error, is_of_a_disk
+from trainers.program.options import RULES
+
+
+def run_program(main: Callable) -> None:
+    """Runs `main(argv)`, and says in one line on stderr why it came to no end.
+
+    The exit status is then 2 for a usage error, 1 for a file that cannot be written or
+    read, 130 for Ctrl-C and 143 for SIGTERM.
+    """
+
+    def refuse(argv, error, status=2):
+        message = " ".join(str(error).split())
+        sys.stderr.write(f"{Path(argv[0]).stem}: error: {message}\n")
+        sys.exit(status)
+
+    def parse(argv):
+        try:
+            return flag_errors.parse(argv, RULES)
+        except app.UsageError as error:
+            refuse(argv, error)
+
+    def written(message, category, *where, **line):
+        if category is UserWarning:
+            return f"{Path(sys.argv[0]).stem}: warning: {message}\n"
+        return write_plainly(message, category, *where, **line)
+
+    write_plainly, warnings.formatwarning = warnings.formatwarning, written
+
+    def guarded(argv):
+        logging.set_verbosity(logging.WARNING)
+        tf.get_logger().setLevel("WARNING")
+        stopping.install()
+        try:
+            if len(argv) > 1:
+                raise app.UsageError(
+                    "Arguments must be flags, as --name=value. Received: "
+                    f"{listed(map(repr, argv[1:]))[:1000]}; {flag_errors.HELP}."
+                )
+            main(argv)
+        except app.UsageError as error:
+            refuse(argv, error)
+        except (OSError, tf.errors.OpError) as error:
+            if not is_of_a_disk(error):
+                raise
+            refuse(argv, disk_error(error), 1)
+        except KeyboardInterrupt as error:
+            stopping.leave(error, name=Path(argv[0]).stem)
+        finally:
+            # What is left to do is not worth a traceback.
+            stopping.ignore()
+
+    app.run(guarded, flags_parser=parse)
