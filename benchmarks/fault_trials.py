@@ -22,6 +22,7 @@ from keras_ebm.serving.export import versions
 from tests.forks import Fork, Forks
 from trainers.run import backup
 
+PAGE = 4096
 NO_ROOM = "No space left on device"
 #: How often a kill is tried, as a job may be done before.
 ATTEMPTS = 20
@@ -125,8 +126,8 @@ def fill(job: Job, forks: Forks, folder: Path, rng) -> dict:
     while True:
         with disks.small_disk(folder) as disk:
             job.begin(disk / "job")
-            # In whole pages, as such a disk has them.
-            room = int(rng.uniform(0, high)) // 4096 * 4096
+            # In whole pages, as such a disk has them; of none it has no bounds.
+            room = max(PAGE, int(rng.uniform(0, high)) // PAGE * PAGE)
             disks.resize(disk, disks.used(disk) + room)
             code, _, err = forks.run(job.program, *job.flags(disk / "job"))
             if code:
