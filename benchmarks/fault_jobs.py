@@ -16,7 +16,7 @@ from export import predict
 from keras_ebm import data
 from keras_ebm.files import UNFINISHED
 from keras_ebm.serving.export import version_number
-from trainers.program import folders, json_files, models
+from trainers.program import folders, json_files, keras_files
 from trainers.run import backup
 from trainers.run.jobs import HISTORY_FILE
 
@@ -252,7 +252,7 @@ def check_files(folder: Path) -> None:
     readers = {
         "*.json": json_files.read_json,
         "*.npz": data.load_splits,
-        "*.keras": models.load_model,
+        "*.keras": keras_files.load_model,
         "*.weights.h5": read_weights,
     }
     for pattern, read in readers.items():
@@ -271,7 +271,9 @@ def read_weights(path: Path) -> None:
 
 def check_same_weights(run: Path, reference: Path) -> None:
     """Raises `Fault` unless the models of two runs have the same weights to the bit."""
-    models = [models.load_model(each / folders.MODEL_FILE) for each in (run, reference)]
+    models = [
+        keras_files.load_model(each / folders.MODEL_FILE) for each in (run, reference)
+    ]
     pairs = zip(*(model.get_weights() for model in models), strict=True)
     check(all(one.tobytes() == other.tobytes() for one, other in pairs), "weights")
 

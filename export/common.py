@@ -9,7 +9,7 @@ from absl import app, flags
 from keras_ebm import ood
 from keras_ebm.data import load_splits, seen_rows
 from keras_ebm.explain import Explainer
-from trainers.program import errors, models, options
+from trainers.program import errors, keras_files, options
 from trainers.program.options import Checked, setting
 from trainers.run import record
 from trainers.settings import clashes
@@ -73,7 +73,7 @@ def fit_detector(settings: ExportSettings):
     Raises:
         ValueError: if the model, the data or the rate does not serve.
     """
-    model = models.load_model(settings.model)
+    model = keras_files.load_model(settings.model)
     if not record.read_record(settings.model).get("can_calibrate", True):
         raise ValueError(
             "`model` must come from trainers.vera, which keeps rows for calibration. "

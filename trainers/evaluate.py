@@ -20,7 +20,7 @@ from trainers.program import (
     errors,
     folders,
     json_files,
-    models,
+    keras_files,
     options,
     running,
 )
@@ -126,7 +126,7 @@ def examine(settings: EvaluateSettings, foreign_specs):
         `(results, evidence)`: the dict of `evaluate`, and `html.Evidence`.
     """
     with record.held_still(settings.model):
-        model = models.load_model(settings.model)
+        model = keras_files.load_model(settings.model)
         record.check_bound(model, settings.model)
         run = record.recall(settings.model, data_dir=settings.data_dir)
         # What can be refused is, before the work of the scores.

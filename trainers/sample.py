@@ -27,7 +27,7 @@ from trainers.program import (
     errors,
     folders,
     json_files,
-    models,
+    keras_files,
     options,
     running,
 )
@@ -87,7 +87,7 @@ def sample(settings: SampleSettings):
     """
     check_size("num", settings.num)
     check_size("rounds", settings.rounds)
-    models = [models.load_model(path) for path in model_paths(settings.model)]
+    models = [keras_files.load_model(path) for path in model_paths(settings.model)]
     model = models[-1]
     random = StepRandom(settings.seed, 0)
     labels = _labels(model, settings)

@@ -10,8 +10,8 @@ Run from the top of the checkout:
 
 The space is that of the data's family in `trainers/search/spaces.py`; a flag of the
 model that is passed keeps its value and leaves the space (`--method=chains --help`
-lists those of chains). What is maximised is the accuracy on validation rows, of equals the
-likelihood of their labels; of points in the plane without labels it is their
+lists those of chains). What is maximised is the accuracy on validation rows, of equals
+the likelihood of their labels; of points in the plane without labels it is their
 likelihood. The test rows are looked at once, when the best trial's `metrics.json` is
 written.
 
@@ -54,7 +54,7 @@ from trainers.program import (
     flag_errors,
     folders,
     json_files,
-    models,
+    keras_files,
     options,
     running,
     stopping,
@@ -470,7 +470,7 @@ def finish(tuner) -> None:
         table.draw(workdir / PICTURE_FILE, task, rows)
     best = table.by_merit(rows, task.objective)[0]["trial"]
     tuner.keep(best)
-    model = models.load_model(workdir / folders.MODEL_FILE)
+    model = keras_files.load_model(workdir / folders.MODEL_FILE)
     metrics = measure(model, task.run)
     json_files.write_json(workdir / "metrics.json", metrics)
     print(f"best: trial {best}")

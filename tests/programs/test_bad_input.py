@@ -8,7 +8,7 @@ import pytest
 import trainers.vera
 from export.common import ExportSettings, fit_detector
 from keras_ebm.serving import export_classifier
-from trainers.program import models
+from trainers.program import keras_files
 from trainers.settings.data import DataSettings, load
 from trainers.settings.vera import ModelSettings
 
@@ -140,7 +140,7 @@ def test_a_keras_file_that_is_none_is_refused(tmp_path, content):
     elif content is not None:
         path.write_bytes(content)
     with pytest.raises(ValueError, match="`model` must be a .keras file") as caught:
-        models.load_model(path)
+        keras_files.load_model(path)
     assert "\n" not in str(caught.value)
 
 
@@ -150,7 +150,7 @@ def test_another_keras_model_is_refused(tmp_path):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.save(tmp_path / "model.keras")
     with pytest.raises(ValueError, match="holds a Sequential"):
-        models.load_model(tmp_path / "model.keras")
+        keras_files.load_model(tmp_path / "model.keras")
 
 
 def test_a_model_without_its_run_cannot_be_calibrated(digits_model, tmp_path):

@@ -11,7 +11,7 @@ import trainers.run.record
 from export.common import ExportSettings, fit_detector
 from keras_ebm import data
 from trainers.evaluate import EvaluateSettings, evaluate
-from trainers.program import json_files, models
+from trainers.program import json_files, keras_files
 
 FILES = ("model.keras", "run.json", "split.npz")
 
@@ -129,7 +129,7 @@ def test_a_model_of_other_classes_is_refused_by_name(finished, digits, tmp_path)
 
 def test_a_run_of_an_earlier_version_is_taken_as_it_is(finished, table, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
-    model = models.load_model(tmp_path / "run" / "model.keras")
+    model = keras_files.load_model(tmp_path / "run" / "model.keras")
     model.trained_on = None
     model.save(tmp_path / "run" / "model.keras")
     record = json_files.read_json(tmp_path / "run" / "run.json")

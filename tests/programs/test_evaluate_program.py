@@ -6,7 +6,7 @@ import pytest
 
 import trainers.evaluate
 from keras_ebm import metrics, ood
-from trainers.program import models
+from trainers.program import keras_files
 from trainers.run.record import recall
 
 SETS = ("noise:uniform", "noise:gaussian", "rotate:90", "holdout")
@@ -41,7 +41,7 @@ def test_the_program_writes_what_it_prints(run, digits_model, tmp_path):
 
 def test_the_known_rows_are_the_recorded_test_split(results, held_out):
     x, y = recall(held_out / "model.keras").rows("test")
-    model = models.load_model(held_out / "model.keras")
+    model = keras_files.load_model(held_out / "model.keras")
     logits = ood.network_outputs(model, x, requires=())["logits"]
     assert results["num_known"] == len(x)
     assert results["accuracy"] == np.mean(logits.argmax(-1) == y)
@@ -78,7 +78,7 @@ def test_intervals_hold_their_value_and_the_flag_its_word(results):
 
 def test_the_energy_is_measured_with_foreign_as_the_positive_class(results, held_out):
     rows = recall(held_out / "model.keras")
-    model = models.load_model(held_out / "model.keras")
+    model = keras_files.load_model(held_out / "model.keras")
     known, foreign = (
         model.energy(rows.rows(part)[0]).numpy() for part in ("test", "holdout")
     )

@@ -14,7 +14,7 @@ from PIL import Image
 import trainers.evaluate
 from keras_ebm import EnergyModel, LangevinModel, metrics, plots
 from keras_ebm.negatives import LangevinMoves, MarkovChains, ReplayBuffer
-from trainers.program import models
+from trainers.program import keras_files
 from trainers.report import html
 from trainers.report.samples import can_sample, prepare_samples, sample_images
 from trainers.run.record import recall
@@ -196,7 +196,7 @@ def test_names_are_text_and_never_markup():
 def test_the_measures_are_those_of_the_models_own_samples(digits_model, extractor):
     found = evaluate(digits_model, samples=150, feature_extractor=extractor, seed=3)
     found, evidence = found[0]["samples"], found[1]
-    model = models.load_model(digits_model)
+    model = keras_files.load_model(digits_model)
     x = metrics.to_pixels(model.sample(150, seed=3))
     np.testing.assert_array_equal(evidence.samples, x[:64])
     network = keras.saving.load_model(extractor)
@@ -220,7 +220,7 @@ def test_the_noise_of_the_generator_can_be_left_out(digits_model, extractor):
     settings = {"samples": 600, "feature_extractor": extractor}
     bare, evidence = evaluate(digits_model, sample_noise=False, **settings)
     assert bare["samples"]["sigma_noise"] is False
-    model = models.load_model(digits_model)
+    model = keras_files.load_model(digits_model)
     x = metrics.to_pixels(model.sample(500, noise=False))
     np.testing.assert_array_equal(evidence.samples, x[:64])
     noisy = evaluate(digits_model, **settings)[0]["samples"]["frechet_distance"]
@@ -313,7 +313,7 @@ def test_a_density_of_the_plane_is_drawn_as_such():
 
 
 def test_samples_are_those_of_models_of_images(digits_model):
-    model = models.load_model(digits_model)
+    model = keras_files.load_model(digits_model)
     run = types.SimpleNamespace(dataset=types.SimpleNamespace(kind="vector"))
     settings = trainers.evaluate.EvaluateSettings(samples=10)
     with pytest.raises(ValueError, match="a VERA of vector rows"):

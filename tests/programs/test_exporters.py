@@ -19,7 +19,7 @@ from keras_ebm.explain import Explainer
 from keras_ebm.ood import ConformalDetector, Detector
 from keras_ebm.serving import export, export_classifier, export_ood_scorer
 from keras_ebm.serving.export import CARD, model_card
-from trainers.program import json_files, models
+from trainers.program import json_files, keras_files
 from trainers.run.record import recall
 
 SCORER = {"energy", "ood_score", "p_value", "accept", "reason"}
@@ -413,7 +413,7 @@ def test_an_export_says_what_it_was_made_from(table_export, table):
     card = json_files.read_json(path / CARD)
     record = json_files.read_json(table[0] / "run.json")
     assert card["trained_on"] == record["split"]
-    model = models.load_model(table[0] / "model.keras")
+    model = keras_files.load_model(table[0] / "model.keras")
     assert card["weights_sha256"] == array_digest(model.network.get_weights())
     assert card["files"] == {
         name: hashlib.sha256((path / name).read_bytes()).hexdigest()
@@ -637,4 +637,4 @@ def test_a_density_has_a_scorer_and_no_classifier(train, tmp_path):
     np.testing.assert_allclose(
         answers["energy"], detector.model.energy(rows[:3]), rtol=1e-4, atol=1e-4
     )
-    assert models.load_model(settings.model).num_classes == 1
+    assert keras_files.load_model(settings.model).num_classes == 1

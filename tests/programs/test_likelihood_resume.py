@@ -9,7 +9,7 @@ from processes import interrupt, kill_after, kill_at
 
 from keras_ebm.files import UNFINISHED
 from trainers import likelihood
-from trainers.program import models
+from trainers.program import keras_files
 from trainers.run import backup
 from trainers.run.density_rows import batches_of, split_rows
 from trainers.settings.data import DataSettings, load
@@ -76,7 +76,9 @@ def test_a_density_that_is_killed_again_and_again_ends_the_same(start, run, tmp_
 
     code, _, err = run(program, *flags)
     assert (code, err) == (0, "")
-    models = [models.load_model(folder / "model.keras") for folder in (whole, killed)]
+    models = [
+        keras_files.load_model(folder / "model.keras") for folder in (whole, killed)
+    ]
     for one, other in zip(*(model.get_weights() for model in models), strict=True):
         np.testing.assert_array_equal(one, other)
     assert metrics_of(killed) == metrics_of(whole)
@@ -112,7 +114,7 @@ def test_ctrl_c_leaves_the_best_model_so_far_and_the_run_goes_on(start, run, tmp
     job = likelihood.prepare(run_of(), settings, steps(late, resume=True))
     assert job.first_part >= 3
     job.best.restore(job.model)
-    saved = models.load_model(late / "model.keras")
+    saved = keras_files.load_model(late / "model.keras")
     for one, other in zip(saved.get_weights(), job.model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -128,7 +130,7 @@ def test_ctrl_c_leaves_the_best_model_so_far_and_the_run_goes_on(start, run, tmp
     code, out, err = run("trainers.likelihood", *flags, "--resume")
     assert (code, err) == (0, "") and "Epoch 3/8" not in out
     model, _ = likelihood.train(run_of(), settings, steps(whole))
-    resumed = models.load_model(late / "model.keras")
+    resumed = keras_files.load_model(late / "model.keras")
     for one, other in zip(model.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     with pytest.raises(ValueError, match="leave --resume out"):

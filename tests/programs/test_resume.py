@@ -3,7 +3,7 @@ import pytest
 from processes import interrupt, kill_after
 
 from keras_ebm.files import UNFINISHED
-from trainers.program import models
+from trainers.program import keras_files
 from trainers.run import backup
 
 COMMON = (
@@ -66,14 +66,16 @@ def test_ctrl_c_leaves_a_model_that_predicts(runs, folders):
     assert code == 130
     assert len(err.strip().splitlines()) == 1
     assert str(folders["late"] / "model.keras") in err and "--resume" in err
-    model = models.load_model(folders["late"] / "model.keras")
+    model = keras_files.load_model(folders["late"] / "model.keras")
     logits = model.predict(np.zeros((2, 8, 8, 1), np.uint8), verbose=0)
     assert logits.shape == (2, 10) and np.isfinite(logits).all()
 
 
 def test_a_resumed_run_ends_in_the_same_weights(runs, resumed, folders):
     assert runs["whole"][0] == 0 and resumed[0] == 0, resumed[2]
-    models = [models.load_model(folders[n] / "model.keras") for n in ("whole", "late")]
+    models = [
+        keras_files.load_model(folders[n] / "model.keras") for n in ("whole", "late")
+    ]
     for one, other in zip(*(model.get_weights() for model in models), strict=True):
         np.testing.assert_array_equal(one, other)
     for name in ("history.csv", "metrics.json"):
@@ -110,7 +112,7 @@ def test_other_data_or_networks_are_not_resumed(train, tmp_path):
 
 
 def test_a_backup_that_was_not_finished_is_passed_over(tmp_path, held_out):
-    model = models.load_model(held_out / "model.keras")
+    model = keras_files.load_model(held_out / "model.keras")
     saver = backup.EpochBackup(tmp_path / "backup")
     saver.set_model(model)
     assert backup.all_backups(tmp_path / "backup") == []
@@ -166,7 +168,9 @@ def test_a_run_that_is_killed_again_and_again_ends_in_the_same_weights(
     assert (
         code == 0 and err == f"{newest.name} is cut off: going on from the one before\n"
     )
-    models = [models.load_model(folder / "model.keras") for folder in (whole, killed)]
+    models = [
+        keras_files.load_model(folder / "model.keras") for folder in (whole, killed)
+    ]
     for one, other in zip(*(model.get_weights() for model in models), strict=True):
         np.testing.assert_array_equal(one, other)
     buffers = [model.negatives.buffer.whole() for model in models]

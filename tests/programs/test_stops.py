@@ -9,7 +9,7 @@ import pytest
 from disks import disk, grow
 
 from keras_ebm.files import UNFINISHED
-from trainers.program import models
+from trainers.program import keras_files
 from trainers.run import backup
 
 FLAGS = (
@@ -56,7 +56,7 @@ def test_signals_without_end_leave_a_whole_model(stopped, number, expected):
     model = folder / "model.keras"
     line = f"interrupted: {model} is saved; the same command with --resume continues"
     assert (code, err) == (expected, f"\n{line}\n")
-    assert models.load_model(model).num_classes == 10
+    assert keras_files.load_model(model).num_classes == 10
     assert not list(folder.rglob(f"{UNFINISHED}*"))
     assert backup.all_backups(folder / "backup")[0][1] == 2
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trainers import langevin, presets, vera
-from trainers.program import json_files, models
+from trainers.program import json_files, keras_files
 from trainers.run import transforms
 from trainers.run.record import load_like, recall, write_record
 from trainers.settings.chains import ChainSettings
@@ -79,7 +79,9 @@ def test_a_csv_without_classes_is_a_density(run, csv, tmp_path):
         "trainers.vera", f"--flagfile={tmp_path}/flags.txt", f"--workdir={again}"
     )
     assert code == 0, err
-    first, second = (models.load_model(f / "model.keras") for f in (tmp_path, again))
+    first, second = (
+        keras_files.load_model(f / "model.keras") for f in (tmp_path, again)
+    )
     x = recalled.x[:50]
     np.testing.assert_array_equal(first.energy(x), second.energy(x))
 
@@ -100,7 +102,7 @@ def test_a_csv_and_ten_labels_are_all_it_takes(run, csv, tmp_path):
     accuracies = selection["validation_accuracy"]
     assert accuracies.keys() == {"standardise", "quantile"}
     assert accuracies[selection["transform"]] == max(accuracies.values())
-    model = models.load_model(tmp_path / "model.keras")
+    model = keras_files.load_model(tmp_path / "model.keras")
     assert model.preprocessor.transform == selection["transform"]
     metrics = json_files.read_json(tmp_path / "metrics.json")
     assert f"accuracy   {metrics['accuracy']:.4f}" in out

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_ebm.data import load_splits
 from keras_ebm.metrics import fit_temperature
-from trainers.program import models
+from trainers.program import keras_files
 from trainers.run.record import recall
 
 
@@ -74,7 +74,7 @@ def test_metrics_are_flat_and_of_the_test_split(digits, digits_model):
     rows = recall(digits_model)
     x, y = rows.rows("test")
     assert metrics["num_test"] == len(x) == 361
-    model = models.load_model(digits_model)
+    model = keras_files.load_model(digits_model)
     logits = model.predict(x, verbose=0).astype(np.float64)
     assert metrics["accuracy"] == np.mean(logits.argmax(-1) == y)
     held, labels = rows.rows("validation")
@@ -142,7 +142,7 @@ def test_negatives_of_every_kind_train(train, tmp_path, negatives):
     (row,) = history(tmp_path)
     assert ("negative_energy" in row) == (negatives != "none")
     assert metrics["accuracy"] > 0.1
-    reloaded = models.load_model(tmp_path / "model.keras")
+    reloaded = keras_files.load_model(tmp_path / "model.keras")
     x = np.zeros((3, 8, 8, 1), np.uint8)
     np.testing.assert_array_equal(reloaded.logits(x), model.logits(x))
 
@@ -157,7 +157,7 @@ def test_few_labels_are_kept_and_the_rest_is_unlabelled(train, tmp_path):
 
 
 def test_held_out_classes_are_renumbered_away(held_out):
-    model = models.load_model(held_out / "model.keras")
+    model = keras_files.load_model(held_out / "model.keras")
     assert model.num_classes == 8
     assert model.class_names == list("01234567")
     rows = recall(held_out / "model.keras")
@@ -207,7 +207,7 @@ def test_arrays_in_an_npz_file_train(train, tmp_path):
 def test_averaged_weights_are_those_saved(train, tmp_path):
     model, _ = train(tmp_path, "digits", {"ema_momentum": 0.9}, train_size=320)
     kernel = model.network.get_weights()[0]
-    saved = models.load_model(tmp_path / "model.keras").network.get_weights()[0]
+    saved = keras_files.load_model(tmp_path / "model.keras").network.get_weights()[0]
     np.testing.assert_array_equal(saved, kernel)
     # The average is among the optimizer's variables, the last weights are not.
     held = [value.numpy() for value in model.optimizer.variables]

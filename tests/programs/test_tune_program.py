@@ -8,7 +8,7 @@ import pytest
 from processes import free_ports, kill_at
 
 from trainers import tune
-from trainers.program import json_files, models
+from trainers.program import json_files, keras_files
 from trainers.run import jobs, transforms
 from trainers.run.record import recall
 from trainers.search import spaces, table
@@ -94,7 +94,7 @@ def test_a_search_ends_in_the_run_folder_of_its_best_trial(searched):
 
 def test_the_best_model_is_one_that_was_validated(searched):
     workdir, _ = searched
-    model = models.load_model(workdir / "model.keras")
+    model = keras_files.load_model(workdir / "model.keras")
     run = recall(workdir / "model.keras")
     values = [float(row["val_accuracy"]) for row in table_in(workdir)]
     assert transforms.validation_accuracy(model, run) == max(values)
@@ -251,7 +251,7 @@ def test_hyperband_goes_on_with_a_trial_as_if_it_had_not_stopped(rows, tmp_path)
     folder = tuner.folder_of(found[3]["trial"])
     values = {"learning_rate": found[3]["learning_rate"]}
     whole = task.prepare(values, tmp_path / "whole").train()
-    promoted = models.load_model(folder / "model.keras")
+    promoted = keras_files.load_model(folder / "model.keras")
     for one, other in zip(whole.weights, promoted.weights, strict=True):
         np.testing.assert_array_equal(one, other)
     history = (tmp_path / "whole" / "history.csv").read_text()

@@ -5,7 +5,7 @@ import pytest
 from processes import kill_together, together
 
 from keras_ebm.data.batches import rows_of_worker, training_batches
-from trainers.program import devices, models
+from trainers.program import devices, keras_files
 
 FLAGS = (
     "--dataset=digits",
@@ -28,7 +28,9 @@ def test_two_workers_take_the_steps_of_one_and_save_once(start, run, tmp_path):
     assert codes == [0, 0], outputs
     assert "accuracy" in outputs[0][0] and outputs[1][0] == ""
     assert {p.name for p in both.iterdir()} == {p.name for p in alone.iterdir()}
-    models = [models.load_model(folder / "model.keras") for folder in (alone, both)]
+    models = [
+        keras_files.load_model(folder / "model.keras") for folder in (alone, both)
+    ]
     for one, other in zip(*(m.network.get_weights() for m in models), strict=True):
         # Ten steps of Adam, which makes a rounding error of a gradient near 0 a
         # small step; weights are of the size 0.1.
@@ -72,7 +74,7 @@ def test_two_workers_train_a_density_as_one_and_continue_when_killed(
     codes, outputs = together(start, program, *DENSITY_FLAGS, f"--workdir={killed}")
     assert codes == [0, 0], outputs
     assert "Epoch 3/6" not in outputs[0][0]
-    models = [models.load_model(f / "model.keras") for f in (alone, both, killed)]
+    models = [keras_files.load_model(f / "model.keras") for f in (alone, both, killed)]
     weights = [model.network.get_weights() for model in models]
     for one, two, continued in zip(*weights, strict=True):
         np.testing.assert_allclose(two, one, atol=1e-3)

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_ebm import BaseEnergyModel, metrics, plots
 from keras_ebm.networks import with_features
-from trainers.program import folders, models
+from trainers.program import folders, keras_files
 
 #: Samples drawn at a time, and images that a feature extractor is given at a time.
 SAMPLE_BATCH = 500
@@ -77,7 +77,7 @@ def load_extractor(path: str, shape):
     """
     if not path:
         return metrics.InceptionFeatures()
-    classifier = models.load_keras("feature_extractor", path)
+    classifier = keras_files.load_keras("feature_extractor", path)
     network = getattr(classifier, "network", classifier)
     last = network.layers[-1]
     softmax = keras.activations.softmax

@@ -10,7 +10,7 @@ import keras
 
 from keras_ebm import files
 from keras_ebm.callbacks.epoch_files import epoch_files, save_epoch
-from trainers.program import folders, json_files, models
+from trainers.program import folders, json_files, keras_files
 from trainers.run.record import same_data
 
 METRICS_FILE = "metrics.json"
@@ -136,7 +136,7 @@ def finished(fit) -> tuple[keras.Model, dict]:
     workdir = Path(fit.workdir)
     # A kill in the midst of that leaves some.
     clear_all(workdir)
-    model = models.load_model(workdir / folders.MODEL_FILE)
+    model = keras_files.load_model(workdir / folders.MODEL_FILE)
     return model, read_metrics(workdir)
 
 
