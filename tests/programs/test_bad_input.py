@@ -103,7 +103,7 @@ def test_arrays_that_cannot_be_learned_are_refused(tmp_path, x, y, message):
         ({"latent_dim": -1}, {}, "`latent_dim`.*latent_dim=-1"),
         ({"min_stddev": 0.3, "max_stddev": 0.1}, {}, r"stddev_bounds=\(0.3, 0.1\)"),
         ({"initial_stddev": 0.5}, {}, "initial_stddev=0.5"),
-        ({"hidden": ("64", "wide")}, {}, "Received: 64,wide"),
+        ({"hidden": ("64", "wide")}, {}, "Received: 64, wide"),
         ({"hidden": ("0",)}, {}, "0"),
         ({"generator_hidden": ("x",)}, {}, "Received: x"),
         ({"activation": "wavy"}, {}, "wavy"),
