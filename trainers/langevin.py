@@ -7,32 +7,23 @@ Run from the top of the checkout:
     python -m trainers.langevin --preset=igebm_cifar10 --dry_run
 """
 
-import dataclasses
-
 import keras
 
-from trainers.presets import LANGEVIN_PRESETS
-from trainers.program import options, running
-from trainers.run import jobs, training, transforms
-from trainers.settings.chains import ChainSettings, build_langevin
-from trainers.settings.data import DataSettings, RunData
-from trainers.settings.unlabelled import CHAIN_METHODS
+from trainers.run import recipes, training
+from trainers.run.jobs import Job
+from trainers.run.transforms import Candidates
+from trainers.settings.chains import ChainSettings
+from trainers.settings.data import RunData
 
-
-@dataclasses.dataclass(frozen=True)
-class FitSettings(jobs.FitSettings):
-    CHOICES = {
-        **jobs.FitSettings.CHOICES,
-        "preset": ("", *LANGEVIN_PRESETS),
-        "method": ("", *CHAIN_METHODS),
-    }
+RECIPE = recipes.CHAINS
+FitSettings = RECIPE.fit
 
 
 def prepare(
     run: RunData, model_settings: ChainSettings, fit: FitSettings, strategy=None
-) -> jobs.Job | transforms.Candidates:
+) -> Job | Candidates:
     """Builds what `train` needs; see `transforms.prepare`."""
-    return transforms.prepare(run, model_settings, fit, build_langevin, strategy)
+    return RECIPE.prepare(run, model_settings, fit, strategy)
 
 
 def train(
@@ -42,24 +33,5 @@ def train(
     return prepare(run, model_settings, fit, strategy).perform()
 
 
-def main(argv: list[str]) -> None:
-    del argv
-    training.run_flags(
-        "langevin",
-        LANGEVIN_PRESETS,
-        CHAIN_METHODS,
-        ChainSettings,
-        FitSettings,
-        build_langevin,
-    )
-
-
-def program() -> None:
-    """Defines the flags and runs `main`."""
-    for settings_class in (DataSettings, ChainSettings, FitSettings):
-        options.define_flags(settings_class)
-    running.run_program(main)
-
-
 if __name__ == "__main__":
-    program()
+    training.run_program(RECIPE)

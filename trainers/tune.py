@@ -48,10 +48,8 @@ from absl import app
 
 from keras_ebm import plots
 from keras_ebm.arguments import listed, why_not_imported
-from trainers import presets
 from trainers.program import (
     errors,
-    flag_errors,
     folders,
     json_files,
     keras_files,
@@ -61,14 +59,12 @@ from trainers.program import (
 )
 from trainers.program.options import FLAGS, Checked, setting
 from trainers.report.measures import measure
-from trainers.run import defaults, jobs
+from trainers.run import defaults, fitting, jobs
+from trainers.run.recipes import CHAINS, VERA, Recipe, choose
 from trainers.search import spaces, table
 from trainers.settings import clashes
-from trainers.settings.chains import ChainSettings, build_langevin
 from trainers.settings.data import DataSettings, load
 from trainers.settings.networks import build_preprocessor, is_convolutional
-from trainers.settings.unlabelled import CHAIN_METHODS, VERA_METHODS
-from trainers.settings.vera import ModelSettings, build_model
 
 #: What a search is; another one must not go on in its folder.
 SEARCH_FILE = "search.json"
@@ -84,9 +80,9 @@ class TuneSettings(Checked):
     """How to search, and how long a trial is."""
 
     CHOICES = {
-        "method": (*VERA_METHODS, *CHAIN_METHODS),
+        "method": (*VERA.methods, *CHAINS.methods),
         "tuner": ("hyperband", "bayesian", "random"),
-        "augment": jobs.FitSettings.CHOICES["augment"],
+        "augment": fitting.FitSettings.CHOICES["augment"],
     }
 
     preset: str = setting(
@@ -117,58 +113,33 @@ class TuneSettings(Checked):
     verbose: int = setting(1, "0: silent, 1: a line a trial.", low=0, high=2)
 
 
-@dataclasses.dataclass(frozen=True)
-class Program:
-    """What one of the two trainers has of its own."""
-
-    model_class: type
-    presets: dict
-    methods: dict
-    build: object
-    density_preset: str
-
-
-VERA = Program(
-    ModelSettings, presets.VERA_PRESETS, VERA_METHODS, build_model, "vera_2d"
-)
-CHAINS = Program(
-    ChainSettings, presets.LANGEVIN_PRESETS, CHAIN_METHODS, build_langevin, "pcd"
-)
-
-
 def main(argv: list[str]) -> None:
     del argv
-    program = program_of(FLAGS.method)
+    recipe = CHAINS if FLAGS.method in CHAINS.methods else VERA
     with errors.usage_errors():
         role = role_of(os.environ)
-        fixed = apply_flags(program)
+        fixed = apply_flags(recipe)
     options.require("dataset")
-    check_clashes(program, fixed)
+    check_clashes(recipe, fixed)
     folders.require_folder("workdir")
     folders.check_workdir(FLAGS.dataset)
     with errors.usage_errors():
         trials = import_trials()
         if FLAGS.picture:
             plots.pyplot()
-        task = make_task(program, fixed, trials.Task)
+        task = make_task(recipe, fixed, trials.Task)
         tuner = open_search(task, role, trials)
     search(tuner, role)
     if role != "worker":
         finish(tuner)
 
 
-def check_clashes(program: Program, fixed: set) -> None:
+def check_clashes(recipe: Recipe, fixed: set) -> None:
     """Refuses flags that nothing in the search gives an effect; see `clashes`."""
     searched = {
         parameter.flag for space in spaces.FAMILIES.values() for parameter in space
     }
-    own = clashes.CHAINS if program is CHAINS else clashes.VERA
-    clashes.check([*clashes.DATA, *clashes.TRAINING, *own], searched - fixed)
-
-
-def program_of(method: str) -> Program:
-    """The trainer that a method is of."""
-    return CHAINS if method in CHAIN_METHODS else VERA
+    clashes.check([*clashes.DATA, *clashes.TRAINING, *recipe.rules], searched - fixed)
 
 
 def role_of(environment) -> str:
@@ -207,7 +178,7 @@ def import_trials():
         ) from error
 
 
-def apply_flags(program: Program) -> set:
+def apply_flags(recipe: Recipe) -> set:
     """Gives flags the values of the preset and the method.
 
     Returns:
@@ -221,13 +192,13 @@ def apply_flags(program: Program) -> set:
     }
     if not FLAGS.preset:
         kind = FLAGS.dataset.partition(":")[0]
-        defaults = {"csv": "tabular", "toy": program.density_preset}
+        defaults = {"csv": "tabular", "toy": recipe.plane_preset}
         FLAGS.preset = defaults.get(kind, "")
 
-    if FLAGS.preset and FLAGS.preset not in program.presets:
+    if FLAGS.preset and FLAGS.preset not in recipe.presets:
         raise ValueError(
             f"`preset` of method {FLAGS.method} must be one of "
-            f"{listed(program.presets)}. Received: preset={FLAGS.preset}."
+            f"{listed(recipe.presets)}. Received: preset={FLAGS.preset}."
         )
 
     def known(recipes):
@@ -237,11 +208,11 @@ def apply_flags(program: Program) -> set:
             for name, recipe in recipes.items()
         }
 
-    options.apply_preset(known(program.presets), known(program.methods))
+    options.apply_preset(known(recipe.presets), known(recipe.methods))
     return fixed
 
 
-def make_task(program: Program, fixed: set, task_class):
+def make_task(recipe: Recipe, fixed: set, task_class):
     """Loads the data, chooses the space, and checks all that can be before a trial.
 
     Raises:
@@ -254,12 +225,12 @@ def make_task(program: Program, fixed: set, task_class):
     defaults.adapt_batch(run.rows("train")[1])
     defaults.adapt_buffer()
     tune = options.from_flags(TuneSettings)
-    settings = options.from_flags(program.model_class)
+    settings = options.from_flags(recipe.settings)
     check_objective(run, tune.method, settings)
     space = find_space(run, tune, settings, fixed)
     fit = fit_settings(tune, spaces.family_of(run.dataset))
     return task_class(
-        run, settings, fit, program.build, space, tune.tuner, tune.trials, tune.verbose
+        run, settings, fit, recipe.build, space, tune.tuner, tune.trials, tune.verbose
     )
 
 
@@ -290,12 +261,12 @@ def find_space(run, tune: TuneSettings, settings, fixed: set) -> tuple:
     return space
 
 
-def fit_settings(tune: TuneSettings, family: str) -> jobs.FitSettings:
+def fit_settings(tune: TuneSettings, family: str) -> fitting.FitSettings:
     """The trainers' settings that a trial starts from."""
-    names = {field.name for field in dataclasses.fields(jobs.FitSettings)}
+    names = {field.name for field in dataclasses.fields(fitting.FitSettings)}
     values = {k: v for k, v in dataclasses.asdict(tune).items() if k in names}
     values |= {"tensorboard": False, "picture": False, "verbose": 0}
-    return jobs.FitSettings(**values, keep_best=family != "density")
+    return fitting.FitSettings(**values, keep_best=family != "density")
 
 
 def check_lengths(tune: TuneSettings) -> None:
@@ -477,22 +448,12 @@ def finish(tuner) -> None:
     json_files.print_metrics(metrics)
 
 
-def method_in(arguments: list[str]) -> str:
-    """`--method` among a program's arguments, as it decides which flags there are."""
-    found = ""
-    try:
-        arguments = FLAGS.read_flags_from_files(arguments, force_gnu=False)
-    except flag_errors.UNREADABLE:
-        return found  # As it is refused when all flags are parsed.
-    for index, argument in enumerate(arguments):
-        name, sign, value = argument.lstrip("-").partition("=")
-        if name == "method" and argument.startswith("-"):
-            found = value if sign else "".join(arguments[index + 1 : index + 2])
-    return found
+def define(argv: list[str]) -> None:
+    """Defines the flags, which depend on the method."""
+    recipe = choose(argv, VERA, CHAINS)
+    for settings_class in (DataSettings, recipe.settings, TuneSettings):
+        options.define_flags(settings_class)
 
 
 if __name__ == "__main__":
-    program = program_of(method_in(sys.argv[1:]))
-    for settings_class in (DataSettings, program.model_class, TuneSettings):
-        options.define_flags(settings_class)
-    running.run_program(main)
+    running.run_program(main, define)

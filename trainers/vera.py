@@ -13,37 +13,26 @@ A table with few labels, by one of many methods:
         --preset=tabular --method=vera+vat --workdir=runs/table
 
 `--preset=vera_nice` is one of `trainers.likelihood`, and `--method=chains` one of
-`trainers.langevin`, which then takes over, with its flags.
+`trainers.langevin`, which then take over, with their flags.
 """
-
-import dataclasses
-import sys
 
 import keras
 
-from trainers import langevin, likelihood
-from trainers.presets import VERA_PRESETS
-from trainers.program import options, running
-from trainers.run import jobs, training, transforms
-from trainers.settings.data import DataSettings, RunData
-from trainers.settings.unlabelled import VERA_METHODS
-from trainers.settings.vera import ModelSettings, build_model
+from trainers.run import recipes, training
+from trainers.run.jobs import Job
+from trainers.run.transforms import Candidates
+from trainers.settings.data import RunData
+from trainers.settings.vera import ModelSettings
 
-
-@dataclasses.dataclass(frozen=True)
-class FitSettings(jobs.FitSettings):
-    CHOICES = {
-        **jobs.FitSettings.CHOICES,
-        "preset": ("", *VERA_PRESETS),
-        "method": ("", *VERA_METHODS),
-    }
+RECIPE = recipes.VERA
+FitSettings = RECIPE.fit
 
 
 def prepare(
     run: RunData, model_settings: ModelSettings, fit: FitSettings, strategy=None
-) -> jobs.Job | transforms.Candidates:
+) -> Job | Candidates:
     """Builds what `train` needs; see `transforms.prepare`."""
-    return transforms.prepare(run, model_settings, fit, build_model, strategy)
+    return RECIPE.prepare(run, model_settings, fit, strategy)
 
 
 def train(
@@ -68,18 +57,5 @@ def train(
     return prepare(run, model_settings, fit, strategy).perform()
 
 
-def main(argv: list[str]) -> None:
-    del argv
-    training.run_flags(
-        "vera", VERA_PRESETS, VERA_METHODS, ModelSettings, FitSettings, build_model
-    )
-
-
 if __name__ == "__main__":
-    if "--preset=vera_nice" in sys.argv:
-        likelihood.program()
-    if any(flag.startswith("--method=chains") for flag in sys.argv):
-        langevin.program()
-    for settings_class in (DataSettings, ModelSettings, FitSettings):
-        options.define_flags(settings_class)
-    running.run_program(main)
+    training.run_program(RECIPE, recipes.CHAINS, recipes.DENSITY)

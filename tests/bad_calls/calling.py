@@ -21,7 +21,13 @@ from trainers.program import running
 def refusals(program: str, calls: list) -> list:
     """What comes of each call of a program."""
     mains = []
-    begin, running.run_program = running.run_program, mains.append
+
+    def keep(main, define=None):
+        if define is not None:
+            define([program])
+        mains.append(main)
+
+    begin, running.run_program = running.run_program, keep
     runpy.run_module(program, run_name="__main__")
     stop = [lambda argv: sys.exit(), *mains]
     return [_refusal(program, call, begin, stop[begins]) for begins, call in calls]

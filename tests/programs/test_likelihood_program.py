@@ -41,7 +41,7 @@ def test_the_split_is_of_nine_tenths_for_training_and_one_for_validation():
 def test_maximum_likelihood_betters_the_normal_that_nice_starts_as(tmp_path):
     run = small_run("digits")
     settings = DensitySettings(learning_rate=1e-3, hidden=("64", "64"))
-    rows = likelihood.prepare(run, settings, steps(tmp_path)).rows
+    rows = split_rows(run)
     start = likelihood.prepare(run, settings, steps(tmp_path)).model
     fit = steps(tmp_path, steps=300, validate_every=50)
     model, metrics = likelihood.train(run, settings, fit)

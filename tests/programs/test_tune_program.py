@@ -9,7 +9,7 @@ from processes import free_ports, kill_at
 
 from trainers import tune
 from trainers.program import json_files, keras_files
-from trainers.run import jobs, transforms
+from trainers.run import fitting, transforms
 from trainers.run.record import recall
 from trainers.search import spaces, table
 from trainers.settings.chains import ChainSettings
@@ -62,7 +62,7 @@ def rows():
 
 
 def make_task(rows, workdir, space, tuner="random", count=2, parts=1):
-    fit = jobs.FitSettings(
+    fit = fitting.FitSettings(
         workdir=str(workdir),
         steps=2 * parts,
         epoch_steps=2,
@@ -312,7 +312,7 @@ def test_a_method_has_the_parameters_that_it_listens_to(family, method):
         assert ("adversarial_radius" in names) == ("vat" in parts)
         assert ("pseudo_label_weight" in names) == ("pseudo_label" in parts)
         assert ("energy_weight" in names) == bool(parts & {"vera", "chains"})
-    known = set(flags) | set(dataclasses.asdict(jobs.FitSettings()))
+    known = set(flags) | set(dataclasses.asdict(fitting.FitSettings()))
     assert {parameter.flag for parameter in space} <= known
 
 

@@ -205,3 +205,27 @@ def require(name: str) -> str:
 def own_flags() -> list:
     """The flags that settings became, without absl's own."""
     return FLAGS.flags_by_module_dict().get(__name__, [])
+
+
+def peek(argv: list[str], *names: str) -> dict[str, str]:
+    """Values of flags among arguments, before it is known which flags there are.
+
+    Args:
+        argv: the program's name and arguments: `--name value`, `--name=value`, or in a
+            `--flagfile`.
+        *names: of flags that are texts.
+
+    Returns:
+        Value by name; empty where a flag is not given, or what is given cannot be read
+        and will be refused when all is parsed.
+    """
+    values = flags.FlagValues()
+    for name in names:
+        flags.DEFINE_string(name, "", "", flag_values=values)
+    # What stands behind an unknown flag is its value, and no end of the flags.
+    values.set_gnu_getopt(True)
+    try:
+        values(argv, known_only=True)
+    except (flags.Error, UnicodeDecodeError):
+        return dict.fromkeys(names, "")
+    return {name: values[name].value for name in names}

@@ -14,8 +14,13 @@ from trainers.program.errors import disk_error, is_of_a_disk
 from trainers.program.options import RULES
 
 
-def run_program(main: Callable) -> None:
+def run_program(main: Callable, define: Callable | None = None) -> None:
     """Runs `main(argv)`, and says in one line on stderr why it came to no end.
+
+    Args:
+        main: callable on what of the arguments is no flag.
+        define: callable on all arguments that defines the flags, or None where they
+            are defined.
 
     The exit status is then 2 for a usage error, 1 for a file that cannot be written or
     read, 130 for Ctrl-C and 143 for SIGTERM.
@@ -27,6 +32,8 @@ def run_program(main: Callable) -> None:
         sys.exit(status)
 
     def parse(argv):
+        if define is not None:
+            define(argv)
         try:
             return flag_errors.parse(argv, RULES)
         except app.UsageError as error:

@@ -11,7 +11,7 @@ import numpy as np
 
 from trainers.program import options
 from trainers.program.options import FLAGS
-from trainers.run import jobs
+from trainers.run import fitting
 
 
 def adapt(name: str, value, why: str) -> None:
@@ -61,9 +61,9 @@ def adapt_parts(total: int, least: int = 1) -> None:
     """Makes `--epoch_steps` divide the steps of a run into `least` parts or more."""
     given = FLAGS.epoch_steps
     if given > 0 and total >= least and (total % given or given * least > total):
-        nearest = jobs.nearest_divisor(total, min(given, total // least))
+        nearest = fitting.nearest_divisor(total, min(given, total // least))
         while nearest * least > total:
-            nearest = jobs.nearest_divisor(total, nearest // 2)
+            nearest = fitting.nearest_divisor(total, nearest // 2)
         adapt("epoch_steps", nearest, f"it has to divide the {total} steps")
 
 
@@ -82,7 +82,7 @@ def adapt_training(run, fit_class, strategy=None) -> None:
         adapt("keep_best", False, "there are no classes whose accuracy tells the best")
     fit = options.from_flags(fit_class)
     if 0 < fit.batch_size <= len(y) and fit.epochs > 0 and fit.steps >= 0:
-        total = jobs.total_steps(fit, y)
+        total = fitting.total_steps(fit, y)
         adapt_parts(total)
         check_checkpoints(fit.checkpoint_every, total)
 

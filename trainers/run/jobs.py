@@ -1,9 +1,12 @@
-"""Trains a model on the data of a run: what `trainers.vera` and `.langevin` share."""
+"""A training that is prepared: it is performed, saved, measured, and goes on."""
+
+from __future__ import annotations
 
 import contextlib
 import dataclasses
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,124 +14,70 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ebm import files, plots
-from keras_ebm.arguments import check_positive, check_size
-from keras_ebm.callbacks import (
-    KeepBest,
-    KeepCheckpoints,
-    Progress,
-    SamplePictures,
-    StopOnDivergence,
-)
+from keras_ebm import files
+from keras_ebm.callbacks import StopOnDivergence
 from keras_ebm.data import split_digest
-from keras_ebm.data.batches import (
-    AUGMENTATIONS,
-    rows_of_worker,
-    steps_per_epoch,
-    training_batches,
-)
 from keras_ebm.negatives import as_source
-from trainers.program import devices, errors, folders, json_files, stopping
-from trainers.program.options import Checked, setting
-from trainers.report.measures import measure
+from trainers.program import errors, folders, json_files, stopping
+from trainers.program.options import Checked
 from trainers.report.pictures import PICTURE_FILE, draw_density, has_picture
 from trainers.run import backup
 from trainers.run.record import write_record
-from trainers.settings.data import RunData, check_features
-from trainers.settings.optimizers import OptimizerSettings, compile_model
+from trainers.settings.data import RunData
 
 HISTORY_FILE = backup.HISTORY_FILE
-CHECKPOINTS = "checkpoints"
 #: Labelled validation rows below which their accuracy chooses nothing.
 ENOUGH_LABELS = 20
 STRATEGIES = ("none", "mirrored", "multiworker")
-
-
-@dataclasses.dataclass(frozen=True)
-class FitSettings(Checked):
-    """How long to train, on what, and what to write."""
-
-    CHOICES = {"strategy": STRATEGIES, "augment": AUGMENTATIONS}
-
-    preset: str = setting(
-        "", "A recipe for all other flags; those that are passed override it."
-    )
-    method: str = setting(
-        "", "What is asked of rows without labels; sets the flags that say so."
-    )
-    workdir: str = setting("", "Folder of the run; created if absent.")
-    epochs: int = setting(60, "Passes over the training rows.", low=1)
-    steps: int = setting(0, "Steps in all, in place of --epochs; 0: none.", low=0)
-    batch_size: int = setting(64, "Rows a step, over all replicas.", low=1)
-    augment: str = setting(
-        "none", "Moves training images, or mirrors half of them too."
-    )
-    augment_density: bool = setting(
-        True, "Whether the energy sees them so too, or only the cross-entropy does."
-    )
-    strategy: str = setting(
-        "none",
-        "mirrored: one replica on each GPU; multiworker: on those of every machine "
-        "in TF_CONFIG.",
-    )
-    resume: bool = setting(False, "Continue the interrupted run in --workdir.")
-    auto_resume: bool = setting(
-        False, "Continue it if there is one, else begin: for jobs that get restarted."
-    )
-    epoch_steps: int = setting(
-        0,
-        "Steps between validations, backups and lines of history; 0: one pass.",
-        low=0,
-    )
-    keep_best: bool = setting(
-        False,
-        "End with the weights of the best validation accuracy, looked at every "
-        "--epoch_steps; not where fewer than 20 validation rows have labels.",
-    )
-    fit_temperature: bool = setting(
-        True,
-        "Fit the temperature and the lapse rate of the probabilities to the validation "
-        "rows; not where fewer than 20 of them have labels.",
-    )
-    tensorboard: bool = setting(True, "Write TensorBoard logs with pictures.")
-    picture: bool = setting(
-        True, "Draw density.png: energies, data and samples of a 2-D run."
-    )
-    picture_epochs: int = setting(10, "Epochs between pictures.", low=1)
-    checkpoint_every: int = setting(
-        0, "Steps between checkpoints that are kept for sampling; 0: none.", low=0
-    )
-    checkpoints: int = setting(10, "Checkpoints to keep, the latest.", low=1)
-    dry_run: bool = setting(
-        False,
-        "Build the model, take one step on random rows, print weights and operations.",
-    )
-    energy_limit: float = setting(
-        1e6, "Nats from 0 at which a mean energy counts as diverged.", above=0
-    )
-    verbose: int = setting(
-        1, "0: silent, 1: one progress bar, 2: a line an epoch.", low=0, high=2
-    )
 
 
 class Diverged(RuntimeError):
     """Training has left the numbers, or the range of its energies."""
 
 
-@dataclasses.dataclass(frozen=True)
+def _nothing(job: Job) -> None:
+    """What there is to do where nothing is asked for."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
-    """Everything that has to be right before training starts."""
+    """Everything that has to be right before training starts.
+
+    Args:
+        run: `RunData`.
+        fit: settings with `workdir`, `auto_resume`, `picture` and `verbose`.
+        model: compiled model.
+        batches: endless dataset of training batches.
+        validation: dataset of validation batches.
+        steps: int, of a part, which Keras takes for an epoch.
+        parts: int, of the whole run.
+        first_part: int, parts behind a run that is continued.
+        is_chief: bool, whether this worker's files are kept.
+        can_calibrate: bool, whether training sees nothing of the calibration rows.
+        watch: what stops a run that diverges.
+        callbacks: callable `(job)` to the Keras callbacks besides.
+        settle: callable `(job)` on the trained model before it is saved; it may raise
+            `Diverged`.
+        settle_stopped: likewise where a signal stopped the run.
+        measures: callable `(job, seconds)` to the flat measures of `metrics.json`;
+            seconds of training, None where only a part of them are known.
+    """
 
     run: RunData
-    model_settings: OptimizerSettings
-    fit: FitSettings
+    fit: Checked
     model: keras.Model
     batches: tf.data.Dataset
     validation: tf.data.Dataset
     steps: int
     parts: int
-    first_part: int
+    first_part: int = 0
     is_chief: bool = True
+    can_calibrate: bool = True
+    watch: StopOnDivergence
+    callbacks: Callable
+    settle: Callable = _nothing
+    settle_stopped: Callable = _nothing
+    measures: Callable
 
     @property
     def workdir(self) -> Path:
@@ -136,16 +85,21 @@ class Job:
         return folders.own_folder(self.fit.workdir, self.is_chief)
 
     @property
+    def folders(self) -> list[Path]:
+        """Where backups lie that a stopped run goes on from."""
+        return [self.workdir]
+
+    @property
     def is_done(self) -> bool:
         """Whether there is nothing to do, as `auto_resume` found a finished run."""
         return backup.is_done(self.fit)
 
     def perform(self) -> tuple[keras.Model, dict]:
-        """Trains, saves and measures what `prepare` built.
+        """Trains, saves and measures.
 
         Returns:
-            `(model, metrics)`: the trained model and the flat measures on the
-            test split that `metrics.json` holds. Of a run that is done, what it saved.
+            `(model, metrics)`: the trained model and the flat measures that
+            `metrics.json` holds. Of a run that is done, what it saved.
 
         Raises:
             Diverged: if training diverged.
@@ -153,12 +107,14 @@ class Job:
         """
         if self.is_done:
             return backup.finished(self.fit)
-        model, workdir = self.train(), self.workdir
+        workdir = self.workdir
+        model, seconds = self._train()
         with stopping.noting(f"{workdir / folders.MODEL_FILE} is saved"):
-            metrics = measure(model, self.run)
+            metrics = self.measures(self, None if self.first_part else seconds)
             json_files.write_json(workdir / backup.METRICS_FILE, metrics)
             if has_picture(self.run, self.fit):
                 draw_density(model, self.run, workdir / PICTURE_FILE)
+            # The backups first: without them there is nothing to need the best for.
             backup.clear_all(workdir)
         return model, metrics
 
@@ -168,40 +124,46 @@ class Job:
         Raises:
             As `perform`.
         """
-        model, workdir = self.model, self.workdir
+        return self._train()[0]
+
+    def _train(self):
+        """The trained model, and the seconds that it took."""
+        workdir = self.workdir
         files.make_folder(workdir)
-        if self.first_part == 0:
+        if not self.first_part:
             backup.begin(workdir)
         # Beside that of an earlier run, whose model is still there.
-        write_record(self.run, backup.backup_folder(workdir))
+        write_record(self.run, backup.backup_folder(workdir), self.can_calibrate)
         backup.keep_history(workdir / HISTORY_FILE, self.first_part)
-        names = ("data_energy", "negative_energy")
-        watch = StopOnDivergence(dict.fromkeys(names, self.fit.energy_limit))
+        start = time.perf_counter()
         with saving_if_stopped(self):
-            model.fit(
+            self.model.fit(
                 self.batches,
                 initial_epoch=self.first_part,
                 epochs=self.parts,
                 steps_per_epoch=self.steps,
                 validation_data=self.validation,
-                callbacks=_callbacks(self, watch),
+                callbacks=[stopping.StopWhenAsked(), self.watch, *self.callbacks(self)],
                 shuffle=False,
                 # One bar for the run stands in for Keras's bar an epoch.
                 verbose=0 if self.fit.verbose == 1 else self.fit.verbose,
             )
-            if watch.reason:
-                raise Diverged(watch.reason)
-            if (
-                self.fit.fit_temperature
-                and model.num_classes > 1
-                and enough_labels(self.run)
-            ):
-                model.fit_temperature(*self.run.rows("validation"))
+            seconds = time.perf_counter() - start
+            self.settle(self)
         save_run(self)
-        return model
+        return self.model, seconds
+
+    def log_and_backup(self) -> list:
+        """The callbacks that write the history, and the backups after it."""
+        history = self.workdir / HISTORY_FILE
+        return [
+            # Keras streams it; `backup.keep_history` drops what a kill leaves of a row.
+            keras.callbacks.CSVLogger(history, append=self.first_part > 0),
+            backup.EpochBackup(backup.backup_folder(self.workdir), history),
+        ]
 
 
-def save_run(job, can_calibrate: bool = True) -> None:
+def save_run(job: Job) -> None:
     """Writes the model that a run ends with, and its record; a stop waits for both.
 
     The model names the split, so that a kill between the two is found out.
@@ -210,150 +172,19 @@ def save_run(job, can_calibrate: bool = True) -> None:
     with stopping.held(f"{path} is saved"):
         job.model.trained_on = split_digest(job.run.splits)
         files.save_model(job.model, path)
-        write_record(job.run, job.workdir, can_calibrate)
+        write_record(job.run, job.workdir, job.can_calibrate)
 
 
 @contextlib.contextmanager
-def saving_if_stopped(job, restore=lambda model: None, can_calibrate: bool = True):
-    """Saves the model as it is where the block is stopped by a signal.
-
-    Args:
-        job: `Job`, or another with its `model`, `run` and `workdir`.
-        restore: what to do with the model before it is saved.
-        can_calibrate: see `trainers.run.record.write_record`.
-    """
+def saving_if_stopped(job: Job):
+    """Saves the model as it is where the block is stopped by a signal."""
     try:
         yield
     except KeyboardInterrupt as error:
-        restore(job.model)
-        save_run(job, can_calibrate)
+        job.settle_stopped(job)
+        save_run(job)
         error.add_note(f"{job.workdir / folders.MODEL_FILE} is saved")
         raise
-
-
-def prepare(
-    run: RunData,
-    model_settings: OptimizerSettings,
-    fit: FitSettings,
-    build: Callable,
-    strategy=None,
-) -> Job:
-    """Builds a job; writes nothing.
-
-    Args:
-        run: `RunData`, the split data.
-        model_settings: settings of the model and its optimizers.
-        fit: `FitSettings`; `workdir` is created by `Job.perform` if absent.
-        build: callable `(dataset, train_x, model_settings, seed)` to an uncompiled
-            model.
-        strategy: `tf.distribute` strategy or None.
-
-    Raises:
-        ValueError: if the settings do not fit the data, or there is nothing
-            to resume.
-    """
-    train_x, train_y = run.rows("train")
-    if has_picture(run, fit):
-        plots.pyplot()  # Before any work, as it may not be installed.
-    check_positive("energy_limit", fit.energy_limit)
-    _check_best(run, fit)
-    backups = backup.to_resume(run, fit)
-    steps = steps_per_epoch(train_y, fit.batch_size)
-    parts, part_steps = _parts(fit, steps)
-    devices.check_batch(fit.batch_size, strategy)
-    with devices.scope_of(strategy):
-        model = build(run.dataset, train_x, model_settings, run.settings.seed)
-        check_features(model, run)
-        compile_model(model, model_settings, *_span(fit, steps))
-        first_part = backup.restore(model, backups)
-    index, count = devices.worker_of(strategy)
-    check_buffer(model, fit.batch_size)
-    batches, _ = training_batches(
-        train_x,
-        train_y,
-        batch_size=fit.batch_size,
-        seed=run.settings.seed,
-        first_epoch=first_part * part_steps // steps,
-        first_step=first_part * part_steps % steps,
-        augment=fit.augment,
-        keep_plain=not fit.augment_density,
-    )
-    rows = tf.nest.flatten(batches.element_spec)[0].shape[0]
-    if rows != fit.batch_size:
-        devices.check_batch(rows, strategy, "half of `batch_size`")
-    if count > 1:
-        batches = rows_of_worker(batches, rows, index, count)
-    validation = validation_batches(run.rows("validation"), fit.batch_size, strategy)
-    return Job(
-        run,
-        model_settings,
-        fit,
-        model,
-        batches,
-        validation,
-        part_steps,
-        parts,
-        first_part,
-        index == 0,
-    )
-
-
-def _parts(fit, steps) -> tuple[int, int]:
-    """How many parts Keras takes for epochs, and the steps of each."""
-    if fit.epochs < 1:
-        raise ValueError(f"`epochs` must be at least 1. Received: epochs={fit.epochs}.")
-    passes, steps = _span(fit, steps)
-    if not fit.epoch_steps:
-        return passes, steps
-    total = passes * steps
-    if not 1 <= fit.epoch_steps <= total or total % fit.epoch_steps:
-        raise ValueError(
-            f"`epoch_steps` must divide the run's {total} steps ({passes} passes "
-            f"of {steps}). Received: epoch_steps={fit.epoch_steps}; choose "
-            f"{nearest_divisor(total, fit.epoch_steps)}."
-        )
-    return total // fit.epoch_steps, fit.epoch_steps
-
-
-def _span(fit, steps) -> tuple[int, int]:
-    """`(passes, steps of each)` of the run, which schedules span.
-
-    With `--steps` the passes are as many equal parts as come next to real ones.
-    """
-    if not fit.steps:
-        return fit.epochs, steps
-    check_size("steps", fit.steps)
-    passes = max(1, round(fit.steps / steps))
-    if fit.steps % passes:
-        passes = nearest_divisor(fit.steps, passes)
-    return passes, fit.steps // passes
-
-
-def total_steps(fit, train_y) -> int:
-    """Steps of the whole run, on training rows with these labels."""
-    passes, steps = _span(fit, steps_per_epoch(train_y, fit.batch_size))
-    return passes * steps
-
-
-def nearest_divisor(total: int, wanted: int) -> int:
-    """The divisor of `total` that is next to `wanted`."""
-    divisors = [n for n in range(1, total + 1) if not total % n]
-    return min(divisors, key=lambda n: abs(n - wanted))
-
-
-def _check_best(run, fit):
-    if not fit.keep_best:
-        return
-    if run.dataset.num_classes < 2:
-        raise ValueError(
-            "`keep_best` needs classes, whose accuracy tells what is best. Received: "
-            f"{run.dataset.name}, which has none; use keep_best=false."
-        )
-    if not enough_labels(run):
-        sys.stderr.write(
-            f"keep_best: fewer than {ENOUGH_LABELS} validation rows have labels, so "
-            "the last weights are kept\n"
-        )
 
 
 def check_buffer(model, batch_size: int) -> None:
@@ -389,43 +220,6 @@ def validation_batches(rows, batch_size: int, strategy) -> tf.data.Dataset:
 def enough_labels(run) -> bool:
     """Whether the accuracy on validation rows can choose among models."""
     return np.sum(run.rows("validation")[1] >= 0) >= ENOUGH_LABELS
-
-
-def _keep_best(job):
-    # A worker that is not the first has no file of the parts before.
-    first = job.first_part if job.is_chief else 0
-    return KeepBest(
-        job.workdir / backup.BEST, "val_accuracy", "max", initial_epoch=first
-    )
-
-
-def _callbacks(job, watch):
-    workdir, fit = job.workdir, job.fit
-    callbacks = [stopping.StopWhenAsked(), watch]
-    if job.model_settings.ema_momentum:
-        callbacks.append(keras.callbacks.SwapEMAWeights())
-    callbacks += [
-        # Keras streams it; `backup.keep_history` drops what a kill leaves of a row.
-        keras.callbacks.CSVLogger(workdir / HISTORY_FILE, append=job.first_part > 0),
-        *([_keep_best(job)] if fit.keep_best and enough_labels(job.run) else []),
-        backup.EpochBackup(backup.backup_folder(workdir), workdir / HISTORY_FILE),
-    ]
-    if fit.checkpoint_every:
-        callbacks.append(
-            KeepCheckpoints(
-                workdir / CHECKPOINTS, fit.checkpoint_every, fit.checkpoints
-            )
-        )
-    if fit.verbose == 1:
-        callbacks.append(Progress())
-    if fit.tensorboard:
-        logs = str(workdir / "logs")
-        sample = job.model.preprocess(job.run.rows("train")[0][:500])
-        callbacks += [
-            keras.callbacks.TensorBoard(logs),
-            SamplePictures(logs, sample, fit.picture_epochs),
-        ]
-    return callbacks
 
 
 def run_job(name: str, job) -> None:
@@ -465,7 +259,6 @@ def run_job(name: str, job) -> None:
 
 
 def _how_to_go_on(job) -> list[str]:
-    folders = getattr(job, "folders", [job.workdir])
-    if any(backup.all_backups(backup.backup_folder(folder)) for folder in folders):
+    if any(backup.all_backups(backup.backup_folder(path)) for path in job.folders):
         return ["the same command with --resume continues"]
     return []

@@ -1,47 +1,51 @@
-"""What `trainers.vera` and `trainers.langevin` do with their flags."""
+"""What the programs that train do with their flags."""
 
 import sys
 
-from trainers.program import devices, errors, folders, options
+from trainers.program import devices, errors, folders, options, running
 from trainers.program.options import FLAGS
-from trainers.run import defaults, dry_run, jobs, transforms
+from trainers.run import dry_run, jobs
+from trainers.run.recipes import Recipe, choose
 from trainers.settings import clashes
 from trainers.settings.data import DataSettings, load
 
 
-def run_flags(name, presets, methods, model_class, fit_class, build) -> None:
-    """What a program does with its flags: a dry run, or a training.
+def run_program(default: Recipe, *others: Recipe) -> None:
+    """Runs the trainer of a recipe, or of another that its arguments ask for."""
+    chosen = []
 
-    Args:
-        name: of the program, for its errors.
-        presets: dict of the flags that each `--preset` sets.
-        methods: likewise of each `--method`, which overrides the preset.
-        model_class: settings class of the model.
-        fit_class: `FitSettings` of the program.
-        build: see `jobs.prepare`.
-    """
-    choose_preset(presets)
-    options.apply_preset(presets, methods)
+    def define(argv):
+        recipe = choose(argv, default, *others)
+        chosen.append(recipe)
+        for settings_class in (DataSettings, recipe.settings, recipe.fit):
+            options.define_flags(settings_class)
+
+    running.run_program(lambda argv: _main(chosen[-1]), define)
+
+
+def _main(recipe: Recipe) -> None:
+    """A dry run, or a training."""
+    _choose_preset(recipe.presets)
+    options.apply_preset(recipe.presets, recipe.methods)
     options.require("dataset")
-    own = clashes.CHAINS if "moves" in FLAGS else clashes.VERA
-    clashes.check([*clashes.DATA, *clashes.TRAINING, *own])
+    clashes.check([*clashes.DATA, *clashes.TRAINING, *recipe.rules])
     data_settings = options.from_flags(DataSettings)
     if FLAGS.dry_run:
-        settings = options.from_flags(model_class)
-        dry_run.report(data_settings, settings, options.from_flags(fit_class), build)
+        settings, fit = (options.from_flags(c) for c in (recipe.settings, recipe.fit))
+        dry_run.report(data_settings, settings, fit, recipe.build)
         return
     folders.require_folder("workdir")
     folders.check_workdir(FLAGS.dataset)
     with errors.usage_errors():
         strategy = devices.make_strategy(FLAGS.strategy)
         run = load(data_settings)
-        defaults.adapt_training(run, fit_class, strategy)
-        fit, settings = options.from_flags(fit_class), options.from_flags(model_class)
-        job = transforms.prepare(run, settings, fit, build, strategy)
-    jobs.run_job(name, job)
+        recipe.adapt(run, strategy)
+        settings, fit = (options.from_flags(c) for c in (recipe.settings, recipe.fit))
+        job = recipe.prepare(run, settings, fit, strategy)
+    jobs.run_job(recipe.name, job)
 
 
-def choose_preset(presets) -> None:
+def _choose_preset(presets) -> None:
     """Takes `tabular` for a table of which few rows have labels, and says so."""
     few = FLAGS.labels_per_class and FLAGS.dataset.startswith("csv:")
     if few and not FLAGS.preset and "tabular" in presets:

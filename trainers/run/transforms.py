@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_ebm import files
 from trainers.program import json_files
-from trainers.run import backup, jobs
+from trainers.run import backup, fitting, jobs
 
 FOLDER = "candidates"
 FILE = "selection.json"
@@ -88,13 +88,13 @@ class Candidates:
 
 
 def prepare(run, settings, fit, build: Callable, strategy=None):
-    """What `jobs.prepare` makes, or `Candidates` where `transform` is auto."""
+    """What `fitting.prepare` makes, or `Candidates` where `transform` is auto."""
     if getattr(settings, "transform", "") != "auto":
-        return jobs.prepare(run, settings, fit, build, strategy)
+        return fitting.prepare(run, settings, fit, build, strategy)
     names = _names(run, fit)
     if len(names) == 1:
         settings = dataclasses.replace(settings, transform=names[0])
-        return jobs.prepare(run, settings, fit, build, strategy)
+        return fitting.prepare(run, settings, fit, build, strategy)
     tried = {}
     for name in names:
         folder = Path(fit.workdir) / FOLDER / name
@@ -105,7 +105,7 @@ def prepare(run, settings, fit, build: Callable, strategy=None):
             auto_resume=fit.resume or fit.auto_resume,
         )
         changed = dataclasses.replace(settings, transform=name)
-        tried[name] = jobs.prepare(run, changed, own, build, strategy)
+        tried[name] = fitting.prepare(run, changed, own, build, strategy)
     return Candidates(tried, Path(fit.workdir))
 
 

@@ -17,7 +17,7 @@ import tensorflow as tf
 from keras_ebm import files, metrics
 from trainers.program import folders, json_files, options
 from trainers.report.measures import CELLS_A_UNIT, EXTENTS
-from trainers.run import backup, jobs
+from trainers.run import backup, fitting, jobs
 from trainers.search import spaces
 from trainers.settings.data import RunData
 
@@ -45,8 +45,8 @@ class Task:
     Attributes:
         run: `RunData`.
         model_settings: settings of the model, where the space leaves them alone.
-        fit: `jobs.FitSettings`, likewise; its `workdir` is the search's folder.
-        build: see `jobs.prepare`.
+        fit: `fitting.FitSettings`, likewise; its `workdir` is the search's folder.
+        build: see `fitting.prepare`.
         space: parameters, see `spaces.space_of`.
         tuner: `"hyperband"`, `"bayesian"` or `"random"`.
         trials: int, in all.
@@ -55,7 +55,7 @@ class Task:
 
     run: RunData
     model_settings: object
-    fit: jobs.FitSettings
+    fit: fitting.FitSettings
     build: Callable
     space: tuple
     tuner: str
@@ -88,7 +88,7 @@ class Task:
         """
         model_settings, fit = self.settings(values, workdir)
         fit = dataclasses.replace(fit, auto_resume=True)
-        return jobs.prepare(self.run, model_settings, fit, self.build)
+        return fitting.prepare(self.run, model_settings, fit, self.build)
 
     def validate(self, model) -> dict:
         """The objective of a trained model, and `val_nll` (nats) of a classifier.

@@ -1,0 +1,277 @@
+"""Prepares the trainings of `trainers.vera` and `trainers.langevin`."""
+
+import dataclasses
+import sys
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from keras_ebm import plots
+from keras_ebm.arguments import check_positive, check_size
+from keras_ebm.callbacks import (
+    KeepBest,
+    KeepCheckpoints,
+    Progress,
+    SamplePictures,
+    StopOnDivergence,
+)
+from keras_ebm.data.batches import (
+    AUGMENTATIONS,
+    rows_of_worker,
+    steps_per_epoch,
+    training_batches,
+)
+from trainers.program import devices
+from trainers.program.options import Checked, setting
+from trainers.report.measures import measure
+from trainers.report.pictures import has_picture
+from trainers.run import backup, jobs
+from trainers.run.jobs import ENOUGH_LABELS, STRATEGIES, Diverged, Job, enough_labels
+from trainers.settings.data import RunData, check_features
+from trainers.settings.optimizers import OptimizerSettings, compile_model
+
+CHECKPOINTS = "checkpoints"
+
+
+@dataclasses.dataclass(frozen=True)
+class FitSettings(Checked):
+    """How long to train, on what, and what to write."""
+
+    CHOICES = {"strategy": STRATEGIES, "augment": AUGMENTATIONS}
+
+    preset: str = setting(
+        "", "A recipe for all other flags; those that are passed override it."
+    )
+    method: str = setting(
+        "", "What is asked of rows without labels; sets the flags that say so."
+    )
+    workdir: str = setting("", "Folder of the run; created if absent.")
+    epochs: int = setting(60, "Passes over the training rows.", low=1)
+    steps: int = setting(0, "Steps in all, in place of --epochs; 0: none.", low=0)
+    batch_size: int = setting(64, "Rows a step, over all replicas.", low=1)
+    augment: str = setting(
+        "none", "Moves training images, or mirrors half of them too."
+    )
+    augment_density: bool = setting(
+        True, "Whether the energy sees them so too, or only the cross-entropy does."
+    )
+    strategy: str = setting(
+        "none",
+        "mirrored: one replica on each GPU; multiworker: on those of every machine "
+        "in TF_CONFIG.",
+    )
+    resume: bool = setting(False, "Continue the interrupted run in --workdir.")
+    auto_resume: bool = setting(
+        False, "Continue it if there is one, else begin: for jobs that get restarted."
+    )
+    epoch_steps: int = setting(
+        0,
+        "Steps between validations, backups and lines of history; 0: one pass.",
+        low=0,
+    )
+    keep_best: bool = setting(
+        False,
+        "End with the weights of the best validation accuracy, looked at every "
+        "--epoch_steps; not where fewer than 20 validation rows have labels.",
+    )
+    fit_temperature: bool = setting(
+        True,
+        "Fit the temperature and the lapse rate of the probabilities to the validation "
+        "rows; not where fewer than 20 of them have labels.",
+    )
+    tensorboard: bool = setting(True, "Write TensorBoard logs with pictures.")
+    picture: bool = setting(
+        True, "Draw density.png: energies, data and samples of a 2-D run."
+    )
+    picture_epochs: int = setting(10, "Epochs between pictures.", low=1)
+    checkpoint_every: int = setting(
+        0, "Steps between checkpoints that are kept for sampling; 0: none.", low=0
+    )
+    checkpoints: int = setting(10, "Checkpoints to keep, the latest.", low=1)
+    dry_run: bool = setting(
+        False,
+        "Build the model, take one step on random rows, print weights and operations.",
+    )
+    energy_limit: float = setting(
+        1e6, "Nats from 0 at which a mean energy counts as diverged.", above=0
+    )
+    verbose: int = setting(
+        1, "0: silent, 1: one progress bar, 2: a line an epoch.", low=0, high=2
+    )
+
+
+def prepare(
+    run: RunData,
+    model_settings: OptimizerSettings,
+    fit: FitSettings,
+    build: Callable,
+    strategy=None,
+) -> Job:
+    """Builds a job; writes nothing.
+
+    Args:
+        run: `RunData`, the split data.
+        model_settings: settings of the model and its optimizers.
+        fit: `FitSettings`; `workdir` is created by `Job.perform` if absent.
+        build: callable `(dataset, train_x, model_settings, seed)` to an uncompiled
+            model.
+        strategy: `tf.distribute` strategy or None.
+
+    Raises:
+        ValueError: if the settings do not fit the data, or there is nothing
+            to resume.
+    """
+    train_x, train_y = run.rows("train")
+    if has_picture(run, fit):
+        plots.pyplot()  # Before any work, as it may not be installed.
+    check_positive("energy_limit", fit.energy_limit)
+    _check_best(run, fit)
+    backups = backup.to_resume(run, fit)
+    steps = steps_per_epoch(train_y, fit.batch_size)
+    parts, part_steps = _parts(fit, steps)
+    devices.check_batch(fit.batch_size, strategy)
+    with devices.scope_of(strategy):
+        model = build(run.dataset, train_x, model_settings, run.settings.seed)
+        check_features(model, run)
+        compile_model(model, model_settings, *_span(fit, steps))
+        first_part = backup.restore(model, backups)
+    jobs.check_buffer(model, fit.batch_size)
+    names = ("data_energy", "negative_energy")
+    return Job(
+        run=run,
+        fit=fit,
+        model=model,
+        batches=_training(run, fit, first_part * part_steps, steps, strategy),
+        validation=jobs.validation_batches(
+            run.rows("validation"), fit.batch_size, strategy
+        ),
+        steps=part_steps,
+        parts=parts,
+        first_part=first_part,
+        is_chief=devices.worker_of(strategy)[0] == 0,
+        watch=StopOnDivergence(dict.fromkeys(names, fit.energy_limit)),
+        callbacks=lambda job: _callbacks(job, model_settings.ema_momentum > 0.0),
+        settle=_settle,
+        measures=lambda job, seconds: measure(job.model, job.run),
+    )
+
+
+def _training(run, fit, first_step, steps, strategy):
+    """Batches from a step on, of this worker's rows."""
+    batches, _ = training_batches(
+        *run.rows("train"),
+        batch_size=fit.batch_size,
+        seed=run.settings.seed,
+        first_epoch=first_step // steps,
+        first_step=first_step % steps,
+        augment=fit.augment,
+        keep_plain=not fit.augment_density,
+    )
+    rows = tf.nest.flatten(batches.element_spec)[0].shape[0]
+    if rows != fit.batch_size:
+        devices.check_batch(rows, strategy, "half of `batch_size`")
+    index, count = devices.worker_of(strategy)
+    return rows_of_worker(batches, rows, index, count) if count > 1 else batches
+
+
+def _settle(job):
+    """Refuses a model that diverged, and fits how sure it sounds."""
+    if job.watch.reason:
+        raise Diverged(job.watch.reason)
+    has_classes = job.model.num_classes > 1
+    if job.fit.fit_temperature and has_classes and enough_labels(job.run):
+        job.model.fit_temperature(*job.run.rows("validation"))
+
+
+def _parts(fit, steps) -> tuple[int, int]:
+    """How many parts Keras takes for epochs, and the steps of each."""
+    if fit.epochs < 1:
+        raise ValueError(f"`epochs` must be at least 1. Received: epochs={fit.epochs}.")
+    passes, steps = _span(fit, steps)
+    if not fit.epoch_steps:
+        return passes, steps
+    total = passes * steps
+    if not 1 <= fit.epoch_steps <= total or total % fit.epoch_steps:
+        raise ValueError(
+            f"`epoch_steps` must divide the run's {total} steps ({passes} passes "
+            f"of {steps}). Received: epoch_steps={fit.epoch_steps}; choose "
+            f"{nearest_divisor(total, fit.epoch_steps)}."
+        )
+    return total // fit.epoch_steps, fit.epoch_steps
+
+
+def _span(fit, steps) -> tuple[int, int]:
+    """`(passes, steps of each)` of the run, which schedules span.
+
+    With `--steps` the passes are as many equal parts as come next to real ones.
+    """
+    if not fit.steps:
+        return fit.epochs, steps
+    check_size("steps", fit.steps)
+    passes = max(1, round(fit.steps / steps))
+    if fit.steps % passes:
+        passes = nearest_divisor(fit.steps, passes)
+    return passes, fit.steps // passes
+
+
+def total_steps(fit, train_y) -> int:
+    """Steps of the whole run, on training rows with these labels."""
+    passes, steps = _span(fit, steps_per_epoch(train_y, fit.batch_size))
+    return passes * steps
+
+
+def nearest_divisor(total: int, wanted: int) -> int:
+    """The divisor of `total` that is next to `wanted`."""
+    divisors = [n for n in range(1, total + 1) if not total % n]
+    return min(divisors, key=lambda n: abs(n - wanted))
+
+
+def _check_best(run, fit):
+    if not fit.keep_best:
+        return
+    if run.dataset.num_classes < 2:
+        raise ValueError(
+            "`keep_best` needs classes, whose accuracy tells what is best. Received: "
+            f"{run.dataset.name}, which has none; use keep_best=false."
+        )
+    if not enough_labels(run):
+        sys.stderr.write(
+            f"keep_best: fewer than {ENOUGH_LABELS} validation rows have labels, so "
+            "the last weights are kept\n"
+        )
+
+
+def _keep_best(job):
+    # A worker that is not the first has no file of the parts before.
+    first = job.first_part if job.is_chief else 0
+    return KeepBest(
+        job.workdir / backup.BEST, "val_accuracy", "max", initial_epoch=first
+    )
+
+
+def _callbacks(job, has_averages):
+    workdir, fit = job.workdir, job.fit
+    logger, backups = job.log_and_backup()
+    callbacks = [
+        *([keras.callbacks.SwapEMAWeights()] if has_averages else []),
+        logger,
+        *([_keep_best(job)] if fit.keep_best and enough_labels(job.run) else []),
+        backups,
+    ]
+    if fit.checkpoint_every:
+        callbacks.append(
+            KeepCheckpoints(
+                workdir / CHECKPOINTS, fit.checkpoint_every, fit.checkpoints
+            )
+        )
+    if fit.verbose == 1:
+        callbacks.append(Progress())
+    if fit.tensorboard:
+        logs = str(workdir / "logs")
+        sample = job.model.preprocess(job.run.rows("train")[0][:500])
+        callbacks += [
+            keras.callbacks.TensorBoard(logs),
+            SamplePictures(logs, sample, fit.picture_epochs),
+        ]
+    return callbacks
