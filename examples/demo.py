@@ -46,7 +46,7 @@ def photographs(num_rows: int, size: int, seed: int = 0) -> np.ndarray:
 
 
 def train_one(name: str, folder: Path, run, epochs: int, seed: int):
-    """Trains one network: `"vera"`, or `"none"` for the plain classifier."""
+    """Trains one network: `"vera"`, or `"plain"` for the plain classifier."""
     negatives = {"vera": "generator", "plain": "none"}[name]
     workdir = folder / name
     workdir.mkdir(parents=True, exist_ok=True)

@@ -85,13 +85,23 @@ class TuneSettings(Checked):
         "augment": fitting.FitSettings.CHOICES["augment"],
     }
 
+    SUBJECTS = {
+        "preset": "Search",
+        "steps": "Length and batches of a trial",
+        "picture": "What is written",
+    }
+
     preset: str = setting(
         "",
-        "A recipe for all flags that are not searched; default tabular for a csv, "
-        "vera_2d or pcd for toy data.",
+        "Recipe for all flags that are not searched. If it is not given, tabular for a "
+        "csv, and vera_2d or pcd for toy data.",
     )
-    method: str = setting("vera", "As of trainers.vera and trainers.langevin.")
-    workdir: str = setting("", "Folder of the search; created if absent.")
+    method: str = setting(
+        "vera",
+        "What is asked of rows without labels, as of trainers.vera and "
+        "trainers.langevin.",
+    )
+    workdir: str = setting("", "Folder of the search, created if absent.")
     tuner: str = setting(
         "hyperband",
         "How trials are chosen; hyperband gives the better ones more steps.",
@@ -99,18 +109,20 @@ class TuneSettings(Checked):
     trials: int = setting(30, "Trials in all, promotions of hyperband included.", low=1)
     steps: int = setting(600, "Steps of a trial, at most.", low=1)
     epoch_steps: int = setting(
-        100, "Steps between validations and backups; what hyperband counts in.", low=1
+        100, "Steps between validations and backups, which hyperband counts in.", low=1
     )
-    batch_size: int = setting(64, "Rows a step.", low=1)
-    augment: str = setting("none", "Moves training images, or mirrors half too.")
+    batch_size: int = setting(64, "Rows of a step.", low=1)
+    augment: str = setting(
+        "none", "Moves training images by some pixels, or mirrors half of them too."
+    )
     augment_density: bool = setting(
-        True, "Whether the energy sees them so too, or only the cross-entropy does."
+        True, "Shows the energy the moved images too, and not only the cross-entropy."
     )
     energy_limit: float = setting(
         1e6, "Nats from 0 at which a mean energy counts as diverged.", above=0
     )
-    picture: bool = setting(True, "Draw trials.png: parameters against the objective.")
-    verbose: int = setting(1, "0: silent, 1: a line a trial.", low=0, high=2)
+    picture: bool = setting(True, "Draws trials.png: parameters against the objective.")
+    verbose: int = setting(1, "0 is silent, 1 prints a line a trial.", low=0, high=2)
 
 
 def main(argv: list[str]) -> None:
@@ -448,11 +460,12 @@ def finish(tuner) -> None:
     json_files.print_metrics(metrics)
 
 
-def define(argv: list[str]) -> None:
-    """Defines the flags, which depend on the method."""
+def define(argv: list[str]) -> dict:
+    """Defines the flags, which depend on the method; returns the presets."""
     recipe = choose(argv, VERA, CHAINS)
     for settings_class in (DataSettings, recipe.settings, TuneSettings):
         options.define_flags(settings_class)
+    return recipe.presets
 
 
 if __name__ == "__main__":

@@ -16,6 +16,9 @@ FLAGS = flags.FLAGS
 
 #: Whole numbers of settings go through 32-bit integers of TensorFlow.
 LARGEST = 2**31 - 1
+#: Subject and name of each flag, in the order of `--help`.
+_SUBJECTS: list[tuple[str, str]] = []
+OTHERS = "Other flags"
 #: What the value of a flag must be, in words, by the name of the flag.
 RULES = {}
 #: The range of seeds, which numpy and Keras take up to 32 bits of.
@@ -111,9 +114,15 @@ def _broken_range(kind: type, bounds: dict, value) -> str:
 
 
 def define_flags(settings_class, **defaults) -> None:
-    """Defines one absl flag for every field of a settings dataclass."""
+    """Defines one absl flag for every field of a settings dataclass.
+
+    `SUBJECTS` of the class names the subject that begins with a field, for `--help`,
+    and `UNUSED` the inherited fields that the program has no use for: their flags are
+    there, as in the `flags.txt` of a run, but `--help` leaves them out.
+    """
     for field in dataclasses.fields(settings_class):
         name = flag_name(field)
+        _note_subject(settings_class, field)
         default = defaults.get(field.name, field.default)
         choices = getattr(settings_class, "CHOICES", {}).get(field.name)
         text = field.metadata["help"]
@@ -133,6 +142,32 @@ def define_flags(settings_class, **defaults) -> None:
         _check_flag(settings_class, field)
         # A key flag of the running program, which is what `--help` lists.
         FLAGS.register_key_flag_for_module(sys.argv[0], FLAGS[name])
+
+
+def _note_subject(settings_class, field) -> None:
+    if field.name in getattr(settings_class, "UNUSED", ()):
+        return
+    owners = (c for c in reversed(settings_class.__mro__) if field.name in vars(c))
+    owner = next(owners, settings_class)
+    subject = vars(owner).get("SUBJECTS", {}).get(field.name)
+    if subject is None:
+        subject = _SUBJECTS[-1][0] if _SUBJECTS else OTHERS
+    _SUBJECTS.append((subject, flag_name(field)))
+
+
+def subjects() -> dict[str, list[str]]:
+    """Names of the program's own flags by subject, those without one at the end."""
+    found: dict[str, list[str]] = {}
+    for subject, name in _SUBJECTS:
+        found.setdefault(subject, []).append(name)
+    known = {name for _, name in _SUBJECTS}
+    main = FLAGS.get_key_flags_for_module(sys.argv[0])
+    others = [flag.name for flag in main if flag.name not in known]
+    own = set(FLAGS.flags_by_module_dict().get(__name__, ()))
+    others = [name for name in others if FLAGS[name] not in own]
+    if others:
+        found.setdefault(OTHERS, []).extend(others)
+    return found
 
 
 def _check_flag(settings_class, field) -> None:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from absl import app, logging
 
 from keras_ebm.arguments import listed
-from trainers.program import flag_errors, stopping
+from trainers.program import flag_errors, help, options, stopping
 from trainers.program.errors import disk_error, is_of_a_disk
 from trainers.program.options import RULES
 
@@ -19,8 +19,9 @@ def run_program(main: Callable, define: Callable | None = None) -> None:
 
     Args:
         main: callable on what of the arguments is no flag.
-        define: callable on all arguments that defines the flags, or None where they
-            are defined.
+        define: callable on all arguments that defines the flags and returns the
+            presets whose values `--help` shows, or None where there is nothing to
+            define.
 
     The exit status is then 2 for a usage error, 1 for a file that cannot be written or
     read, 130 for Ctrl-C and 143 for SIGTERM.
@@ -32,8 +33,11 @@ def run_program(main: Callable, define: Callable | None = None) -> None:
         sys.exit(status)
 
     def parse(argv):
-        if define is not None:
-            define(argv)
+        presets = define(argv) if define is not None else None
+        if help.is_asked_for(argv):
+            preset = options.peek(argv, "preset")["preset"]
+            print(help.text(preset, (presets or {}).get(preset)), end="")
+            sys.exit()
         try:
             return flag_errors.parse(argv, RULES)
         except app.UsageError as error:

@@ -30,35 +30,49 @@ class StepSettings(Checked):
 
     CHOICES = {"preset": ("", *LIKELIHOOD_PRESETS), "strategy": STRATEGIES}
 
+    SUBJECTS = {
+        "preset": "Run",
+        "steps": "Length and batches",
+        "strategy": "Devices",
+        "resume": "Interrupted runs",
+        "validate_every": "Validation",
+        "picture": "What is written",
+    }
+
     preset: str = setting(
-        "", "A recipe for all other flags; those that are passed override it."
+        "", "Recipe for all other flags. Those that are passed override it."
     )
-    workdir: str = setting("", "Folder of the run; created if absent.")
+    workdir: str = setting("", "Folder of the run, created if absent.")
     steps: int = setting(3000, "Steps of training.", low=1)
-    batch_size: int = setting(100, "Rows a step.", low=1)
+    batch_size: int = setting(100, "Rows of a step, over all replicas.", low=1)
     strategy: str = setting(
         "none",
-        "mirrored: one replica on each GPU; multiworker: on those of every machine "
-        "in TF_CONFIG.",
+        "Devices: mirrored has a replica on each GPU, multiworker on those of every "
+        "machine in TF_CONFIG.",
     )
-    resume: bool = setting(False, "Continue the interrupted run in --workdir.")
+    resume: bool = setting(False, "Continues the interrupted run in --workdir.")
     auto_resume: bool = setting(
-        False, "Continue it if there is one, else begin: for jobs that get restarted."
+        False,
+        "Continues the run in --workdir if there is one, else begins: for jobs that "
+        "get restarted.",
     )
     validate_every: int = setting(
         100,
-        "Steps between validations, backups and lines of history; the best weights "
-        "are kept, of nice and mixture.",
+        "Steps between validations, backups and lines of history. Of nice and mixture "
+        "the best weights are kept.",
         low=1,
     )
     picture: bool = setting(
-        True, "Draw density.png: energies, data and samples of a 2-D run."
+        True, "Draws density.png: energies, data and samples of a run in the plane."
     )
     dry_run: bool = setting(
         False,
-        "Build the model, take one step on random rows, print weights and operations.",
+        "Builds the model, takes one step on random rows, and prints its weights and "
+        "operations.",
     )
-    verbose: int = setting(2, "0: silent, 2: a line a validation.", low=0, high=2)
+    verbose: int = setting(
+        2, "0 is silent, 2 prints a line a validation.", low=0, high=2
+    )
 
 
 def prepare(

@@ -40,64 +40,83 @@ class FitSettings(Checked):
 
     CHOICES = {"strategy": STRATEGIES, "augment": AUGMENTATIONS}
 
+    SUBJECTS = {
+        "preset": "Run",
+        "epochs": "Length and batches",
+        "strategy": "Devices",
+        "resume": "Interrupted runs",
+        "epoch_steps": "Validation",
+        "tensorboard": "What is written",
+    }
+
     preset: str = setting(
-        "", "A recipe for all other flags; those that are passed override it."
+        "", "Recipe for all other flags. Those that are passed override it."
     )
     method: str = setting(
-        "", "What is asked of rows without labels; sets the flags that say so."
+        "", "What is asked of rows without labels. It sets the flags that say so."
     )
-    workdir: str = setting("", "Folder of the run; created if absent.")
+    workdir: str = setting("", "Folder of the run, created if absent.")
     epochs: int = setting(60, "Passes over the training rows.", low=1)
-    steps: int = setting(0, "Steps in all, in place of --epochs; 0: none.", low=0)
-    batch_size: int = setting(64, "Rows a step, over all replicas.", low=1)
+    steps: int = setting(
+        0, "Steps in all, in place of --epochs. 0 counts passes.", low=0
+    )
+    batch_size: int = setting(64, "Rows of a step, over all replicas.", low=1)
     augment: str = setting(
-        "none", "Moves training images, or mirrors half of them too."
+        "none", "Moves training images by some pixels, or mirrors half of them too."
     )
     augment_density: bool = setting(
-        True, "Whether the energy sees them so too, or only the cross-entropy does."
+        True, "Shows the energy the moved images too, and not only the cross-entropy."
     )
     strategy: str = setting(
         "none",
-        "mirrored: one replica on each GPU; multiworker: on those of every machine "
-        "in TF_CONFIG.",
+        "Devices: mirrored has a replica on each GPU, multiworker on those of every "
+        "machine in TF_CONFIG.",
     )
-    resume: bool = setting(False, "Continue the interrupted run in --workdir.")
+    resume: bool = setting(False, "Continues the interrupted run in --workdir.")
     auto_resume: bool = setting(
-        False, "Continue it if there is one, else begin: for jobs that get restarted."
+        False,
+        "Continues the run in --workdir if there is one, else begins: for jobs that "
+        "get restarted.",
     )
     epoch_steps: int = setting(
         0,
-        "Steps between validations, backups and lines of history; 0: one pass.",
+        "Steps between validations, backups and lines of history. 0 is one pass.",
         low=0,
     )
     keep_best: bool = setting(
         False,
-        "End with the weights of the best validation accuracy, looked at every "
-        "--epoch_steps; not where fewer than 20 validation rows have labels.",
+        "Ends with the weights of the best validation accuracy, looked at every "
+        "--epoch_steps. Not where fewer than 20 validation rows have labels.",
     )
     fit_temperature: bool = setting(
         True,
-        "Fit the temperature and the lapse rate of the probabilities to the validation "
-        "rows; not where fewer than 20 of them have labels.",
+        "Fits the temperature and the lapse rate of the probabilities to the "
+        "validation rows. Not where fewer than 20 of them have labels.",
     )
-    tensorboard: bool = setting(True, "Write TensorBoard logs with pictures.")
+    tensorboard: bool = setting(True, "Writes TensorBoard logs with pictures.")
     picture: bool = setting(
-        True, "Draw density.png: energies, data and samples of a 2-D run."
+        True, "Draws density.png: energies, data and samples of a run in the plane."
     )
-    picture_epochs: int = setting(10, "Epochs between pictures.", low=1)
+    picture_epochs: int = setting(10, "Epochs between TensorBoard pictures.", low=1)
     checkpoint_every: int = setting(
-        0, "Steps between checkpoints that are kept for sampling; 0: none.", low=0
+        0, "Steps between checkpoints that are kept for sampling. 0 keeps none.", low=0
     )
-    checkpoints: int = setting(10, "Checkpoints to keep, the latest.", low=1)
+    checkpoints: int = setting(
+        10, "How many checkpoints are kept, the latest ones.", low=1
+    )
     dry_run: bool = setting(
         False,
-        "Build the model, take one step on random rows, print weights and operations.",
+        "Builds the model, takes one step on random rows, and prints its weights and "
+        "operations.",
     )
     energy_limit: float = setting(
         1e6, "Nats from 0 at which a mean energy counts as diverged.", above=0
     )
     verbose: int = setting(
-        1, "0: silent, 1: one progress bar, 2: a line an epoch.", low=0, high=2
+        1,
+        "0 is silent, 1 shows one progress bar, 2 prints a line an epoch.",
+        low=0,
+        high=2,
     )
 
 

@@ -19,6 +19,7 @@ def run_program(default: Recipe, *others: Recipe) -> None:
         chosen.append(recipe)
         for settings_class in (DataSettings, recipe.settings, recipe.fit):
             options.define_flags(settings_class)
+        return recipe.presets
 
     running.run_program(lambda argv: _main(chosen[-1]), define)
 
@@ -29,6 +30,7 @@ def _main(recipe: Recipe) -> None:
     options.apply_preset(recipe.presets, recipe.methods)
     options.require("dataset")
     clashes.check([*clashes.DATA, *clashes.TRAINING, *recipe.rules])
+    clashes.check_unused(recipe.settings)
     data_settings = options.from_flags(DataSettings)
     if FLAGS.dry_run:
         settings, fit = (options.from_flags(c) for c in (recipe.settings, recipe.fit))

@@ -36,6 +36,14 @@ class ChainSettings(NetworkSettings, SemiSupervisedSettings, OptimizerSettings):
         "kl_through": ("last", "all"),
     }
 
+    #: There is no generator.
+    UNUSED = ("generator_learning_rate", "generator_beta_1", "posterior_learning_rate")
+    SUBJECTS = {
+        "classes": "Chains",
+        "buffer": "Replay buffer",
+        "objective": "Loss",
+    }
+
     classes: str = setting(
         "auto",
         "joint: a classifier whose marginal is the density (JEM); conditional: "
@@ -50,65 +58,106 @@ class ChainSettings(NetworkSettings, SemiSupervisedSettings, OptimizerSettings):
     num_steps: int = setting(20, "Steps of a chain at each training step.", low=0)
     step_size: float = setting(
         1.0,
-        "In squared units of an input per nat; of mala and hmc where it starts.",
+        "Step size in squared units of an input per nat; where mala and hmc start.",
         above=0,
     )
     noise_stddev: float | None = setting(
-        0.01, "Noise of a langevin step; negative: sqrt(2 step_size)."
+        0.01,
+        "Standard deviation of a langevin step's noise. Negative: sqrt(2 step_size), "
+        "temperature 1.",
     )
-    noise_first: bool = setting(False, "Adds it before taking the gradient.")
+    noise_first: bool = setting(
+        False, "Adds a langevin step's noise before taking the gradient."
+    )
     max_gradient: float = setting(
-        0.0, "Bound of a langevin step's gradient; 0: none.", low=0
+        0.0, "Bound of a langevin step's gradient. 0 sets none.", low=0
     )
-    clip: str = setting("element", "What the bound is of.")
-    temperature: float = setting(1.0, "That langevin divides the energy by.", above=0)
-    keep_in_range: bool = setting(True, "Clips chains of images to the pixels' range.")
+    clip: str = setting(
+        "element",
+        "What --max_gradient bounds: each element of the gradient, or its norm.",
+    )
+    temperature: float = setting(
+        1.0, "Temperature that langevin divides the energy by.", above=0
+    )
+    keep_in_range: bool = setting(
+        True, "Clips chains of images to the range of pixels."
+    )
     num_leapfrog: int = setting(10, "Leapfrog steps of an hmc transition.", low=1)
     target_acceptance: float = setting(
-        0.6, "That mala and hmc adapt to.", above=0, below=1
+        0.6, "Acceptance that mala and hmc adapt their step size to.", above=0, below=1
     )
     adaptation_rate: float = setting(
-        0.05, "How fast the log of their step size is.", above=0
+        0.05, "How fast mala and hmc adapt the log of their step size.", above=0
     )
     num_jumps: int = setting(
         0,
-        "Proposals of a wide normal before mala or hmc, between modes of the plane.",
+        "Proposals of a wide normal before mala or hmc, which cross between modes of "
+        "the plane.",
         low=0,
     )
-    jump_stddev: float = setting(2.5, "Its width.", above=0)
-    start: str = setting("uniform", "Where fresh chains start.")
-    start_stddev: float = setting(1.0, "Of a normal start, or of noise on data.", low=0)
-    start_mean: float = setting(0.0, "Of a normal start.")
+    jump_stddev: float = setting(
+        2.5, "Standard deviation of those proposals, in units of an input.", above=0
+    )
+    start: str = setting(
+        "uniform", "Where fresh chains start: normal or uniform noise, or the data."
+    )
+    start_stddev: float = setting(
+        1.0, "Standard deviation of a normal start, or of noise on data.", low=0
+    )
+    start_mean: float = setting(0.0, "Mean of a normal start.")
     buffer: str = setting(
         "in_place",
         "What moved chains take the place of: their own (in_place, or in_turn when "
         "they are taken out in turn), the oldest (ring), any (reservoir); none: "
         "every chain is fresh.",
     )
-    buffer_size: int = setting(10_000, "Chains in it.", low=1)
+    buffer_size: int = setting(10_000, "How many chains the buffer holds.", low=1)
     restart_share: float = setting(
-        0.05, "Share of its chains that start anew.", low=0, high=1
+        0.05,
+        "Share of the buffer's chains that start anew each time they are taken out.",
+        low=0,
+        high=1,
     )
-    storage: str = setting("float32", "Of its chains; uint8 with fresh dither.")
-    store_labels: bool = setting(True, "Whether chains keep the label they began with.")
-    objective: str = setting("contrastive", "See keras_ebm.objectives.")
+    storage: str = setting(
+        "float32", "Type of the buffer's states; uint8 is read with fresh dither."
+    )
+    store_labels: bool = setting(
+        True, "Lets chains keep the label that they began with."
+    )
+    objective: str = setting(
+        "contrastive",
+        "How energies of data and negatives make a loss; keras_ebm.objectives "
+        "describes each.",
+    )
     energy_weight: float = setting(1.0, "Weight of the energy term.", low=0)
     classification_weight: float | None = setting(
-        None, "Of the cross-entropy; default 1, or 0 where conditional.", low=0
+        None,
+        "Weight of the cross-entropy. If it is not given, 1, or 0 where "
+        "--classes=conditional.",
+        low=0,
     )
-    energy_l2: float = setting(0.0, "Weight of the squared energies.", low=0)
-    gradient_penalty: float = setting(0.0, "Gradient penalty on data.", low=0)
+    energy_l2: float = setting(
+        0.0, "Weight of the squared energies of data and negatives.", low=0
+    )
+    gradient_penalty: float = setting(
+        0.0, "Weight of the penalty on dE/dx at the data.", low=0
+    )
     kl_weight: float = setting(
-        0.0, "Weight of the chains' energy at fixed weights.", low=0
+        0.0,
+        "Weight of the energy of the chains' ends, with the energy's weights held "
+        "fixed.",
+        low=0,
     )
-    kl_through: str = setting("last", "Steps that its gradients go through.")
+    kl_through: str = setting(
+        "last", "Steps of the chains that the gradients of that energy go through."
+    )
     neighbour_weight: float = setting(
-        0.0, "Weight of the chains' distance to neighbours in the buffer.", low=0
+        0.0, "Weight of the chains' distance to their neighbours in the buffer.", low=0
     )
     data_stddev: float = setting(
         0.0, "Noise added to preprocessed training data.", low=0
     )
-    dequantise: bool = setting(False, "Uniform noise one level wide on pixels.")
+    dequantise: bool = setting(False, "Adds uniform noise one level wide to pixels.")
 
 
 def build_langevin(dataset, train_x: np.ndarray, settings: ChainSettings, seed: int):

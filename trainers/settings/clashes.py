@@ -183,6 +183,20 @@ def check(rules: list[Rule], open_flags: Collection[str] = ()) -> None:
                 raise app.UsageError(_refusal(name, needs, value, among))
 
 
+def check_unused(settings_class) -> None:
+    """Refuses flags that were passed and that the program has no use for.
+
+    Raises:
+        app.UsageError: at the first flag of `settings_class.UNUSED`.
+    """
+    for name in getattr(settings_class, "UNUSED", ()):
+        if name in flag_errors.GIVEN:
+            raise app.UsageError(
+                f"--{name} has no effect in this program, which has no part that it is "
+                f"of. Received: --{name}={FLAGS[name].value}; leave it out."
+            )
+
+
 def _refusal(name: str, needs: str, value, among: tuple) -> str:
     rule = f"one of {listed(map(repr, among))}" if len(among) > 1 else "set"
     rule = f"{among[0]!r}" if len(among) == 1 else rule

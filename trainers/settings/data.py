@@ -14,6 +14,10 @@ from trainers.program.options import SEED, Checked, setting
 class DataSettings(Checked):
     """Which rows to train on."""
 
+    SUBJECTS = {
+        "dataset": "Data",
+    }
+
     dataset: str = setting(
         "",
         "digits, toy:NAME, tfds:NAME[@SIZE][#LABEL], stacked:NAME, images:DIR[@SIZE], "
@@ -21,27 +25,35 @@ class DataSettings(Checked):
     )
     data_dir: str = setting("", "Folder of prepared tensorflow-datasets.")
     target: str | None = setting(
-        None, "Label column of a csv; default the last one. Empty if there is none."
+        None,
+        "Label column of a csv. The last column if the flag is not given; none if it "
+        "is empty.",
     )
     ignore_columns: tuple = setting((), "Columns of a csv to leave out.")
     missing_words: str | None = setting(
         None,
-        "Words of a csv that stand for missing values, with commas between them; "
-        "default NA, NaN, null, None and the like. Empty: none but the empty cell.",
+        "Words of a csv that stand for missing values, with commas between them. If "
+        "the flag is not given, these are NA, NaN, null, None and the like; if it is "
+        "empty, only the empty cell is missing.",
     )
     holdout_classes: tuple = setting(
-        (), "Classes taken out of training; they become the foreign set 'holdout'."
+        (), "Classes to take out of training. They become the foreign set 'holdout'."
     )
     labels_per_class: int = setting(
-        0, "Labels kept in each class, the rest become unlabelled; 0 keeps all.", low=0
+        0,
+        "How many labels each class keeps; the other rows become unlabelled. 0 keeps "
+        "all.",
+        low=0,
     )
-    train_size: int = setting(0, "Training rows to use; 0 uses all.", low=0)
+    train_size: int = setting(0, "How many training rows to use. 0 uses all.", low=0)
     toy_rows: int = setting(
-        20_000, "Points drawn of a toy density, before the split.", low=1
+        20_000, "How many points are drawn of a toy density, before the split.", low=1
     )
-    seed: int = setting(0, "Seed of the split, the weights and the noise.", **SEED)
+    seed: int = setting(
+        0, "Seed of the split, of the first weights and of the noise.", **SEED
+    )
     skip_broken_images: bool = setting(
-        False, "Whether files of images:DIR that cannot be decoded are left out."
+        False, "Leaves out files of images:DIR that cannot be decoded."
     )
 
 

@@ -45,6 +45,11 @@ class DensitySettings(SamplingSettings, OptimizerSettings):
         "network": ("nice", "mixture", "mlp"),
     }
 
+    SUBJECTS = {
+        "method": "Density",
+        "gradient_penalty": "Loss",
+    }
+
     method: str = setting(
         "maximum_likelihood",
         "maximum_likelihood (normalised networks), grid (the same in the plane, for "
@@ -52,29 +57,41 @@ class DensitySettings(SamplingSettings, OptimizerSettings):
         "a generator, whose entropy --entropy estimates.",
     )
     network: str = setting(
-        "nice", "nice and mixture are normalised, mlp is any energy."
+        "nice",
+        "Network of the density: nice and mixture are normalised, mlp is any energy.",
     )
-    hidden: tuple = setting((), "Widths of the network's layers; default by network.")
+    hidden: tuple = setting(
+        (),
+        "Widths of the network's layers. If none are given, they follow from the "
+        "network.",
+    )
     standardise: bool = setting(
-        True, "Standardise points inside the model; images always are."
+        True, "Standardises points inside the model. Images always are."
     )
-    activation: str = setting("", "Default softplus for nice, silu for mlp.")
+    activation: str = setting(
+        "",
+        "Activation of the network. If it is empty, softplus for nice and silu for "
+        "mlp.",
+    )
     num_couplings: int = setting(4, "Couplings of nice.", low=1)
     num_components: int = setting(50, "Components of the mixture.", low=1)
     base_stddev: float = setting(
-        0.0, "Width of a Gaussian factor of an mlp's density; 0: none.", low=0
+        0.0,
+        "Standard deviation of a Gaussian factor of an mlp's density. 0 leaves it out.",
+        low=0,
     )
     noise_stddev: float = setting(
         0.16,
-        "Noise of denoising and of noise contrast, on standardised inputs.",
+        "Standard deviation of the noise of denoising and of noise contrast, on "
+        "standardised inputs.",
         above=0,
     )
     num_slices: int = setting(1, "Directions of sliced score matching.", low=1)
     gradient_penalty: float = setting(
-        0.0, "Gradient penalty of chains and vera.", low=0
+        0.0, "Weight of the penalty on dE/dx at the data, for chains and vera.", low=0
     )
     data_stddev: float = setting(
-        0.0, "Noise added to standardised training data.", low=0
+        0.0, "Standard deviation of noise on standardised training data.", low=0
     )
 
 

@@ -23,76 +23,120 @@ class SamplingSettings(Checked):
         "correction": ("auto", "none", "weights", "resample", "latent", "chains"),
     }
 
+    SUBJECTS = {
+        "latent_dim": "Generator",
+        "entropy": "Entropy of the generator",
+        "correction": "Corrected negatives",
+    }
+
     latent_dim: int = setting(
-        32, "Size of the generator's latent; 0: the inputs', but 16 at most.", low=0
+        32,
+        "Size of the generator's latent. 0 takes that of the inputs, but 16 at most.",
+        low=0,
     )
     generator_hidden: tuple = setting(
-        (), "Widths of the generator's layers; default by the data."
+        (),
+        "Widths of the generator's layers. If none are given, they follow from the "
+        "data.",
     )
-    generator_activation: str = setting("silu", "Activation of the generator.")
+    generator_activation: str = setting("silu", "Activation of the generator's layers.")
     decoder_skip: float = setting(
-        0.0, "Adds this times the latent to the decoder, where the sizes agree."
+        0.0,
+        "Adds this many times the latent to the decoder's output, where the sizes "
+        "agree.",
     )
-    initial_stddev: float = setting(0.1, "Where the generator's sigma starts.", above=0)
-    min_stddev: float = setting(0.01, "Lower bound of the generator's sigma.", above=0)
-    max_stddev: float = setting(0.3, "Upper bound of the generator's sigma.", above=0)
-    stddev_per_entry: bool = setting(False, "A sigma for each entry of a sample.")
-    entropy: str = setting("importance", "Estimator of the entropy gradient.")
-    entropy_weight: float = setting(1.0, "Weight of the generator's entropy.", low=0)
-    importance_samples: int = setting(20, "Proposals of the importance sampler.", low=1)
+    initial_stddev: float = setting(
+        0.1, "Standard deviation of the generator's noise at the start.", above=0
+    )
+    min_stddev: float = setting(
+        0.01, "Lower bound of the standard deviation of the generator's noise.", above=0
+    )
+    max_stddev: float = setting(
+        0.3, "Upper bound of the standard deviation of the generator's noise.", above=0
+    )
+    stddev_per_entry: bool = setting(
+        False, "Gives each entry of a sample a standard deviation of its own."
+    )
+    entropy: str = setting(
+        "importance", "Estimator of the gradient of the generator's entropy."
+    )
+    entropy_weight: float = setting(
+        1.0, "Weight of the generator's entropy in its loss.", low=0
+    )
+    importance_samples: int = setting(
+        20, "Proposals that the importance estimator draws for each sample.", low=1
+    )
     widening: float = setting(
-        1.0, "Widens the importance sampler's proposals.", above=0
+        1.0, "Factor by which the importance estimator widens its proposals.", above=0
     )
     volume_method: str = setting(
         "auto",
-        "log_volume's: dense, a pass for each latent, iterative, or auto: dense up "
-        "to 16 latents.",
+        "How log_volume finds the volume: dense takes a pass for each latent, "
+        "iterative takes conjugate gradients, auto is dense up to 16 latents.",
     )
     volume_iterations: int = setting(
-        2, "Conjugate-gradient steps of log_volume where it is iterative.", low=1
+        2, "Conjugate-gradient steps of an iterative log_volume.", low=1
     )
     fold_weight: float = setting(
-        0.0, "Weight of log_volume's fold term; latent and data of one size.", low=0
+        0.0,
+        "Weight of log_volume's term against folds. Latent and data must have one "
+        "size.",
+        low=0,
     )
-    hmc_samples: int = setting(2, "States of an hmc chain, and of its burn-in.", low=1)
+    hmc_samples: int = setting(
+        2, "States that an hmc chain keeps, and as many that it burns in.", low=1
+    )
     hmc_compat: bool = setting(
-        False, "hmc as the published code has it, without the likelihood's force."
+        False,
+        "Computes hmc as the published code does, without the likelihood's force.",
     )
     correction: str = setting(
         "auto",
-        "What betters the generator's samples: weights (importance weights), "
-        "resample (by those weights, then moves), latent (moves over latent and "
-        "noise), chains (persistent ones that start from them). auto: resample "
-        "where log_volume knows log q(x) and the latent is as large as a sample; "
-        "else chains in trainers.likelihood and none in trainers.vera.",
+        "What betters the generator's samples: weights (importance weights), resample "
+        "(by those weights, then moves), latent (moves over latent and noise), chains "
+        "(persistent ones that start from them). auto: resample where log_volume knows "
+        "log q(x) and the latent is as large as a sample; else chains in "
+        "trainers.likelihood and none in trainers.vera.",
     )
     move_steps: int = setting(
         3, "Transitions of the moves of corrections and chains.", low=1
     )
     move_leapfrog: int = setting(
-        1, "Leapfrog steps of a move; 1 is MALA, above it is Hamiltonian.", low=1
+        1,
+        "Leapfrog steps of a move. 1 is MALA, more is Hamiltonian Monte Carlo.",
+        low=1,
     )
-    move_step_size: float = setting(0.01, "Where the moves' step size starts.", above=0)
+    move_step_size: float = setting(
+        0.01,
+        "Step size of the moves at the start, in squared units of an input per nat.",
+        above=0,
+    )
     move_acceptance: float = setting(
-        0.6, "Acceptance that it is adapted to.", above=0, below=1
+        0.6, "Acceptance that the moves' step size is adapted to.", above=0, below=1
     )
-    move_adaptation: float = setting(0.05, "How fast its log is.", above=0)
+    move_adaptation: float = setting(
+        0.05, "How fast the log of the moves' step size is adapted.", above=0
+    )
     num_jumps: int = setting(
         0,
-        "Proposals of a wide normal before the moves, between modes of the plane.",
+        "Proposals of a wide normal before the moves, which cross between modes of the "
+        "plane.",
         low=0,
     )
-    jump_stddev: float = setting(2.5, "Its width.", above=0)
-    buffer_size: int = setting(10_000, "Persistent chains.", low=1)
+    jump_stddev: float = setting(
+        2.5, "Standard deviation of those proposals, in units of an input.", above=0
+    )
+    buffer_size: int = setting(10_000, "How many persistent chains are kept.", low=1)
     restart_share: float = setting(
         0.05,
-        "Share of the chains that start anew each time they are visited.",
+        "Share of the chains that start anew each time they are taken out.",
         low=0,
         high=1,
     )
     minimum_share: float = setting(
         0.0,
-        "Tempers the weights to leave this effective share; 0: never.",
+        "Tempers the importance weights so that their effective share of the samples "
+        "is at least this. 0 never does.",
         low=0,
         below=1,
     )

@@ -46,48 +46,74 @@ NETWORK_CHOICES = {
 class NetworkSettings(Checked):
     """The energy network, and how rows become its inputs."""
 
+    SUBJECTS = {
+        "network": "Network",
+        "pixel_range": "Inputs of the network",
+    }
+
     network: str = setting(
-        "auto", "Energy network; auto: convolutional for images of 28 pixels and up."
+        "auto",
+        "Energy network. auto is convolutional for images of 28 pixels and up, else an "
+        "mlp.",
     )
-    hidden: tuple = setting((), "Widths of the mlp's layers; default by the data.")
+    hidden: tuple = setting(
+        (), "Widths of the mlp's layers. If none are given, they follow from the data."
+    )
     activation: str = setting("silu", "Activation of the energy network.")
     base_stddev: float = setting(
-        0.0, "Width of a Gaussian factor of an mlp's density; 0: none.", low=0
+        0.0,
+        "Standard deviation of a Gaussian factor of an mlp's density. 0 leaves it out.",
+        low=0,
     )
-    filters: int = setting(0, "Channels of an image network; 0: its default.", low=0)
-    depth: int = setting(28, "Of a wide_resnet, 6n + 4.", low=1)
-    width: int = setting(10, "Of a wide_resnet: how many times 16 channels.", low=1)
+    filters: int = setting(
+        0,
+        "Channels of an image network's first layers. 0 takes the network's own "
+        "number.",
+        low=0,
+    )
+    depth: int = setting(28, "Layers of a wide_resnet, 6n + 4.", low=1)
+    width: int = setting(10, "How many times 16 channels a wide_resnet has.", low=1)
     normalization: str = setting(
-        "none", "Of wide_resnet and dcgan; batch mixes the energies of a batch's rows."
+        "none",
+        "Normalisation in wide_resnet and dcgan networks. batch mixes the energies of "
+        "a batch's rows.",
     )
-    spectral_norm: bool = setting(True, "Normalises the kernels of igebm networks.")
+    spectral_norm: bool = setting(
+        True, "Divides the kernels of igebm networks by their largest singular value."
+    )
     attention: bool = setting(False, "Gives igebm_resnet networks self-attention.")
     dropout: float = setting(
-        0.0, "Of mlp, wide_resnet and igebm_resnet32 networks.", low=0, below=1
+        0.0,
+        "Dropout rate of mlp, wide_resnet and igebm_resnet32 networks.",
+        low=0,
+        below=1,
     )
     initial_gain: float = setting(
         1.0,
-        "Of mlp energies: weights start with variance initial_gain / fan-in.",
+        "First weights of an mlp have the variance initial_gain / fan-in.",
         above=0,
     )
     pixel_range: str = setting(
-        "symmetric", "Images inside the model: symmetric in [-1, 1], unit in [0, 1]."
+        "symmetric",
+        "Range of pixels inside the model: symmetric is [-1, 1], unit [0, 1].",
     )
     precision: str = setting(
         "float32",
-        "What networks compute in; weights, energies and sigmas stay float32. "
+        "What networks compute in; weights, energies and noise stay float32. "
         "mixed_float16 trains on one replica, with loss scaling.",
     )
     standardise: bool = setting(
-        True, "Standardise points inside the model; tables always are."
+        True, "Standardises points inside the model. Tables always are."
     )
     transform: str = setting(
         "standardise",
-        "Of numeric columns inside the model: standardise, quantile (normal scores), "
-        "or auto: trains both and keeps the better by validation accuracy.",
+        "What becomes of numeric columns inside the model: standardise, quantile "
+        "(normal scores), blend (half of each, in columns of heavy tails), or auto, "
+        "which trains standardise and quantile and keeps the better by validation "
+        "accuracy.",
     )
     drop_constant: bool = setting(
-        True, "Leave out columns of a table that are one value in 99.9 % of its rows."
+        True, "Leaves out columns of a table that are one value in 99.9 % of its rows."
     )
 
 

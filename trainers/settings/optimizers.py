@@ -19,38 +19,62 @@ class OptimizerSettings(Checked):
         "optimizer": ("adam", "clipped_adam"),
     }
 
+    SUBJECTS = {
+        "optimizer": "Optimizers",
+    }
+
     optimizer: str = setting(
-        "adam", "Of the energy; clipped_adam bounds each gradient by its past (IGEBM)."
+        "adam",
+        "Optimizer of the energy. clipped_adam bounds each gradient by its past, as "
+        "IGEBM does.",
     )
 
     learning_rate: float = setting(2e-3, "Adam's step size for the energy.", above=0)
-    generator_learning_rate: float = setting(1e-3, "And for the generator.", above=0)
-    posterior_learning_rate: float = setting(
-        0.02, "And for the sampler's widths.", above=0
+    generator_learning_rate: float = setting(
+        1e-3, "Adam's step size for the generator.", above=0
     )
-    beta_1: float = setting(0.9, "Adam's first decay for the energy.", low=0, below=1)
-    generator_beta_1: float = setting(0.5, "And for the generator.", low=0, below=1)
-    beta_2: float = setting(0.99, "Adam's second decay for both.", above=0, below=1)
+    posterior_learning_rate: float = setting(
+        0.02, "Adam's step size for the weights of the entropy's estimator.", above=0
+    )
+    beta_1: float = setting(
+        0.9, "Adam's decay of the first moment, for the energy.", low=0, below=1
+    )
+    generator_beta_1: float = setting(
+        0.5, "Adam's decay of the first moment, for the generator.", low=0, below=1
+    )
+    beta_2: float = setting(
+        0.99,
+        "Adam's decay of the second moment, for energy and generator.",
+        above=0,
+        below=1,
+    )
     weight_decay: float = setting(
         0.0,
         "Share of a step by which the energy's weights shrink (decoupled).",
         low=0,
         below=1,
     )
-    schedule: str = setting("cosine", "Decay of the learning rates over the run.")
-    decay_epochs: tuple = setting((), "Epochs where schedule=steps decays.")
-    decay_rate: float = setting(0.3, "Factor of schedule=steps.", above=0)
-    warmup_steps: int = setting(0, "Steps of linear warm-up.", low=0)
+    schedule: str = setting("cosine", "How the learning rates fall over the run.")
+    decay_epochs: tuple = setting(
+        (), "Epochs at which schedule=steps multiplies the rates by --decay_rate."
+    )
+    decay_rate: float = setting(
+        0.3, "Factor of the rates at each of --decay_epochs.", above=0
+    )
+    warmup_steps: int = setting(
+        0, "Steps over which the learning rates rise from 0.", low=0
+    )
     ema_momentum: float = setting(
         0.0,
-        "Momentum of the averaged energy weights used for evaluation; 0: none.",
+        "Momentum of the averaged energy weights that are evaluated and saved. 0 keeps "
+        "no averages.",
         low=0,
         below=1,
     )
     jit_compile: bool = setting(
         False,
-        "Compile steps by XLA: several times as fast on a GPU, no gain on CPUs; "
-        "with strategy=none only.",
+        "Compiles steps by XLA: several times as fast on a GPU, no gain on CPUs. Only "
+        "with strategy=none.",
     )
 
 

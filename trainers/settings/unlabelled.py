@@ -32,22 +32,33 @@ CHAIN_METHODS = {
 class SemiSupervisedSettings(Checked):
     """Weights of the terms on rows without labels."""
 
+    SUBJECTS = {
+        "conditional_entropy_weight": "Rows without labels",
+    }
+
     conditional_entropy_weight: float = setting(
         0.0, "Weight of the entropy of p(y|x) on unlabelled rows.", low=0
     )
     pseudo_label_weight: float = setting(
         0.0,
-        "Weight of unlabelled rows under the label that the network gives them.",
+        "Weight of the cross-entropy of unlabelled rows with the label that the "
+        "network gives them.",
         low=0,
     )
     pseudo_label_threshold: float = setting(
-        0.95, "Probability from which it counts as a label.", low=0, high=1
+        0.95,
+        "Probability from which the network's guess counts as a label.",
+        low=0,
+        high=1,
     )
     virtual_adversarial_weight: float = setting(
         0.0, "Weight of virtual adversarial training (VAT).", low=0
     )
     adversarial_radius: float = setting(
-        0.1, "Its radius, over the square root of the number of features.", above=0
+        0.1,
+        "Radius of virtual adversarial training, over the square root of the number of "
+        "inputs.",
+        above=0,
     )
     ramp_steps: int = setting(
         0, "Steps over which all terms but the cross-entropy rise from 0.", low=0

@@ -49,14 +49,24 @@ class ModelSettings(
         "objective": ("auto", "contrastive", "logistic"),
     }
 
+    SUBJECTS = {
+        "generator_network": "Generator",
+        "negatives": "Loss",
+    }
+
     generator_network: str = setting(
-        "mlp", "Generator's decoder; the importance sampler runs it 20 times a step."
+        "mlp",
+        "Decoder of the generator. The importance estimator runs it 20 times a step.",
     )
     generator_filters: int = setting(
-        0, "Channels of resnet and dcgan decoders; 0: their default.", low=0
+        0,
+        "Channels of resnet and dcgan decoders. 0 takes the decoder's own number.",
+        low=0,
     )
     generator_normalization: str = setting(
-        "layer", "Of large_mlp, resnet and dcgan decoders; estimators refuse batch."
+        "layer",
+        "Normalisation in large_mlp, resnet and dcgan decoders. The entropy's "
+        "estimators refuse batch.",
     )
     negatives: str = setting(
         "generator",
@@ -69,14 +79,19 @@ class ModelSettings(
         "kind to accuracy); auto: logistic with classes, else contrastive.",
     )
     energy_weight: float | None = setting(
-        None, "Weight of the energy term; default 0.1 with classes, else 1.", low=0
+        None,
+        "Weight of the energy term. If it is not given, 0.1 with classes, else 1.",
+        low=0,
     )
     classification_weight: float = setting(1.0, "Weight of the cross-entropy.", low=0)
     gradient_penalty: float | None = setting(
-        None, "Gradient penalty; default 0.1 when contrastive, else 0.", low=0
+        None,
+        "Weight of the penalty on dE/dx at the data. If it is not given, 0.1 for the "
+        "contrastive objective, else 0.",
+        low=0,
     )
     data_stddev: float = setting(
-        0.0, "Noise added to preprocessed training data.", low=0
+        0.0, "Standard deviation of noise on preprocessed training data.", low=0
     )
 
 
