@@ -5,10 +5,11 @@ import json
 
 import pytest
 
-from trainers import tune
 from trainers.program import json_files
 from trainers.run import backup
 from trainers.run.record import same_data
+from trainers.search import setup
+from trainers.search.trial_files import read_result, read_values
 from trainers.settings.data import DataSettings, load
 
 trials = pytest.importorskip("trainers.search.trials")
@@ -23,9 +24,9 @@ NO_OBJECT = {
     b"3.5": "must hold an object.*Received: a float",
 }
 READERS = {
-    "search.json": lambda path: tune.check_same({}, path),
-    "values.json": lambda path: trials.read_values(path.parent),
-    "result.json": lambda path: trials.read_result(path.parent),
+    "search.json": lambda path: setup.check_same({}, path),
+    "values.json": lambda path: read_values(path.parent),
+    "result.json": lambda path: read_result(path.parent),
     "metrics.json": lambda path: backup.read_metrics(path.parent),
     "run.json": lambda path: json_files.read_shaped(path, {}),
 }
@@ -61,7 +62,7 @@ def test_an_object_of_another_shape_is_refused_by_its_key(
 
 def test_an_absent_file_is_told_by_its_name(tmp_path):
     with pytest.raises(ValueError, match="values.json.*No such file.*remove the trial"):
-        trials.read_values(tmp_path)
+        read_values(tmp_path)
 
 
 def test_measures_that_a_kill_cut_off_are_of_no_finished_run(tmp_path):

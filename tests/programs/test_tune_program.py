@@ -11,7 +11,8 @@ from trainers import tune
 from trainers.program import json_files, keras_files
 from trainers.run import fitting, transforms
 from trainers.run.record import recall
-from trainers.search import spaces, table
+from trainers.search import setup, spaces, table
+from trainers.search.task import Task, validation_nll
 from trainers.settings.chains import ChainSettings
 from trainers.settings.data import DataSettings, load
 from trainers.settings.unlabelled import CHAIN_METHODS, VERA_METHODS
@@ -73,7 +74,7 @@ def make_task(rows, workdir, space, tuner="random", count=2, parts=1):
         verbose=0,
     )
     settings = ModelSettings(negatives="none", gradient_penalty=0.0, hidden=("8",))
-    return trials.Task(rows, settings, fit, build_model, space, tuner, count)
+    return Task(rows, settings, fit, build_model, space, tuner, count)
 
 
 def test_a_search_ends_in_the_run_folder_of_its_best_trial(searched):
@@ -291,7 +292,7 @@ def test_the_likelihood_of_points_is_that_of_a_known_density():
             return np.array([[0.0, 1.0], [2.0, 0.0]], np.float32), None
 
     expected = (0.5 + 2.0) / 2 + np.log(2 * np.pi)
-    assert trials.validation_nll(Model(), Run()) == pytest.approx(expected, abs=1e-5)
+    assert validation_nll(Model(), Run()) == pytest.approx(expected, abs=1e-5)
 
 
 FLAT = {**dataclasses.asdict(ModelSettings()), "network": "mlp"}
@@ -354,7 +355,7 @@ def test_too_few_labels_to_choose_by_are_refused(rows):
     y[rows.splits.validation[19:]] = -1
     few = dataclasses.replace(rows, dataset=dataclasses.replace(rows.dataset, y=y))
     with pytest.raises(ValueError, match="20 labelled validation rows.*which has 19"):
-        tune.check_objective(few, "vera", ModelSettings())
+        setup.check_objective(few, "vera", ModelSettings())
 
 
 @pytest.mark.parametrize(
@@ -370,7 +371,7 @@ def test_energies_without_a_likelihood_are_refused(tmp_path, spec, settings, mes
         spec = f"npz:{tmp_path / 'x.npz'}"
     run = load(DataSettings(dataset=spec, toy_rows=100))
     with pytest.raises(ValueError, match=message):
-        tune.check_objective(run, "vera", ModelSettings(**settings))
+        setup.check_objective(run, "vera", ModelSettings(**settings))
 
 
 @pytest.mark.parametrize(
@@ -383,14 +384,14 @@ def test_energies_without_a_likelihood_are_refused(tmp_path, spec, settings, mes
 )
 def test_lengths_that_make_no_search_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
-        tune.check_lengths(tune.TuneSettings(**changes))
+        setup.check_lengths(setup.TuneSettings(**changes))
 
 
 def test_another_search_in_the_folder_is_refused(rows, tmp_path):
     space = (spaces.Parameter("dropout", "linear", (0.0, 0.5)),)
     task = make_task(rows, tmp_path, space)
-    tune.open_search(task, "alone", trials)
-    tune.open_search(dataclasses.replace(task, trials=9), "alone", trials)
+    setup.open_search(task, "alone", trials)
+    setup.open_search(dataclasses.replace(task, trials=9), "alone", trials)
     wider = (spaces.Parameter("dropout", "linear", (0.0, 0.6)),)
     seed = dataclasses.replace(rows.settings, seed=1)
     others = {
@@ -400,14 +401,14 @@ def test_another_search_in_the_folder_is_refused(rows, tmp_path):
     }
     for name, change in others.items():
         with pytest.raises(ValueError, match=f"another search.*another {name};"):
-            tune.open_search(dataclasses.replace(task, **change), "alone", trials)
+            setup.open_search(dataclasses.replace(task, **change), "alone", trials)
 
 
 def test_the_folder_of_a_run_is_no_folder_for_a_search(rows, tmp_path):
     (tmp_path / "model.keras").touch()
     space = (spaces.Parameter("dropout", "linear", (0.0, 0.5)),)
     with pytest.raises(ValueError, match="`workdir` must be a folder of its own"):
-        tune.open_search(make_task(rows, tmp_path, space), "alone", trials)
+        setup.open_search(make_task(rows, tmp_path, space), "alone", trials)
 
 
 def test_half_of_keras_tuners_variables_are_refused():
@@ -430,9 +431,3 @@ def test_keras_tuner_that_is_not_installed_is_named(monkeypatch):
         tune.import_trials()
     monkeypatch.undo()
     assert importlib.import_module("trainers.search.trials") is trials
-
-
-def test_the_method_decides_which_flags_there_are():
-    for arguments in (["--method=chains"], ["--seed=1", "-method", "chains+vat"]):
-        assert tune.program_of(tune.method_in(arguments)) is tune.CHAINS
-    assert tune.program_of(tune.method_in(["--dataset=digits"])) is tune.VERA

@@ -6,139 +6,35 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import keras_tuner as kt
-import numpy as np
 import tensorflow as tf
 
-from keras_ebm import files, metrics
-from trainers.program import folders, json_files, options
-from trainers.report.measures import CELLS_A_UNIT, EXTENTS
-from trainers.run import backup, fitting, jobs
+from keras_ebm import files
+from trainers.program import folders, json_files
+from trainers.run import jobs
 from trainers.search import spaces
-from trainers.settings.data import RunData
+from trainers.search.task import Task
+from trainers.search.trial_files import (
+    REMEDY,
+    RESULT_FILE,
+    RUN,
+    VALUES_FILE,
+    read_result,
+    read_values,
+    remove_backups,
+    write_flags,
+)
 
 #: In the search's folder, that of keras-tuner's state.
 STATE = "search"
-#: In a trial's folder, that of the training, and in that what it was and came to.
-RUN = "run"
-VALUES_FILE = "values.json"
-RESULT_FILE = "result.json"
-#: Of a trial's file that cannot be read.
-REMEDY = "remove the trial's folder `run`, which trains it again, or restore the file"
 #: Hyperband keeps one trial in so many from each round to the next.
 FACTOR = 3
 #: Between the questions of a worker for which there is no trial yet; keras-tuner asks
 #: on and on, which keeps the chief's processor busy.
 IDLE_SECONDS = 1.0
-#: Of a trial's flags, those that a new run does not inherit.
-_OWN = {"resume", "auto_resume", "dry_run", "verbose"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """What all trials of a search have in common.
-
-    Attributes:
-        run: `RunData`.
-        model_settings: settings of the model, where the space leaves them alone.
-        fit: `fitting.FitSettings`, likewise; its `workdir` is the search's folder.
-        build: see `fitting.prepare`.
-        space: parameters, see `spaces.space_of`.
-        tuner: `"hyperband"`, `"bayesian"` or `"random"`.
-        trials: int, in all.
-        verbose: int; 0 leaves out the line of each trial.
-    """
-
-    run: RunData
-    model_settings: object
-    fit: fitting.FitSettings
-    build: Callable
-    space: tuple
-    tuner: str
-    trials: int
-    verbose: int = 1
-
-    @property
-    def objective(self) -> kt.Objective:
-        """Accuracy on validation rows, or their mean negative log-likelihood (nats)."""
-        if self.run.dataset.num_classes > 1:
-            return kt.Objective("val_accuracy", "max")
-        return kt.Objective("val_nll", "min")
-
-    def settings(self, values: dict, workdir):
-        """`(model settings, fit settings)` of a trial's values in a run folder."""
-        flags = spaces.flags_of(values)
-
-        def changed(settings, **more):
-            names = {field.name for field in dataclasses.fields(settings)}
-            own = {k: v for k, v in flags.items() if k in names}
-            return dataclasses.replace(settings, **own, **more)
-
-        return changed(self.model_settings), changed(self.fit, workdir=str(workdir))
-
-    def prepare(self, values: dict, workdir) -> jobs.Job:
-        """Builds a trial's job, which goes on from the backups in `workdir`.
-
-        Raises:
-            ValueError: if the values do not fit the data or each other.
-        """
-        model_settings, fit = self.settings(values, workdir)
-        fit = dataclasses.replace(fit, auto_resume=True)
-        return fitting.prepare(self.run, model_settings, fit, self.build)
-
-    def validate(self, model) -> dict:
-        """The objective of a trained model, and `val_nll` (nats) of a classifier.
-
-        Raises:
-            Diverged: if one of them is not finite.
-        """
-        if self.run.dataset.num_classes > 1:
-            return classifier_measures(model, self.run)
-        return {"val_nll": validation_nll(model, self.run)}
-
-
-def classifier_measures(model, run) -> dict:
-    """`val_accuracy` and `val_nll` (nats) on the labelled validation rows.
-
-    Raises:
-        Diverged: if a logit is not finite, for which an accuracy would still be found.
-    """
-    x, y = run.rows("validation")
-    known = y >= 0
-    logits, y = np.asarray(model.logits(x[known])), y[known]
-    if not np.isfinite(logits).all():
-        raise jobs.Diverged("logits of validation rows are not finite")
-    return {
-        "val_accuracy": float(np.mean(logits.argmax(axis=-1) == y)),
-        "val_nll": metrics.negative_log_likelihood(logits, y, from_logits=True),
-    }
-
-
-def validation_nll(model, run) -> float:
-    """Mean negative log-likelihood of validation rows in the plane, in nats.
-
-    `log Z` is summed over the smallest of the boxes `EXTENTS` that holds the mass.
-
-    Args:
-        model: `EnergyModel` of a contrastive objective.
-        run: `RunData`, of points in the plane.
-
-    Raises:
-        Diverged: if the energy has no finite `Z` there.
-    """
-    x, _ = run.rows("validation")
-    for extent in EXTENTS:
-        cells = int(CELLS_A_UNIT * 2 * extent)
-        try:
-            # The gap to a log-density of 0 is the likelihood itself.
-            return metrics.nll_gap(model.energy, x, np.zeros(len(x)), extent, cells)
-        except ValueError as error:
-            reason = error
-    raise jobs.Diverged(f"no likelihood: {' '.join(str(reason).split())}")
 
 
 class TrialModel(kt.HyperModel):
@@ -412,42 +308,3 @@ def _mend(folder):
     # keras-tuner reads the oracle's file only where it finds one of this tuner.
     name = os.environ.get("KERASTUNER_TUNER_ID", "tuner0")
     files.write_text(folder / f"{name}.json", "{}")
-
-
-def read_result(folder: Path) -> dict:
-    """What a trial came to: its measures, `steps`, `seconds`, or `reason`; or {}."""
-    path = folder / RESULT_FILE
-    if not path.is_file():
-        return {}
-    result = json_files.read_shaped(path, {}, REMEDY)
-    shape = {"reason": str} if "reason" in result else {"steps": int}
-    json_files.check_shape(path, result, {**shape, "seconds": (int, float)}, REMEDY)
-    return result
-
-
-def read_values(folder: Path) -> dict:
-    """The values of a trial's parameters, by name."""
-    return json_files.read_shaped(folder / VALUES_FILE, {}, REMEDY)
-
-
-def remove_backups(folder: Path) -> None:
-    """Removes from a run folder what it could go on from."""
-    backup.clear(backup.backup_folder(folder))
-    shutil.rmtree(folder / backup.BEST, ignore_errors=True)
-
-
-def write_flags(path: Path, task: Task, values: dict, workdir) -> None:
-    """Writes a trial as a `--flagfile` of `trainers.vera` or `trainers.langevin`."""
-    lines = []
-    for settings in (task.run.settings, *task.settings(values, workdir)):
-        for field in dataclasses.fields(settings):
-            value = getattr(settings, field.name)
-            if value is not None and field.name not in _OWN:
-                lines.append(f"--{options.flag_name(field)}={_text(value)}")
-    files.write_text(path, "\n".join(lines) + "\n")
-
-
-def _text(value):
-    if isinstance(value, tuple):
-        return ",".join(value)
-    return str(value).lower() if isinstance(value, bool) else str(value)
