@@ -133,7 +133,7 @@ class Backup(Training):
 
     name, program = "backup", "trainers.vera"
     settings = (
-        *("--target=bought", "--epochs=4", "--epoch_steps=1", "--hidden=32"),
+        *("--target=bought", "--epochs=4", "--validate_every=1", "--hidden=32"),
         "--notensorboard",
         *("--generator_hidden=16", "--latent_dim=4", "--importance_samples=4"),
     )

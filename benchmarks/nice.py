@@ -30,7 +30,7 @@ from trainers.settings.density import DensitySettings
 HMC_NAMES = (
     "move_steps",
     "move_leapfrog",
-    "move_step_size",
+    "initial_step_size",
     "move_acceptance",
     "move_adaptation",
     "buffer_size",

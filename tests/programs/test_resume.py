@@ -155,7 +155,7 @@ def test_a_run_that_is_killed_again_and_again_ends_in_the_same_weights(
         *("--dataset=digits", "--train_size=576", "--epochs=12", "--verbose=2"),
         *("--network=wide_resnet", "--depth=10", "--width=1", "--dropout=0.3"),
         *("--num_steps=2", "--buffer_size=100", "--batch_size=64"),
-        *("--epoch_steps=6", "--notensorboard", "--auto_resume"),
+        *("--validate_every=6", "--notensorboard", "--auto_resume"),
         *("--ema_momentum=0.9", "--augment=crop_flip"),
     )
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -181,6 +181,6 @@ def test_a_run_that_is_killed_again_and_again_ends_in_the_same_weights(
 
 
 def test_parts_must_divide_the_run(train, tmp_path):
-    fit = {"epochs": 2, "epoch_steps": 5, "batch_size": 64}
+    fit = {"epochs": 2, "validate_every": 5, "batch_size": 64}
     with pytest.raises(ValueError, match="must divide the run's 34 steps.*choose 2"):
         train(tmp_path, "digits", fit=fit)

@@ -101,7 +101,7 @@ def test_a_preset_gives_way_to_sixty_rows_and_few_labels(run, tmp_path):
     code, _, err = run("trainers.vera", *flags, "--labels_per_class=8", "--steps=3")
     assert code == 0, err
     assert "preset=tabular" in err and "batch_size=38, as" in err
-    assert "epoch_steps=3, as it has to divide the 3 steps\n" in err
+    assert "validate_every=3, as it has to divide the 3 steps\n" in err
     assert err.count("labels_per_class=8 is more labelled rows than") == 1
 
 
@@ -182,15 +182,15 @@ def test_a_buffer_and_a_batch_give_way_to_what_was_passed(parse, passed, expecte
         (90, 3, (), 30),
         (50, 1, (), 50),
         (7, 3, (), 1),
-        (250, 1, ("--epoch_steps=100",), 100),
+        (250, 1, ("--validate_every=100",), 100),
     ],
 )
 def test_default_parts_divide_the_steps_that_were_asked_for(
     parse, total, least, passed, expected
 ):
-    values = parse({"epoch_steps": 100}, *passed)
+    values = parse({"validate_every": 100}, *passed)
     defaults.adapt_parts(total, least)
-    assert values.epoch_steps == expected
+    assert values.validate_every == expected
 
 
 def test_a_run_of_npz_labels_as_earlier_versions_numbered_them_is_recalled(tmp_path):

@@ -20,7 +20,7 @@ SMALL = {
 #: Eight steps in two parts.
 SHORT = {
     "steps": 8,
-    "epoch_steps": 4,
+    "validate_every": 4,
     "batch_size": 16,
     "keep_best": True,
     "tensorboard": False,
@@ -92,7 +92,7 @@ def test_a_csv_and_ten_labels_are_all_it_takes(run, csv, tmp_path):
         f"--dataset=csv:{csv}",
         "--labels_per_class=10",
         f"--workdir={tmp_path}",
-        *flags({**SMALL, "steps": 200, "epoch_steps": 50, "verbose": 0}),
+        *flags({**SMALL, "steps": 200, "validate_every": 50, "verbose": 0}),
         "--generator_hidden=16",
     )
     assert code == 0, err

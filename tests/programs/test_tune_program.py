@@ -33,7 +33,7 @@ FLAGS = [
     "--hidden=16",
     "--batch_size=32",
     "--steps=6",
-    "--epoch_steps=3",
+    "--validate_every=3",
     "--tuner=random",
     "--trials=3",
 ]
@@ -66,7 +66,7 @@ def make_task(rows, workdir, space, tuner="random", count=2, parts=1):
     fit = fitting.FitSettings(
         workdir=str(workdir),
         steps=2 * parts,
-        epoch_steps=2,
+        validate_every=2,
         batch_size=32,
         keep_best=True,
         tensorboard=False,
@@ -118,7 +118,7 @@ def test_the_flags_of_the_best_trial_train_it_again(searched, train, tmp_path):
         },
         fit={
             "steps": 6,
-            "epoch_steps": 3,
+            "validate_every": 3,
             "batch_size": 32,
             "augment": flags["augment"],
             "keep_best": True,

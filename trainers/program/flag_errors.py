@@ -10,6 +10,8 @@ FLAGS = flags.FLAGS
 HELP = "--help lists all flags"
 #: Names of the flags in the arguments themselves, those of a `--flagfile` left out.
 GIVEN = set()
+#: Names that flags had in earlier versions, as in the `flags.txt` of a run.
+FORMER = {"epoch_steps": "validate_every", "move_step_size": "initial_step_size"}
 #: What absl raises for arguments that cannot be read.
 UNREADABLE = (flags.Error, UnicodeDecodeError)
 #: What the values of a flag's parser are, where it is none of words.
@@ -36,9 +38,10 @@ def parse(argv: list[str], rules: dict[str, str]) -> list[str]:
             or none that it may have, or a `--flagfile` cannot be read.
     """
     GIVEN.clear()
-    GIVEN.update(_names(argv[1:]))
+    GIVEN.update(_names(_renamed(argv[1:])))
     try:
-        return FLAGS(argv)
+        read = FLAGS.read_flags_from_files(argv[1:], force_gnu=False)
+        return FLAGS([argv[0], *_renamed(read)])
     except flags.UnrecognizedFlagError as error:
         raise app.UsageError(_unknown(error)) from error
     except flags.CantOpenFlagFileError as error:
@@ -47,6 +50,18 @@ def parse(argv: list[str], rules: dict[str, str]) -> list[str]:
         raise app.UsageError(_flagfile(f"a file that is no text ({error})")) from error
     except (flags.Error, ValueError) as error:
         raise app.UsageError(_bad_value(error, rules)) from error
+
+
+def _renamed(arguments: list[str]) -> list[str]:
+    """Arguments in which flags of earlier versions bear their names of now."""
+    found = []
+    for argument in arguments:
+        dashes = argument[: len(argument) - len(argument.lstrip("-"))]
+        name, sign, value = argument[len(dashes) :].partition("=")
+        now = FORMER.get(name) if dashes else None
+        known = now in FLAGS and name not in FLAGS
+        found.append(f"{dashes}{now}{sign}{value}" if known else argument)
+    return found
 
 
 def _names(arguments: list[str]):

@@ -58,13 +58,13 @@ def adapt_buffer() -> None:
 
 
 def adapt_parts(total: int, least: int = 1) -> None:
-    """Makes `--epoch_steps` divide the steps of a run into `least` parts or more."""
-    given = FLAGS.epoch_steps
+    """Makes `--validate_every` divide the steps of a run into `least` parts or more."""
+    given = FLAGS.validate_every
     if given > 0 and total >= least and (total % given or given * least > total):
         nearest = fitting.nearest_divisor(total, min(given, total // least))
         while nearest * least > total:
             nearest = fitting.nearest_divisor(total, nearest // 2)
-        adapt("epoch_steps", nearest, f"it has to divide the {total} steps")
+        adapt("validate_every", nearest, f"it has to divide the {total} steps")
 
 
 def adapt_training(run, fit_class, strategy=None) -> None:

@@ -45,7 +45,7 @@ class FitSettings(Checked):
         "epochs": "Length and batches",
         "strategy": "Devices",
         "resume": "Interrupted runs",
-        "epoch_steps": "Validation",
+        "validate_every": "Validation",
         "tensorboard": "What is written",
     }
 
@@ -78,7 +78,7 @@ class FitSettings(Checked):
         "Continues the run in --workdir if there is one, else begins: for jobs that "
         "get restarted.",
     )
-    epoch_steps: int = setting(
+    validate_every: int = setting(
         0,
         "Steps between validations, backups and lines of history. 0 is one pass.",
         low=0,
@@ -86,7 +86,7 @@ class FitSettings(Checked):
     keep_best: bool = setting(
         False,
         "Ends with the weights of the best validation accuracy, looked at every "
-        "--epoch_steps. Not where fewer than 20 validation rows have labels.",
+        "--validate_every. Not where fewer than 20 validation rows have labels.",
     )
     fit_temperature: bool = setting(
         True,
@@ -208,16 +208,16 @@ def _parts(fit, steps) -> tuple[int, int]:
     if fit.epochs < 1:
         raise ValueError(f"`epochs` must be at least 1. Received: epochs={fit.epochs}.")
     passes, steps = _span(fit, steps)
-    if not fit.epoch_steps:
+    if not fit.validate_every:
         return passes, steps
     total = passes * steps
-    if not 1 <= fit.epoch_steps <= total or total % fit.epoch_steps:
+    if not 1 <= fit.validate_every <= total or total % fit.validate_every:
         raise ValueError(
-            f"`epoch_steps` must divide the run's {total} steps ({passes} passes "
-            f"of {steps}). Received: epoch_steps={fit.epoch_steps}; choose "
-            f"{nearest_divisor(total, fit.epoch_steps)}."
+            f"`validate_every` must divide the run's {total} steps ({passes} passes "
+            f"of {steps}). Received: validate_every={fit.validate_every}; choose "
+            f"{nearest_divisor(total, fit.validate_every)}."
         )
-    return total // fit.epoch_steps, fit.epoch_steps
+    return total // fit.validate_every, fit.validate_every
 
 
 def _span(fit, steps) -> tuple[int, int]:

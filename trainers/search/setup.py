@@ -57,7 +57,7 @@ class TuneSettings(Checked):
     )
     trials: int = setting(30, "Trials in all, promotions of hyperband included.", low=1)
     steps: int = setting(600, "Steps of a trial, at most.", low=1)
-    epoch_steps: int = setting(
+    validate_every: int = setting(
         100, "Steps between validations and backups, which hyperband counts in.", low=1
     )
     batch_size: int = setting(64, "Rows of a step.", low=1)
@@ -175,21 +175,21 @@ def fit_settings(tune: TuneSettings, family: str) -> fitting.FitSettings:
 
 def check_lengths(tune: TuneSettings) -> None:
     """Raises ValueError if trials and steps make no search."""
-    for name in ("trials", "steps", "epoch_steps"):
+    for name in ("trials", "steps", "validate_every"):
         if getattr(tune, name) < 1:
             raise ValueError(
                 f"`{name}` must be at least 1. Received: {name}={getattr(tune, name)}."
             )
-    if tune.steps % tune.epoch_steps:
+    if tune.steps % tune.validate_every:
         raise ValueError(
-            "`epoch_steps` must divide `steps`. Received: "
-            f"steps={tune.steps}, epoch_steps={tune.epoch_steps}."
+            "`validate_every` must divide `steps`. Received: "
+            f"steps={tune.steps}, validate_every={tune.validate_every}."
         )
-    if tune.tuner == "hyperband" and tune.steps < 3 * tune.epoch_steps:
+    if tune.tuner == "hyperband" and tune.steps < 3 * tune.validate_every:
         raise ValueError(
-            "`tuner` hyperband needs `steps` of three `epoch_steps` at least, to stop "
-            f"trials early. Received: steps={tune.steps}, epoch_steps="
-            f"{tune.epoch_steps}; lower epoch_steps, or use tuner=random."
+            "`tuner` hyperband needs `steps` of three `validate_every` at least, to "
+            f"stop trials early. Received: steps={tune.steps}, validate_every="
+            f"{tune.validate_every}; lower validate_every, or use tuner=random."
         )
 
 
@@ -263,11 +263,16 @@ def identity_of(task) -> dict:
     # Where the rows lie does not matter, which ones they are does.
     rows = {k: v for k, v in data.items() if k not in ("dataset", "data_dir")}
     fit = {k: v for k, v in dataclasses.asdict(task.fit).items() if k != "workdir"}
+    # Under the names that searches of earlier versions have written.
+    fit["epoch_steps"] = fit.pop("validate_every")
+    model = dataclasses.asdict(task.model_settings)
+    if "initial_step_size" in model:
+        model["move_step_size"] = model.pop("initial_step_size")
     space = {p.name: dataclasses.asdict(p) for p in task.space}
     return {
         "dataset": task.run.splits.fingerprint,
         **rows,
-        **dataclasses.asdict(task.model_settings),
+        **model,
         **fit,
         "tuner": task.tuner,
         "space": space,

@@ -244,7 +244,7 @@ def oracle_of(task: Task) -> kt.Oracle:
         return kt.oracles.BayesianOptimizationOracle(
             max_trials=task.trials, num_initial_points=points, **options
         )
-    parts = task.fit.steps // task.fit.epoch_steps
+    parts = task.fit.steps // task.fit.validate_every
     oracle = kt.oracles.HyperbandOracle(
         max_epochs=parts, factor=FACTOR, hyperband_iterations=None, **options
     )

@@ -35,7 +35,7 @@ _GENERATOR = (
     "max_stddev stddev_per_entry entropy entropy_weight generator_learning_rate "
     "generator_beta_1 posterior_learning_rate correction minimum_share"
 )
-_MOVES = "move_leapfrog move_step_size move_acceptance move_adaptation"
+_MOVES = "move_leapfrog initial_step_size move_acceptance move_adaptation"
 _SLICED = ("sliced_score_matching", "sliced_score_matching_vr")
 
 DATA = [

@@ -106,7 +106,7 @@ class SamplingSettings(Checked):
         "Leapfrog steps of a move. 1 is MALA, more is Hamiltonian Monte Carlo.",
         low=1,
     )
-    move_step_size: float = setting(
+    initial_step_size: float = setting(
         0.01,
         "Step size of the moves at the start, in squared units of an input per nat.",
         above=0,
@@ -214,7 +214,7 @@ def build_chains(settings: SamplingSettings, shape, remedy="correction=none"):
 
 def _moves(settings):
     return {
-        "initial_step_size": settings.move_step_size,
+        "initial_step_size": settings.initial_step_size,
         "target_acceptance": settings.move_acceptance,
         "adaptation_rate": settings.move_adaptation,
         "num_leapfrog": settings.move_leapfrog,
