@@ -58,7 +58,7 @@ def test_the_likelihood_is_that_of_the_space_before_standardising():
     settings = DensitySettings(network="mixture")
     fit = steps("unused")
     job = likelihood.prepare(run, settings, fit)
-    model, rows = job.model, job.rows
+    model, rows = job.model, split_rows(run)
     before = log_likelihood(model, rows.test)
     layer = model.preprocessor.get_layer("standardise")
     scale = np.sqrt(np.asarray(layer.variance)).ravel()

@@ -63,8 +63,8 @@ def test_a_density_that_is_killed_again_and_again_ends_the_same(start, run, tmp_
     kill_at(run, "trainers.run.backup:EpochBackup.on_epoch_end", best, program, *flags)
     assert backups(killed)[0] == best - 1 and bests(killed)[0] == best
     # While the same weights are saved again.
-    # After flags.txt and the history, before the weights get their name.
-    kill_at(run, "os:replace", 3, program, *flags)
+    # After flags.txt, the record and the history, before the weights get their name.
+    kill_at(run, "os:replace", 5, program, *flags)
     assert len(list((killed / "best").glob(f"{UNFINISHED}*"))) == 1
     assert backups(killed)[0] == best - 1 and best not in bests(killed)
     # Somewhere in the part after that.
@@ -113,7 +113,7 @@ def test_ctrl_c_leaves_the_best_model_so_far_and_the_run_goes_on(start, run, tmp
 
     job = likelihood.prepare(run_of(), settings, steps(late, resume=True))
     assert job.first_part >= 3
-    job.best.restore(job.model)
+    job.settle_stopped(job)
     saved = keras_files.load_model(late / "model.keras")
     for one, other in zip(saved.get_weights(), job.model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)

@@ -224,11 +224,11 @@ def test_a_trial_that_diverges_has_failed(rows, tmp_path, capsys):
     assert (
         f"trial {failed['trial']} failed: training stopped" in capsys.readouterr().err
     )
-    best = table.by_merit(list(table.values()), tuner.task.objective)[0]
+    best = table.by_merit(list(found.values()), tuner.task.objective)[0]
     assert best["learning_rate"] == 1e-3
-    text = table.markdown(list(table.values()), tuner.task.objective)
+    text = table.markdown(list(found.values()), tuner.task.objective)
     assert text.splitlines()[-1].split(" | ")[1] == "failed"
-    table.draw(tmp_path / "trials.png", tuner.task, list(table.values()))
+    table.draw(tmp_path / "trials.png", tuner.task, list(found.values()))
     assert (tmp_path / "trials.png").stat().st_size > 1000
 
 
