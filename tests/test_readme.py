@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 from trainers.presets import LANGEVIN_PRESETS, LIKELIHOOD_PRESETS, VERA_PRESETS
+from trainers.program.options import choices_of
+from trainers.settings.generator import SamplingSettings
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -49,6 +51,12 @@ def test_every_flag_in_the_readme_exists(run):
         _, out, _ = run(module, "--help")
         known = set(re.findall(r"--(?:\[no\])?(\w+):", out))
         assert flags <= known, module
+
+
+def test_the_readme_lists_every_entropy_estimator():
+    rows = re.findall(r"^\| `(\w+)` \|", README.split("| `--entropy` |")[1], re.M)
+    choices = choices_of(SamplingSettings, "entropy")
+    assert tuple(rows[: len(choices)]) == choices
 
 
 def test_the_readmes_chains_are_a_model():

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_ebm import VERA, EnergyModel, networks
+from keras_ebm.entropy import ESTIMATORS
 from keras_ebm.negatives import CutAndBlend
 from trainers.program.options import setting
 from trainers.settings.generator import (
@@ -128,7 +129,9 @@ def build_model(dataset, train_x: np.ndarray, settings: ModelSettings, seed: int
 
 def _decoder_precision(settings):
     """Half precision where nothing but the decoder's samples is asked of it."""
-    if settings.entropy in ("log_volume", "hmc") and settings.precision != "float32":
+    estimator = ESTIMATORS.get(settings.entropy)
+    precise = estimator is not None and estimator.needs_float32
+    if precise and settings.precision != "float32":
         raise ValueError(
             f"`precision` {settings.precision} does not go with "
             f"entropy={settings.entropy}, whose products and chains need float32. "
