@@ -27,6 +27,7 @@ from absl import app, flags
 
 from export.loading import check_card, load_signature
 from keras_ebm import data
+from keras_ebm.arguments import listed
 from keras_ebm.data.schema import EARLIER_MISSING
 from keras_ebm.digests import check_files
 from keras_ebm.files import make_folder, write_text
@@ -66,7 +67,7 @@ class PredictSettings(Checked):
     )
     dataset: str = setting(
         "",
-        "Spec of the rows: csv:PATH, npz:PATH, images:DIR[@SIZE], digits, tfds:NAME.",
+        f"Spec of the rows: {listed(data.forms(with_options=True))}.",
     )
     data_dir: str = setting("", "Folder of prepared tensorflow-datasets.")
     target_fpr: float = setting(
@@ -137,8 +138,8 @@ def read_request(settings: PredictSettings, card: dict, specs: dict) -> tuple:
     """
     spec = settings.dataset
     if "columns" in card:
-        source, _, path = spec.partition(":")
-        if source != "csv":
+        source, path = data.parse_spec(spec)
+        if source != "csv" or not path:
             raise ValueError(
                 "`dataset` must be csv:PATH, as the model takes the columns of a "
                 f"table. Received: dataset={spec!r}."
@@ -156,7 +157,7 @@ def read_request(settings: PredictSettings, card: dict, specs: dict) -> tuple:
         )
         return {names[name]: values for name, values in columns.items()}, None
     expected, files = specs["inputs"], None
-    source, _, folder = spec.partition(":")
+    source, folder = data.parse_spec(spec)
     if source == "images" and folder:
         rows, files = data.read_named_images(folder, settings.skip_broken_images)
         x = data.fit_folder(spec, rows.x, tuple(expected.shape[1:]))

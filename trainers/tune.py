@@ -46,7 +46,7 @@ from pathlib import Path
 
 from absl import app
 
-from keras_ebm import plots
+from keras_ebm import data, plots
 from keras_ebm.arguments import listed, why_not_imported
 from trainers import presets
 from trainers.program import (
@@ -220,7 +220,7 @@ def apply_flags(program: Program) -> set:
         name for name in FLAGS if FLAGS[name].present and FLAGS[name].value != "auto"
     }
     if not FLAGS.preset:
-        kind = FLAGS.dataset.partition(":")[0]
+        kind = data.parse_spec(FLAGS.dataset).source
         defaults = {"csv": "tabular", "toy": program.density_preset}
         FLAGS.preset = defaults.get(kind, "")
 

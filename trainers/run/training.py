@@ -2,6 +2,7 @@
 
 import sys
 
+from keras_ebm import data
 from trainers.program import devices, errors, folders, options
 from trainers.program.options import FLAGS
 from trainers.run import defaults, dry_run, jobs, transforms
@@ -43,7 +44,7 @@ def run_flags(name, presets, methods, model_class, fit_class, build) -> None:
 
 def choose_preset(presets) -> None:
     """Takes `tabular` for a table of which few rows have labels, and says so."""
-    few = FLAGS.labels_per_class and FLAGS.dataset.startswith("csv:")
+    few = FLAGS.labels_per_class and data.parse_spec(FLAGS.dataset).source == "csv"
     if few and not FLAGS.preset and "tabular" in presets:
         FLAGS.preset = "tabular"
         sys.stderr.write("preset=tabular, as it is a table with few labels\n")

@@ -1,0 +1,67 @@
+"""What a newcomer adds is registered in one table, and then works by its name."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_ebm import data
+from keras_ebm.entropy import ESTIMATORS, EntropyEstimator, Estimate
+from trainers.program.options import choices_of
+from trainers.settings.data import DataSettings, load
+from trainers.settings.vera import ModelSettings, build_model
+
+
+@pytest.fixture(scope="module")
+def points():
+    return data.load("toy:rings", num_rows=64)
+
+
+def two_steps(model, x):
+    """Trains two steps and returns the losses."""
+    model.compile(*[keras.optimizers.SGD(0.01) for _ in range(2)])
+    rows = tf.data.Dataset.from_tensor_slices(x).batch(len(x) // 2)
+    return model.fit(rows, verbose=0, shuffle=False).history["loss"]
+
+
+class NoiseOnly(EntropyEstimator):
+    """The entropy of the noise alone."""
+
+    def estimate(self, generator, draw, prepared):
+        return Estimate(generator.log_noise_volume)
+
+
+def test_an_entropy_estimator_of_the_table_trains_by_its_flag(monkeypatch, points):
+    monkeypatch.setitem(ESTIMATORS, "noise_only", NoiseOnly)
+    assert "noise_only" in choices_of(ModelSettings, "entropy")
+    settings = ModelSettings(
+        entropy="noise_only", latent_dim=2, hidden=(8,), generator_hidden=(8,)
+    )
+    model = build_model(points, points.x, settings, seed=0)
+    assert isinstance(model.entropy, NoiseOnly)
+    assert np.isfinite(two_steps(model, points.x)).all()
+
+
+def _rows_of_a_list(name, *, num_rows):
+    x = np.tile(np.array(name.split(","), np.float32)[:, None], (num_rows, 2))
+    return data.Dataset(x, np.full(len(x), -1), "vector", (), name=f"list:{name}")
+
+
+def test_a_data_source_of_the_table_is_loaded_by_its_spec(monkeypatch):
+    source = data.Source(_rows_of_a_list, ("vector",), "NUMBERS")
+    monkeypatch.setitem(data.SOURCES, "list", source)
+    loaded = data.load("list:1,2,3", num_rows=4)
+    np.testing.assert_array_equal(loaded.x[::4, 0], [1, 2, 3])
+    assert data.foreign("list:7,8", loaded).shape == (40_000, 2)
+    assert load(DataSettings("list:1,2,3", toy_rows=40)).dataset.x.shape == (120, 2)
+    assert "list" in data.sources_of("vector") and data.file_of("list:1") is None
+    for refused in (lambda: data.load("lists:1"), lambda: load(DataSettings())):
+        with pytest.raises(ValueError, match="list:NUMBERS"):
+            refused()
+
+
+def test_an_estimator_that_is_not_in_the_table_is_refused_with_those_that_are():
+    with pytest.raises(ValueError) as error:
+        ModelSettings(entropy="noise_only")
+    offered = [name for name, one in ESTIMATORS.items() if not one.linear_only]
+    assert ", ".join(map(repr, [*offered, "none"])) in str(error.value)
