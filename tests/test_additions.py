@@ -7,6 +7,10 @@ import tensorflow as tf
 
 from keras_ebm import data
 from keras_ebm.entropy import ESTIMATORS, EntropyEstimator, Estimate
+from keras_ebm.models import EnergyModel
+from keras_ebm.ood import ConformalDetector, Detector, Energy
+from keras_ebm.serving import export_ood_scorer, verify
+from keras_ebm.serving.outputs import OUTPUTS, Output
 from trainers.program.options import choices_of
 from trainers.settings.data import DataSettings, load
 from trainers.settings.vera import ModelSettings, build_model
@@ -58,6 +62,29 @@ def test_a_data_source_of_the_table_is_loaded_by_its_spec(monkeypatch):
     for refused in (lambda: data.load("lists:1"), lambda: load(DataSettings())):
         with pytest.raises(ValueError, match="list:NUMBERS"):
             refused()
+
+
+class Doubled(Detector):
+    """A detector that also gives twice the energy."""
+
+    def decide(self, x, target_fpr=None):
+        decision = super().decide(x, target_fpr)
+        return {**decision, "twice": 2.0 * decision["energy"]}
+
+
+def test_an_output_of_the_table_is_exported_and_verified(monkeypatch, points, tmp_path):
+    monkeypatch.setitem(OUTPUTS, "twice", Output("number"))
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    conformal = ConformalDetector(np.linspace(-1, 1, 19))
+    detector = Doubled(EnergyModel(network), Energy(), conformal, 0.1)
+    path = export_ood_scorer(detector, tmp_path / "scorer", points.x[:5])
+    served = tf.saved_model.load(path).signatures["serving_default"]
+    answers = served(inputs=tf.constant(points.x[:5]))
+    np.testing.assert_allclose(answers["twice"], 2 * answers["energy"], rtol=1e-6)
+    assert verify(path, detector, points.x[:5])["twice"] < 1e-4
+    plain = Detector(detector.model, Energy(), conformal, 0.1)
+    with pytest.raises(RuntimeError, match="`twice` .* the detector does not give"):
+        verify(path, plain, points.x[:5])
 
 
 def test_an_estimator_that_is_not_in_the_table_is_refused_with_those_that_are():
