@@ -1,5 +1,7 @@
 """What a newcomer adds is registered in one table, and then works by its name."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -9,10 +11,12 @@ from keras_ebm import data
 from keras_ebm.entropy import ESTIMATORS, EntropyEstimator, Estimate
 from keras_ebm.models import EnergyModel
 from keras_ebm.ood import ConformalDetector, Detector, Energy
+from keras_ebm.random import StepRandom
 from keras_ebm.serving import export_ood_scorer, verify
 from keras_ebm.serving.outputs import OUTPUTS, Output
 from trainers.program.options import choices_of
 from trainers.settings.data import DataSettings, load
+from trainers.settings.negatives import NEGATIVES, Source
 from trainers.settings.vera import ModelSettings, build_model
 
 
@@ -85,6 +89,45 @@ def test_an_output_of_the_table_is_exported_and_verified(monkeypatch, points, tm
     plain = Detector(detector.model, Energy(), conformal, 0.1)
     with pytest.raises(RuntimeError, match="`twice` .* the detector does not give"):
         verify(path, plain, points.x[:5])
+
+
+def _zeros(rows, seed):
+    return lambda x, random: tf.zeros_like(x)
+
+
+@pytest.mark.parametrize("negatives", [*NEGATIVES, "zeros"])
+def test_negatives_of_the_table_train_by_their_flag(monkeypatch, points, negatives):
+    monkeypatch.setitem(NEGATIVES, "zeros", Source(_zeros, objective="logistic"))
+    assert negatives in choices_of(ModelSettings, "negatives")
+    settings = ModelSettings(negatives=negatives, hidden=(8,))
+    model = build_model(points, points.x, settings, seed=0)
+    assert type(model) is EnergyModel
+    assert model.objective == ("contrastive" if negatives == "batch" else "logistic")
+    assert np.isfinite(two_steps(model, points.x)).all()
+
+
+def test_a_mixture_is_fitted_to_preprocessed_rows(points):
+    shifted = dataclasses.replace(points, x=100.0 + 5.0 * points.x)
+    settings = ModelSettings(negatives="mixture", hidden=(8,))
+    model = build_model(shifted, shifted.x, settings, seed=0)
+    like = tf.zeros((4000, 2))
+    rows = model.negatives(like, StepRandom(0, 0))
+    # Standardised rows; of 4,000 samples the mean's standard error is 0.016.
+    np.testing.assert_allclose(np.mean(rows, axis=0), 0.0, atol=0.1)
+    np.testing.assert_allclose(np.std(rows, axis=0), 1.0, atol=0.1)
+
+
+def test_a_mixture_is_refused_for_images():
+    digits = data.load("digits")
+    with pytest.raises(ValueError, match="image rows of digits; use .*batch or jitter"):
+        build_model(digits, digits.x, ModelSettings(negatives="mixture"), seed=0)
+
+
+def test_jitter_is_made_of_images_too():
+    digits = data.load("digits")
+    settings = ModelSettings(negatives="jitter", hidden=(8,))
+    model = build_model(digits, digits.x[:64], settings, seed=0)
+    assert np.isfinite(two_steps(model, digits.x[:64])).all()
 
 
 def test_an_estimator_that_is_not_in_the_table_is_refused_with_those_that_are():
