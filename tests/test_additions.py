@@ -1,23 +1,37 @@
 """What a newcomer adds is registered in one table, and then works by its name."""
 
 import dataclasses
+import re
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import trainers.vera
 from keras_ebm import data
 from keras_ebm.entropy import ESTIMATORS, EntropyEstimator, Estimate
 from keras_ebm.models import EnergyModel
-from keras_ebm.ood import ConformalDetector, Detector, Energy
+from keras_ebm.ood import (
+    ConformalDetector,
+    Detector,
+    Energy,
+    Score,
+    load_score,
+    make_score,
+)
+from keras_ebm.ood.combined import SCORE_CLASSES
 from keras_ebm.random import StepRandom
 from keras_ebm.serving import export_ood_scorer, verify
 from keras_ebm.serving.outputs import OUTPUTS, Output
+from trainers.presets import VERA_PRESETS, with_preset
 from trainers.program.options import choices_of
 from trainers.settings.data import DataSettings, load
 from trainers.settings.negatives import NEGATIVES, Source
 from trainers.settings.vera import ModelSettings, build_model
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +149,47 @@ def test_an_estimator_that_is_not_in_the_table_is_refused_with_those_that_are():
         ModelSettings(entropy="noise_only")
     offered = [name for name, one in ESTIMATORS.items() if not one.linear_only]
     assert ", ".join(map(repr, [*offered, "none"])) in str(error.value)
+
+
+class SecondLogit(Score):
+    """The second logit, for want of a better score."""
+
+    name = "second_logit"
+    requires = frozenset({"logits"})
+
+    def _score(self, inputs):
+        return inputs["logits"][:, 1]
+
+
+def test_a_score_of_the_table_is_made_alone_and_in_a_sum(monkeypatch):
+    monkeypatch.setitem(SCORE_CLASSES, SecondLogit.name, SecondLogit)
+    logits = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    outputs = {"logits": logits}
+    score = make_score("second_logit")
+    np.testing.assert_array_equal(score.predict(outputs), logits[:, 1])
+    both = make_score("energy+second_logit").fit(outputs, outputs)
+    assert both.name == "energy+second_logit"
+    assert both.predict(outputs).mean() == pytest.approx(0.0, abs=1e-5)
+    saved = load_score(score.state())
+    np.testing.assert_array_equal(saved.predict(outputs), logits[:, 1])
+
+
+def test_a_preset_of_the_table_gives_settings_that_flags_may_override(monkeypatch):
+    mine = {"hidden": (8,), "latent_dim": 2, "epochs": 3, "dataset": "toy:rings"}
+    monkeypatch.setitem(VERA_PRESETS, "mine", mine)
+    recipe = VERA_PRESETS["mine"]
+    settings = with_preset(recipe, ModelSettings, latent_dim=3)
+    assert (settings.hidden, settings.latent_dim) == ((8,), 3)
+    assert with_preset(recipe, DataSettings).dataset == "toy:rings"
+    assert with_preset(recipe, trainers.vera.FitSettings).epochs == 3
+
+
+def test_the_guide_names_files_and_tables_that_exist():
+    guide = (ROOT / "docs" / "adding.md").read_text("utf-8")
+    paths = re.findall(r"`([\w/]+\.(?:py|md))`", guide)
+    assert len(paths) > 10
+    assert [path for path in paths if not (ROOT / path).is_file()] == []
+    tables = re.findall(r"`([A-Z_]+)` in `([\w/]+\.py)`", guide)
+    assert len(tables) >= 6
+    for table, path in tables:
+        assert re.search(rf"^{table} = ", (ROOT / path).read_text("utf-8"), re.M)
