@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from keras_ebm import data
 from trainers.presets import LANGEVIN_PRESETS, LIKELIHOOD_PRESETS, VERA_PRESETS
 from trainers.program.options import choices_of
 from trainers.settings.generator import SamplingSettings
@@ -57,6 +58,12 @@ def test_the_readme_lists_every_entropy_estimator():
     rows = re.findall(r"^\| `(\w+)` \|", README.split("| `--entropy` |")[1], re.M)
     choices = choices_of(SamplingSettings, "entropy")
     assert tuple(rows[: len(choices)]) == choices
+
+
+def test_the_readme_names_every_data_source():
+    (line,) = re.findall(r"^- Data: (.*?)^- ", README, re.M | re.S)
+    named = {data.parse_spec(text).source for text in re.findall(r"`([^`]+)`", line)}
+    assert set(data.SOURCES) <= named
 
 
 def test_the_readmes_chains_are_a_model():
