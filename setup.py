@@ -30,7 +30,7 @@ DATA = [
 # The last two are for its Bayesian search.
 TUNE = ["keras-tuner>=1.4.8", "scikit-learn>=1.6", "scipy>=1.11.1"]
 
-# What benchmarks.step_baselines compares with; the library never imports it.
+# What benchmarks.step_torch is written in; the library never imports it.
 BENCH = ["torch>=2.13"]
 
 DEV = [

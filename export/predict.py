@@ -27,12 +27,14 @@ from absl import app, flags
 
 from export.loading import check_card, load_signature
 from keras_ebm import data
+from keras_ebm.arguments import listed
 from keras_ebm.data.schema import EARLIER_MISSING
 from keras_ebm.digests import check_files
 from keras_ebm.files import make_folder, write_text
 from keras_ebm.ood import ConformalDetector
-from keras_ebm.serving.export import CARD, FILLED, SCORER_OUTPUTS, version_number
+from keras_ebm.serving.export import CARD, version_number
 from keras_ebm.serving.inputs import RATE
+from keras_ebm.serving.outputs import OUTPUTS
 from trainers.program import errors, folders, json_files, options, running
 from trainers.program.options import Checked, setting
 from trainers.settings import clashes
@@ -66,7 +68,7 @@ class PredictSettings(Checked):
     )
     dataset: str = setting(
         "",
-        "Spec of the rows: csv:PATH, npz:PATH, images:DIR[@SIZE], digits, tfds:NAME.",
+        f"Spec of the rows: {listed(data.forms(with_options=True))}.",
     )
     data_dir: str = setting("", "Folder of prepared tensorflow-datasets.")
     target_fpr: float = setting(
@@ -137,8 +139,8 @@ def read_request(settings: PredictSettings, card: dict, specs: dict) -> tuple:
     """
     spec = settings.dataset
     if "columns" in card:
-        source, _, path = spec.partition(":")
-        if source != "csv":
+        source, path = data.parse_spec(spec)
+        if source != "csv" or not path:
             raise ValueError(
                 "`dataset` must be csv:PATH, as the model takes the columns of a "
                 f"table. Received: dataset={spec!r}."
@@ -156,7 +158,7 @@ def read_request(settings: PredictSettings, card: dict, specs: dict) -> tuple:
         )
         return {names[name]: values for name, values in columns.items()}, None
     expected, files = specs["inputs"], None
-    source, _, folder = spec.partition(":")
+    source, folder = data.parse_spec(spec)
     if source == "images" and folder:
         rows, files = data.read_named_images(folder, settings.skip_broken_images)
         x = data.fit_folder(spec, rows.x, tuple(expected.shape[1:]))
@@ -225,6 +227,15 @@ def is_number(text: str) -> bool:
     return re.fullmatch(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", text) is not None
 
 
+def _cells(values: np.ndarray):
+    """An output's values as cells of a csv."""
+    if values.dtype == bool:
+        return np.where(values, "true", "false")
+    if values.dtype == object:
+        return [spreadsheet_text(text) for text in values]
+    return values
+
+
 def write_answers(path, answers: dict, files=None) -> None:
     """Writes the answers as csv, the label's probability in the place of all.
 
@@ -235,11 +246,12 @@ def write_answers(path, answers: dict, files=None) -> None:
         answers: dict of arrays `(rows, ...)`.
         files: what the rows were read from, one each, or None.
     """
-    columns = {name: answers[name] for name in SCORER_OUTPUTS if name in answers}
-    columns["accept"] = np.where(answers["accept"], "true", "false")
-    for name in ("reason", FILLED):  # Exports of earlier versions give none.
-        if name in answers:
-            columns[name] = [spreadsheet_text(text) for text in answers[name]]
+    # Exports of earlier versions give some of them only.
+    columns = {
+        name: _cells(answers[name])
+        for name, output in OUTPUTS.items()
+        if name in answers and output.of != "classes" and answers[name].ndim == 1
+    }
     if "label" in answers:
         labels = [spreadsheet_text(label) for label in answers["label"]]
         likeliest = answers["probabilities"].max(axis=-1)

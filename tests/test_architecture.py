@@ -58,6 +58,48 @@ CONFINED = {
 }
 
 
+#: The checkout's folders of programs, and their rooms: a room imports from those above
+#: its line alone. Of the programs none imports another but `HAND_OVER`.
+CHECKOUT = PACKAGE.parent
+ROOMS = [
+    {"presets", "program"},
+    {"settings"},
+    {"report"},
+    {"run"},
+    {"search"},
+    {"programs", "export"},
+]
+ROOM_LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
+#: Of flags that mean another program, whose `main` then runs.
+HAND_OVER = {("vera", "langevin"), ("vera", "likelihood")}
+
+
+def program_modules():
+    folders = (CHECKOUT / "trainers", CHECKOUT / "export")
+    found = sorted(path for folder in folders for path in folder.rglob("*.py"))
+    return [path for path in found if path.name != "__init__.py" or path.stat().st_size]
+
+
+def room_of(path):
+    return room_of_name(".".join(path.relative_to(CHECKOUT).with_suffix("").parts))
+
+
+def room_of_name(name):
+    """The room of `trainers.ROOM.module`, of a program, or of `export.module`."""
+    folder, first, *_ = name.split(".")
+    if folder == "export":
+        return "export"
+    if first == "__init__":
+        return "programs"
+    return first if first in ROOM_LEVEL else "programs"
+
+
+def imported_rooms(path):
+    for name in imported_names(path):
+        if name.split(".")[0] in ("trainers", "export"):
+            yield room_of_name(name)
+
+
 def modules():
     return sorted(PACKAGE.rglob("*.py"))
 
@@ -123,10 +165,39 @@ def test_a_package_is_imported_where_it_belongs(package):
     assert found <= CONFINED[package]
 
 
+@pytest.mark.parametrize(
+    "path", program_modules(), ids=lambda path: str(path.relative_to(CHECKOUT))
+)
+def test_imports_of_programs_point_one_way(path):
+    room = room_of(path)
+    for imported in set(imported_rooms(path)) - {room}:
+        assert ROOM_LEVEL[imported] < ROOM_LEVEL[room], (
+            f"{path.relative_to(CHECKOUT)} imports the room {imported}"
+        )
+
+
+def test_one_program_alone_hands_over_to_others():
+    programs = {path.stem for path in program_modules() if room_of(path) == "programs"}
+    found = {
+        (path.stem, name.split(".")[1])
+        for path in program_modules()
+        if room_of(path) == "programs"
+        for name in imported_names(path)
+        if name.split(".")[0] == "trainers"
+    }
+    assert {(a, b) for a, b in found if b in programs} == HAND_OVER
+
+
+def test_every_room_of_the_programs_has_its_level():
+    assert {room_of(path) for path in program_modules()} == set(ROOM_LEVEL)
+
+
 def test_the_walk_sees_imports():
     # What the tests above would say of nothing read is "all is well".
     vera = set(imported_parts(PACKAGE / "models" / "vera.py"))
     assert {"arguments", "entropy", "models", "random"} <= vera
+    trials = set(imported_rooms(CHECKOUT / "trainers" / "search" / "trials.py"))
+    assert trials == {"program", "settings", "report", "run", "search"}
     for package, parts in CONFINED.items():
         for part in parts:
             paths = [path for path in modules() if part_of(path) == part]

@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from keras_ebm import data
 from trainers.presets import LANGEVIN_PRESETS, LIKELIHOOD_PRESETS, VERA_PRESETS
+from trainers.program.options import choices_of
+from trainers.settings.generator import SamplingSettings
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -49,6 +52,18 @@ def test_every_flag_in_the_readme_exists(run):
         _, out, _ = run(module, "--help")
         known = set(re.findall(r"--(?:\[no\])?(\w+):", out))
         assert flags <= known, module
+
+
+def test_the_readme_lists_every_entropy_estimator():
+    rows = re.findall(r"^\| `(\w+)` \|", README.split("| `--entropy` |")[1], re.M)
+    choices = choices_of(SamplingSettings, "entropy")
+    assert tuple(rows[: len(choices)]) == choices
+
+
+def test_the_readme_names_every_data_source():
+    (line,) = re.findall(r"^- Data: (.*?)^- ", README, re.M | re.S)
+    named = {data.parse_spec(text).source for text in re.findall(r"`([^`]+)`", line)}
+    assert set(data.SOURCES) <= named
 
 
 def test_the_readmes_chains_are_a_model():

@@ -160,9 +160,9 @@ def start(model, settings: SampleSettings, random):
         return random.uniform(shape, "start", -1.0, 1.0)
     if kind == "buffer":
         return _from_buffer(model, settings, random)
-    if kind.startswith("images:"):
-        folder, skip = kind.removeprefix("images:"), settings.skip_broken_images
-        images = data.read_images(folder, shape[1:], skip)
+    source, folder = data.parse_spec(kind)
+    if source == "images" and folder:
+        images = data.read_images(folder, shape[1:], settings.skip_broken_images)
         rows = np.arange(settings.num) % len(images)
         return model.preprocess(images[rows])
     raise ValueError(

@@ -12,7 +12,9 @@ from keras_ebm.data.images import (
     size_remedy,
 )
 from keras_ebm.data.labels import mask_labels, relabel
+from keras_ebm.data.parsing import Spec, parse_spec
 from keras_ebm.data.schema import Column, TableSchema
+from keras_ebm.data.sources import SOURCES, Source, file_of, forms, sources_of
 from keras_ebm.data.specs import load, read
 from keras_ebm.data.splits import (
     Splits,
@@ -32,23 +34,29 @@ from keras_ebm.data.toy_densities import EXACT, log_density
 __all__ = [
     "DENSITIES",
     "EXACT",
+    "SOURCES",
     "Column",
     "Dataset",
+    "Source",
+    "Spec",
     "Splits",
     "TableSchema",
     "decode_images",
     "draw",
+    "file_of",
     "fingerprint",
     "fit_channels",
     "fit_folder",
     "fit_images",
     "foreign",
+    "forms",
     "image_files",
     "load",
     "load_splits",
     "log_density",
     "make_splits",
     "mask_labels",
+    "parse_spec",
     "read",
     "read_columns",
     "read_csv",
@@ -59,8 +67,9 @@ __all__ = [
     "row_hashes",
     "save_splits",
     "seen_rows",
-    "split_digest",
     "size_remedy",
+    "sources_of",
+    "split_digest",
     "stack_digits",
     "validate",
 ]

@@ -9,7 +9,9 @@ import numpy as np
 
 from keras_ebm.data.dataset import Dataset, validate
 from keras_ebm.data.images import fit_channels
-from keras_ebm.data.specs import FORMS, read
+from keras_ebm.data.parsing import parse_spec
+from keras_ebm.data.sources import find_source
+from keras_ebm.data.specs import read
 
 NOISE = ("noise:uniform", "noise:gaussian")
 ROTATIONS = ("rotate:90", "rotate:180", "rotate:270")
@@ -60,7 +62,7 @@ def foreign(
     if spec in NOISE:
         return _noise(spec, reference, np.random.default_rng(seed))
     if spec in ROTATIONS:
-        return _rotate(reference, int(spec.removeprefix("rotate:")) // 90)
+        return _rotate(reference, int(parse_spec(spec).name) // 90)
     if spec == INTERPOLATION:
         return _interpolate(reference, np.random.default_rng(seed))
     if spec == "holdout":
@@ -70,11 +72,7 @@ def foreign(
                 "not seen. Received: none. Train with --holdout_classes."
             )
         return holdout
-    if spec.partition(":")[0] not in {form.partition(":")[0] for form in FORMS}:
-        forms = (*NOISE, *ROTATIONS, INTERPOLATION, "holdout", *FORMS)
-        raise ValueError(
-            f"`spec` must be one of {', '.join(forms)}. Received: spec={spec!r}."
-        )
+    find_source(spec, besides=(*NOISE, *ROTATIONS, INTERPOLATION, "holdout"))
     other = read(
         spec,
         data_dir=data_dir,

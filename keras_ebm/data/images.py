@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras_ebm.arguments import listed
 from keras_ebm.data.dataset import Dataset
 from keras_ebm.data.image_bytes import LUMA, decode_image, resized
+from keras_ebm.data.parsing import parse_spec
 from keras_ebm.data.tfds_images import middle_square
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
@@ -277,7 +278,7 @@ def fit_folder(spec: str, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         x: array of shape `(n, ...)`.
         shape: that of a row of the model.
     """
-    is_folder = spec.startswith("images:") and len(shape) == 3
+    is_folder = parse_spec(spec).source == "images" and len(shape) == 3
     if not is_folder or x.shape[1:3] != tuple(shape[:2]) or shape[2] not in (1, 3):
         return x
     return fit_channels(x, shape[2])
@@ -285,6 +286,7 @@ def fit_folder(spec: str, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 def size_remedy(spec: str, shape: tuple[int, ...]) -> str:
     """A sentence that follows an error about the size of rows of `images:DIR`."""
-    if not spec.startswith("images:") or len(shape) != 3 or shape[0] != shape[1]:
+    is_folder = parse_spec(spec).source == "images"
+    if not is_folder or len(shape) != 3 or shape[0] != shape[1]:
         return ""
     return f" Name the size of the model's images, as images:DIR@{shape[0]}."

@@ -9,28 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_ebm.arguments import listed
-from keras_ebm.data import toy
-from keras_ebm.data.builders import SOURCES
 from keras_ebm.data.dataset import Dataset, validate
-from keras_ebm.data.images import read_image_folder
 from keras_ebm.data.label_rule import is_binary, is_whole, plain
-from keras_ebm.data.npz import read_npz
-from keras_ebm.data.optional import require
+from keras_ebm.data.parsing import parse_spec
 from keras_ebm.data.schema import TableSchema
-from keras_ebm.data.stacked import read_stacked
-from keras_ebm.data.tables import read_csv
-from keras_ebm.data.tfds_images import read_tfds
-from keras_ebm.data.tfds_tables import read_tfds_table
-
-FORMS = (
-    "digits",
-    "toy:NAME",
-    "tfds:NAME",
-    "csv:PATH",
-    "npz:PATH",
-    "images:DIR",
-    "stacked:NAME",
-)
+from keras_ebm.data.sources import find_source
 
 
 def load(
@@ -125,41 +108,20 @@ def read(
     skip_broken_images: bool = False,
 ) -> Dataset:
     """Does what `load` does, but for checking the result; see there."""
-    source, _, name = spec.partition(":")
-    if spec == "digits":
-        return _read_digits()
-    if source == "toy":
-        x = toy.draw(name, num_rows, seed)
-        return Dataset(x, np.full(len(x), -1, np.int64), "vector", (), name=spec)
-    if source == "tfds" and name in SOURCES:
-        return read_tfds_table(name, data_dir, schema)
-    if source == "tfds" and name:
-        return read_tfds(name, data_dir)
-    if source == "csv" and name:
-        path = os.path.expanduser(name)
-        return read_csv(path, target, schema, ignore_columns, missing)
-    if source == "stacked" and name:
-        return read_stacked(name, data_dir, num_rows=num_rows, seed=seed)
-    if source == "images" and name:
-        return read_image_folder(name, skip_broken_images)
-    if source == "npz" and name:
-        return read_npz(os.path.expanduser(name), dtype)
-    raise ValueError(
-        f"`spec` must be one of {', '.join(FORMS)}. Received: spec={spec!r}."
-    )
-
-
-def _read_digits() -> Dataset:
-    digits = require("sklearn.datasets").load_digits()
-    # Its pixels are the whole numbers from 0 to 16.
-    pixels = np.rint(digits.images * (255.0 / 16.0)).astype(np.uint8)
-    return Dataset(
-        x=pixels[..., None],
-        y=digits.target.astype(np.int64),
-        kind="image",
-        class_names=tuple(str(name) for name in digits.target_names),
-        name="digits",
-    )
+    options = {
+        "data_dir": data_dir,
+        "target": target,
+        "ignore_columns": ignore_columns,
+        "schema": schema,
+        "missing": missing,
+        "num_rows": num_rows,
+        "seed": seed,
+        "dtype": dtype,
+        "skip_broken_images": skip_broken_images,
+    }
+    source = find_source(spec)
+    taken = {argument: options[argument] for argument in source.takes}
+    return source.read(parse_spec(spec).name, **taken)
 
 
 def _recode(dataset: Dataset, class_names: tuple[str, ...]) -> Dataset:
@@ -168,7 +130,7 @@ def _recode(dataset: Dataset, class_names: tuple[str, ...]) -> Dataset:
     y, schema = dataset.y, dataset.schema
     places = {plain(name): place for place, name in enumerate(class_names)}
     places |= {name: place for place, name in enumerate(class_names)}
-    if dataset.name.startswith("npz:") and not all(map(is_whole, class_names)):
+    if parse_spec(dataset.name).source == "npz" and not all(map(is_whole, class_names)):
         # The numbers of classes that have names of their own.
         places = {str(place): place for place in range(len(class_names))}
     present = np.unique(y[y >= 0])
@@ -192,7 +154,7 @@ def _recode(dataset: Dataset, class_names: tuple[str, ...]) -> Dataset:
 
 def _without_minus_one(dataset: Dataset, class_names: tuple[str, ...]) -> Dataset:
     """Where 1 and -1 are the labels of a `npz:` file: -1 is none to other classes."""
-    npz = dataset.name.startswith("npz:")
+    npz = parse_spec(dataset.name).source == "npz"
     if not npz or not is_binary(dataset.class_names) or is_binary(class_names):
         return dataset
     y = np.where(dataset.y == 1, 0, -1)

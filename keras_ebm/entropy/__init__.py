@@ -7,7 +7,8 @@ from keras_ebm.entropy.importance_sampling import ImportanceSampling
 from keras_ebm.entropy.log_volume import LogVolume
 from keras_ebm.entropy.mutual_information import MutualInformation
 
-#: Estimators by the names that programs give them.
+#: Estimators by the names that programs give them: the choices of `--entropy`, and
+#: what the tests of all estimators run over.
 ESTIMATORS = {
     "importance": ImportanceSampling,
     "log_volume": LogVolume,

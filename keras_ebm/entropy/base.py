@@ -37,6 +37,10 @@ class EntropyEstimator(keras.layers.Layer):
     learns = False
     #: Whether `estimate` gives a `log_density`.
     gives_log_density = False
+    #: Whether it differentiates the decoder in ways that half precision spoils.
+    needs_float32 = False
+    #: Whether it serves one linear decoder alone, which no program builds.
+    linear_only = False
 
     def __init__(self, **kwargs):
         # float32 in mixed precision too: these are log-densities.

@@ -24,6 +24,7 @@ class ExactLinear(EntropyEstimator):
     """
 
     gives_log_density = True
+    linear_only = True
 
     def build_for(self, generator):
         self._dense(generator)

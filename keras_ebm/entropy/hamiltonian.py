@@ -44,6 +44,7 @@ class HamiltonianMonteCarlo(EntropyEstimator):
     """
 
     log_names = ("chain_acceptance", "chain_step_size")
+    needs_float32 = True
 
     def __init__(
         self,

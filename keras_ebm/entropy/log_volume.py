@@ -54,6 +54,7 @@ class LogVolume(EntropyEstimator):
     """
 
     gives_log_density = True
+    needs_float32 = True
 
     def __init__(
         self,

@@ -186,10 +186,10 @@ def make_score(spec: str) -> Score:
         ValueError: if the string names no score.
     """
     names = [name.strip() for name in spec.split("+")]
-    if len(set(names)) < len(names) or not set(names) <= set(SCORES):
+    if len(set(names)) < len(names) or not set(names) <= set(SCORE_CLASSES):
         raise ValueError(
-            f"`spec` must be one of {', '.join(SCORES)}, or different ones joined "
-            f"by '+'. Received: spec={spec!r}."
+            f"`spec` must be one of {', '.join(SCORE_CLASSES)}, or different ones "
+            f"joined by '+'. Received: spec={spec!r}."
         )
     parts = [SCORE_CLASSES[name]() for name in names]
     return parts[0] if len(parts) == 1 else SumScore(*parts)
@@ -212,7 +212,7 @@ def load_score(state: Mapping[str, np.ndarray]) -> Score:
         return SumScore.from_state(state)
     if name not in SCORE_CLASSES:
         raise ValueError(
-            f"`state` must name one of {', '.join(SCORES)}. Received: {name!r}."
+            f"`state` must name one of {', '.join(SCORE_CLASSES)}. Received: {name!r}."
         )
     return SCORE_CLASSES[name].from_state(state)
 

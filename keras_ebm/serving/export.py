@@ -12,19 +12,15 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ebm import files
-from keras_ebm.data.image_bytes import CHANNELS, DECODED, decode_rows
 from keras_ebm.data.schema import TableSchema
 from keras_ebm.digests import array_digest, file_digests
 from keras_ebm.explain import Explainer
-from keras_ebm.layers import TableEncoder
 from keras_ebm.ood import Detector
 from keras_ebm.serving import explanations, inputs
+from keras_ebm.serving.outputs import output_names
+from keras_ebm.serving.signatures import signatures
 from keras_ebm.serving.verify import verify
 
-SCORER_OUTPUTS = ("energy", "ood_score", "p_value", "accept", "reason")
-#: An output of a `TableEncoder`'s models besides.
-FILLED = "filled"
-CLASSIFIER_OUTPUTS = ("class_id", "label", "probabilities", *SCORER_OUTPUTS)
 CARD = Path("assets.extra") / "keras_ebm.json"
 #: TF Serving reads a version's number into 64 bits.
 LAST_VERSION = 2**63 - 1
@@ -62,21 +58,20 @@ def export_classifier(
             "`detector` must hold a model with classes. Received: a density with "
             "one logit; use `export_ood_scorer`."
         )
-    return _export(detector, output, x, CLASSIFIER_OUTPUTS, explainer)
+    return _export(detector, output, x, True, explainer)
 
 
 def export_ood_scorer(
     detector: Detector, output, x: np.ndarray, *, explainer: Explainer | None = None
 ) -> Path:
     """Exports energy, score, p-value and accept flag; see `export_classifier`."""
-    return _export(detector, output, x, SCORER_OUTPUTS, explainer)
+    return _export(detector, output, x, False, explainer)
 
 
-def _export(detector, output, x, names, explainer) -> Path:
+def _export(detector, output, x, with_classes, explainer) -> Path:
     if explainer is not None:
         explanations.check_explainer(explainer, detector)
-    if isinstance(detector.model.preprocessor, TableEncoder):
-        names = (*names, FILLED)
+    names = output_names(detector, with_classes)
     folder = Path(output)
     version = next_version(folder)
     # Where a link leads, as nothing is renamed from one disk to another.
@@ -200,78 +195,6 @@ def write_saved_model(detector: Detector, path: Path, names, explainer=None) -> 
     card["files"] = file_digests(path)
     (path / CARD).parent.mkdir(exist_ok=True)
     (path / CARD).write_text(json.dumps(card, indent=2) + "\n", "utf-8")
-
-
-def signatures(detector: Detector, names) -> dict:
-    """Signature name to `(function, specs)`.
-
-    `serving_default` takes raw inputs and `at_rate` a `target_fpr` for each
-    row besides; image models have `encoded`, which takes PNG or JPEG bytes. There a row
-    that is no whole image, or too large a one, is not accepted, `reason` says why, its
-    numbers are NaN, its `class_id` -1 and its `label` empty; the other rows get their
-    own answers. See `decode_image` and `decode_rows`.
-    """
-    model = detector.model
-
-    def decide(x, target_fpr=None):
-        decision = detector.decide(x, target_fpr)
-        return {name: decision[name] for name in names}
-
-    rate = tf.TensorSpec((None,), tf.float32, name=inputs.RATE)
-    kind = inputs.input_kind(model)
-    if kind == "table":
-        return _table_signatures(model, decide, rate)
-    raw = model.raw_spec()
-    found = {
-        "serving_default": (lambda inputs: decide(inputs), [raw]),
-        "at_rate": (lambda inputs, target_fpr: decide(inputs, target_fpr), [raw, rate]),
-    }
-    if raw.dtype == tf.uint8 and raw.shape[-1] in CHANNELS:
-        shape = tuple(raw.shape[1:])
-
-        def encoded(images):
-            pixels, refusals = decode_rows(images, shape)
-            return refuse(decide(pixels), refusals)
-
-        found["encoded"] = (encoded, [tf.TensorSpec((None,), tf.string, "images")])
-    return found
-
-
-def refuse(decision: dict, refusals: tf.Tensor) -> dict:
-    """A decision in which rows that could not be read have no answer.
-
-    Args:
-        decision: name to tensor with leading axis `batch`, as `Detector.decide` gives.
-        refusals: string tensor `(batch,)`, why a row could not be read, or empty.
-
-    Returns:
-        The decision; in rows that could not be read, NaN, -1, `False` and the empty
-        string in place of numbers, classes, `accept` and `label`, and the `reason`.
-    """
-    unread = refusals != DECODED
-    nothing = {"accept": False, "class_id": -1, "label": "", "reason": refusals}
-    answers = {}
-    for name, value in decision.items():
-        rows = tf.reshape(unread, [-1] + [1] * (value.shape.rank - 1))
-        filler = nothing.get(name, float("nan"))
-        answers[name] = tf.where(rows, tf.cast(filler, value.dtype), value)
-    return answers
-
-
-def _table_signatures(model, decide, rate):
-    schema = TableSchema.from_config(model.preprocessor.schema)
-    specs = inputs.column_specs(schema)
-
-    def default(columns):
-        return decide(inputs.encode_columns(schema, columns))
-
-    def at_rate(columns):
-        return decide(inputs.encode_columns(schema, columns), columns[inputs.RATE])
-
-    return {
-        "serving_default": (default, [specs]),
-        "at_rate": (at_rate, [{**specs, inputs.RATE: rate}]),
-    }
 
 
 def model_card(detector: Detector, names) -> dict:

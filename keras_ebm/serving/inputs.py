@@ -4,6 +4,7 @@ import re
 
 import tensorflow as tf
 
+from keras_ebm.data.image_bytes import CHANNELS
 from keras_ebm.data.schema import TableSchema
 from keras_ebm.layers import TableEncoder
 
@@ -15,6 +16,14 @@ def input_kind(model) -> str:
     if isinstance(model.preprocessor, TableEncoder):
         return "vector" if model.preprocessor.schema is None else "table"
     return "image" if len(model.network.input_shape) == 4 else "vector"
+
+
+def takes_bytes(model) -> bool:
+    """Whether there is a signature for encoded images: of uint8 in known channels."""
+    if input_kind(model) == "table":
+        return False
+    raw = model.raw_spec()
+    return raw.dtype == tf.uint8 and raw.shape[-1] in CHANNELS
 
 
 def column_names(schema: TableSchema) -> dict[str, str]:

@@ -1,30 +1,34 @@
 """Checks that an exported model answers as the framework does."""
 
+from pathlib import Path
+
 import numpy as np
 import tensorflow as tf
 
+from keras_ebm.data.image_bytes import decode_rows
 from keras_ebm.data.schema import TableSchema
 from keras_ebm.explain import Explainer
 from keras_ebm.ood import Detector
-from keras_ebm.serving import inputs
+from keras_ebm.serving import comparing, inputs
 from keras_ebm.serving.explanations import CHANGE, CONTRIBUTIONS
-
-TOLERANCE = 1e-4
-DECISION = ("energy", "ood_score", "p_value", "accept")
+from keras_ebm.serving.outputs import OUTPUTS
 
 
 def verify(
-    path, model: Detector, x: np.ndarray, explainer: Explainer | None = None
+    path: str | Path, model: Detector, x: np.ndarray, explainer: Explainer | None = None
 ) -> dict[str, float]:
-    """Compares a SavedModel with the detector that it was exported from.
+    """Compares every output of a SavedModel with those of the detector it is of.
 
-    Numbers must agree within `1e-4` of the largest magnitude of that output;
-    classes must be equal where the two best probabilities differ by more, and
-    decisions wherever the score is further than that from the threshold.
+    All signatures are asked: `serving_default`, `at_rate` for two rates, and `encoded`
+    for the images as PNG and for bytes that are no image. Numbers must agree within
+    `1e-4` of the largest magnitude of that output; classes must be equal where the two
+    best probabilities differ by more, and decisions and their reasons wherever the
+    score is further than that from the threshold; see `serving.outputs.OUTPUTS`.
 
     With an explainer, contributions must agree likewise; the same rows must be found
-    changes for, and the detector must accept each changed row with the energy that
-    is served.
+    changes for, and the detector must accept each changed row with the energy, and at
+    the distance, that are served. Words, and rows that need no change, must be as they
+    came.
 
     Args:
         path: folder of one SavedModel version.
@@ -37,31 +41,32 @@ def verify(
 
     Raises:
         ValueError: if there are no rows.
-        RuntimeError: if the folder holds no SavedModel, or an output is absent
-            or differs.
+        RuntimeError: if the folder holds no SavedModel, or a signature or an output is
+            absent, differs, or is none of the detector's.
     """
     if len(x) == 0:
         raise ValueError("`x` must have at least one row. Received: no rows.")
     loaded, request = _load(path), _request(model, x)
-    served = _answers(loaded, "serving_default", request, DECISION)
+    _require_signatures(loaded, model, explainer)
+    served = _answers(loaded, "serving_default", request)
     expected = model.predict(x, batch_size=len(x))
-    differences = {}
-    for name in ("energy", "ood_score", "p_value", "probabilities"):
-        if name in served:
-            differences[name] = _difference(name, served[name], expected[name])
-    # A score that rounds to the other side of a calibration score moves the
-    # p-value by one step, which is no disagreement of the models.
-    step = 1.0 / (model.conformal.sizes.min() + 1.0)
-    for name, value in differences.items():
-        extra = 2.0 * step if name == "p_value" else 0.0
-        _require_close(name, value, expected[name], extra)
-    _compare_decisions(served, expected, model)
+    differences = comparing.compare_decisions(
+        "serving_default", served, expected, model
+    )
+    _largest(differences, _compare_rates(loaded, request, model, x))
+    if inputs.takes_bytes(model.model):
+        _largest(differences, _compare_encoded(loaded, model, x, expected))
     if explainer is not None:
-        found = _answers(loaded, "explain", request, CONTRIBUTIONS)
-        differences |= _compare_contributions(found, explainer, x)
-        found = _answers(loaded, "acceptable", request, CHANGE)
-        _compare_changes(found, explainer, x, expected)
+        found = _answers(loaded, "explain", request)
+        _largest(differences, _compare_contributions(found, explainer, x))
+        found = _answers(loaded, "acceptable", request)
+        _compare_changes(found, explainer, x, request, expected)
     return differences
+
+
+def _largest(differences: dict, others: dict) -> None:
+    for name, value in others.items():
+        differences[name] = max(value, differences.get(name, 0.0))
 
 
 def _load(path):
@@ -73,13 +78,26 @@ def _load(path):
         ) from error
 
 
-def _answers(loaded, signature, request, names):
-    if signature not in loaded.signatures:
-        raise RuntimeError(f"The exported model has no signature `{signature}`.")
+def _require_signatures(loaded, model, explainer):
+    wanted = ["serving_default", "at_rate"]
+    wanted += ["encoded"] if inputs.takes_bytes(model.model) else []
+    wanted += ["explain", "acceptable"] if explainer is not None else []
+    for name in wanted:
+        if name not in loaded.signatures:
+            raise RuntimeError(f"The exported model has no signature `{name}`.")
+    for name in loaded.signatures:
+        if name not in wanted:
+            raise RuntimeError(
+                f"The exported model has a signature `{name}`, which was not to be "
+                "compared; give the `explainer` that was exported with it."
+                if name in ("explain", "acceptable")
+                else f"The exported model has a signature `{name}`, which the "
+                "detector does not give."
+            )
+
+
+def _answers(loaded, signature, request):
     answers = loaded.signatures[signature](**request)
-    for name in names:
-        if name not in answers:
-            raise RuntimeError(f"The exported model has no output `{name}`.")
     return {name: value.numpy() for name, value in answers.items()}
 
 
@@ -92,44 +110,87 @@ def _request(model, x):
     return {name: tf.constant(v, specs[name].dtype) for name, v in columns.items()}
 
 
-def _difference(name, served, expected):
-    if not np.array_equal(np.isnan(served), np.isnan(expected)):
-        raise RuntimeError(f"The exported model disagrees on where `{name}` is NaN.")
-    same = np.where(np.isnan(expected) | (served == expected), 0.0, served - expected)
-    return float(np.abs(same).max())
+def _compare_rates(loaded, request, model, x):
+    """Compares `at_rate` at the detector's rate and half-way from there to all."""
+    rates = np.full(len(x), model.target_fpr)
+    rates[1::2] = 0.5 * (1.0 + model.target_fpr)
+    tensor = tf.constant(rates, tf.float32)
+    served = _answers(loaded, "at_rate", {**request, inputs.RATE: tensor})
+    expected = model.decide(tf.constant(x), tensor)
+    expected = {name: value.numpy() for name, value in expected.items()}
+    return comparing.compare_decisions("at_rate", served, expected, model, rates)
 
 
-def _require_close(name, difference, expected, extra=0.0):
-    limit = TOLERANCE * max(1.0, float(np.nanmax(np.abs(expected)))) + extra
-    if difference > limit:
-        raise RuntimeError(
-            f"The exported model disagrees: `{name}` differs by {difference:.3g} "
-            f"(limit {limit:.3g}) on {len(expected)} rows."
-        )
+def _compare_encoded(loaded, model, x, expected):
+    """Compares the answers to PNG files, and to bytes that are no image at the end."""
+    files = [tf.io.encode_png(row).numpy() for row in x]
+    encoded = tf.constant([*files, b"no image"])
+    served = _answers(loaded, "encoded", {"images": encoded})
+    _, refusals = decode_rows(encoded, tuple(model.model.raw_spec().shape[1:]))
+    refused = {}
+    for name in OUTPUTS.keys() & expected.keys():
+        values, nothing = expected[name], OUTPUTS[name].unread
+        nothing = nothing.encode() if isinstance(nothing, str) else nothing
+        nothing = refusals.numpy()[-1] if name == "reason" else nothing
+        last = np.full((1, *values.shape[1:]), nothing, values.dtype)
+        refused[name] = np.concatenate([values, last])
+    return comparing.compare_decisions("encoded", served, refused, model)
 
 
 def _compare_contributions(served, explainer, x):
+    comparing.require_names("explain", served, CONTRIBUTIONS)
     expected = explainer.contributions(x)
     differences = {}
-    for name in ("contributions", "baseline_energy"):
+    for name in CONTRIBUTIONS:
         values = getattr(expected, name).numpy()
-        differences[name] = _difference(name, served[name], values)
-        _require_close(name, differences[name], values)
+        differences[name] = comparing.difference(name, served[name], values)
+        comparing.require_close(name, differences[name], values)
     return differences
 
 
-def _compare_changes(served, explainer, x, decision):
-    clear = _clear(explainer.detector, decision)
+def _compare_changes(served, explainer, x, request, decision):
+    comparing.require_names("acceptable", served, (*request, *CHANGE))
+    clear = comparing.clear_of_threshold(explainer.detector, decision)
     expected = explainer.acceptable(x).found.numpy()
-    _require_equal("found", served["found"][clear], expected[clear])
+    comparing.require_equal("found", served["found"][clear], expected[clear])
     moved = served["found"] & ~decision["accept"] & clear
-    rows = _changed_rows(served, explainer, x)[moved]
+    changed = _changed_rows(served, explainer, x)
+    rows = changed[moved]
     if len(rows):
         again = explainer.detector.predict(rows, batch_size=len(rows))
-        _require_equal("found", again["accept"], np.ones(len(rows), bool))
-        energy = again["energy"]
-        difference = _difference("energy", served["energy"][moved], energy)
-        _require_close("energy", difference, energy)
+        comparing.require_equal("found", again["accept"], np.ones(len(rows), bool))
+        _require_number("energy", served["energy"][moved], again["energy"])
+    _compare_distances(served, explainer, x, changed, decision, moved, clear)
+    _compare_cells(served, request, moved, clear)
+
+
+def _require_number(name, served, expected):
+    comparing.require_close(
+        name, comparing.difference(name, served, expected), expected
+    )
+
+
+def _compare_distances(served, explainer, x, changed, decision, moved, clear):
+    """How far rows were moved, in feature space; 0 and infinity where they were not."""
+    encode = explainer.detector.model.preprocess
+    steps = (encode(changed) - encode(np.asarray(x, changed.dtype))).numpy()
+    length = np.linalg.norm(steps[:, : explainer.encoder.num_numeric], axis=1)
+    still = np.where(decision["accept"], 0.0, np.inf)
+    still = np.where(np.isnan(decision["energy"]), np.nan, still)
+    expected = np.where(moved, length, still)
+    _require_number("distance", served["distance"][clear], expected[clear])
+
+
+def _compare_cells(served, request, moved, clear):
+    """Rows that did not move have the cells that came, and words are never changed."""
+    for name, cells in request.items():
+        came = cells.numpy()
+        rows = clear if came.dtype == object else clear & ~moved
+        # NaN, a missing cell, is no equal of itself.
+        absent = (served[name] != served[name]) & (came != came)
+        same = (served[name] == came) | absent
+        same = same.reshape(len(same), -1).all(axis=1)
+        comparing.require_equal(name, same[rows], np.ones(int(rows.sum()), bool))
 
 
 def _changed_rows(served, explainer, x):
@@ -141,35 +202,3 @@ def _changed_rows(served, explainer, x):
         if schema.columns[position].kind == "numeric":
             rows[:, position] = served[name]
     return rows
-
-
-def _compare_decisions(served, expected, model):
-    if "class_id" in served:
-        best = np.sort(expected["probabilities"], axis=-1)
-        clear = best[:, -1] - best[:, -2] > TOLERANCE
-        for name in ("class_id", "label"):
-            _require_equal(name, served[name][clear], expected[name][clear])
-    clear = _clear(model, expected)
-    _require_equal("accept", served["accept"][clear], expected["accept"][clear])
-    if "filled" in served:
-        _require_equal("filled", served["filled"], expected["filled"])
-    if "reason" in served:
-        _require_equal("reason", served["reason"][clear], expected["reason"][clear])
-
-
-def _clear(model, expected):
-    """Which rows' scores are further from the threshold than rounding goes."""
-    threshold = np.asarray(model.conformal.threshold(model.target_fpr))
-    if model.conformal.by_class:
-        threshold = threshold[expected["class_id"]]
-    limit = TOLERANCE * np.maximum(1.0, np.abs(threshold))
-    return ~(np.abs(expected["ood_score"] - threshold) <= limit)
-
-
-def _require_equal(name, served, expected):
-    if not np.array_equal(served, expected):
-        count = int(np.sum(served != expected))
-        raise RuntimeError(
-            f"The exported model disagrees: `{name}` differs on {count} of "
-            f"{len(expected)} rows."
-        )

@@ -1,9 +1,12 @@
+import inspect
+import os
 import sys
 
 import numpy as np
 import pytest
 
 from keras_ebm import data
+from keras_ebm.data.dataset import KINDS
 
 IMAGES = np.arange(8 * 4 * 4 * 3, dtype=np.uint8).reshape(8, 4, 4, 3)
 LABELS = np.array([0, 1, 0, 1, 1, 0, 0, 1])
@@ -128,10 +131,37 @@ def test_an_absent_or_a_single_array_file_is_refused(tmp_path):
             data.load(f"npz:{tmp_path / name}")
 
 
-@pytest.mark.parametrize("spec", ["", "cars", "digits:3", "tfds:", "csv:", "npz:"])
-def test_an_unknown_spec_lists_the_forms(spec):
-    with pytest.raises(ValueError, match="digits, toy:NAME, tfds:NAME, csv:PATH, npz:"):
+@pytest.mark.parametrize(
+    "spec",
+    ["", "cars", "cars:3", "digits:3", "digits:", "toy", "tfds:", "csv:", "npz:"],
+)
+def test_an_unknown_spec_lists_the_forms_of_all_sources(spec):
+    with pytest.raises(ValueError) as error:
         data.load(spec)
+    assert f"must be one of {', '.join(data.forms())}. Received" in str(error.value)
+    listed = ["images:DIR", "stacked:NAME", "digits", "toy:NAME"]
+    assert all(form in data.forms() for form in listed)
+
+
+def test_a_spec_is_taken_apart_at_its_first_colon():
+    assert data.parse_spec("csv:a:b.csv") == ("csv", "a:b.csv")
+    assert data.parse_spec("digits") == ("digits", None)
+    assert data.parse_spec("images:") == ("images", "")
+
+
+def test_only_a_source_of_one_file_has_a_file():
+    assert data.file_of("csv:~/rows.csv") == os.path.expanduser("~/rows.csv")
+    assert data.file_of("images:folder") is None and data.file_of("digits") is None
+
+
+def test_every_argument_that_a_source_takes_is_one_of_read():
+    arguments = set(inspect.signature(data.read).parameters)
+    for source in data.SOURCES.values():
+        assert set(source.takes) <= arguments and set(source.kinds) <= set(KINDS)
+
+
+def test_the_docstring_of_load_has_a_line_for_every_source():
+    assert all(f"| `{form}` |" in data.load.__doc__ for form in data.forms())
 
 
 def test_a_table_is_loaded_with_its_target_and_schema(tmp_path):

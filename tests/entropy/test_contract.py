@@ -19,7 +19,6 @@ from support import (
 
 from keras_ebm.entropy import (
     ESTIMATORS,
-    ExactLinear,
     HamiltonianMonteCarlo,
     ImportanceSampling,
     LogVolume,
@@ -30,7 +29,8 @@ from keras_ebm.models import VERA
 from keras_ebm.random import StepRandom
 
 X, Y = rows(16)
-MAKE = {
+#: By the name of an estimator and, after a comma, a word that tells variants apart.
+VARIANTS = {
     "importance": lambda: ImportanceSampling(4, widening=1.5),
     "log_volume, dense": lambda: LogVolume("dense"),
     "log_volume, iterative": lambda: LogVolume("iterative", 3, decay=0.9),
@@ -38,7 +38,12 @@ MAKE = {
     "hmc, compat": lambda: HamiltonianMonteCarlo(compat=True),
     "mutual_information, js": lambda: MutualInformation(hidden=(6,)),
     "mutual_information, dv": lambda: MutualInformation("donsker_varadhan", (6,)),
-    "exact_linear": ExactLinear,
+}
+#: Each estimator of the table, those without variants as they are.
+MAKE = VARIANTS | {
+    name: estimator
+    for name, estimator in ESTIMATORS.items()
+    if name not in {variant.partition(",")[0] for variant in VARIANTS}
 }
 
 

@@ -216,3 +216,34 @@ def test_a_column_called_as_an_output_is_refused(tmp_path):
     explainer = Explainer.fit(detector, TRAIN)
     with pytest.raises(ValueError, match="Received: 'distance'; rename it"):
         export_ood_scorer(detector, tmp_path / "m", ROWS, explainer=explainer)
+
+
+@pytest.mark.parametrize(
+    "name, shift, message",
+    [
+        ("distance", 0.1, "`distance` differs"),
+        ("colour", b"x", "`colour` differs on 3 of 3"),
+        ("energy", None, "no output `energy` in the signature `acceptable`"),
+        ("other", None, "output `other` .*the detector does not give"),
+    ],
+)
+def test_what_else_is_served_of_changed_rows_is_compared(
+    exported, monkeypatch, name, shift, message
+):
+    path, explainer = exported
+    module = sys.modules["keras_ebm.serving.verify"]
+    real = module._answers
+
+    def answers(loaded, signature, *rest):
+        found = real(loaded, signature, *rest)
+        if signature != "acceptable":
+            return found
+        if shift is not None:
+            found[name] = found[name] + shift
+        elif found.pop(name, None) is None:
+            found[name] = found["energy"]
+        return found
+
+    monkeypatch.setattr(module, "_answers", answers)
+    with pytest.raises(RuntimeError, match=message):
+        verify(path, explainer.detector, ROWS[:3], explainer)

@@ -14,6 +14,7 @@ import trainers.sample
 import trainers.vera
 from keras_ebm.gradients import energy_and_gradient
 from trainers.presets import LANGEVIN_PRESETS, VERA_PRESETS, with_preset
+from trainers.program.options import choices_of
 from trainers.run.flops import count_flops
 from trainers.settings.chains import ChainSettings, build_langevin
 from trainers.settings.data import DataSettings, load
@@ -288,8 +289,8 @@ def test_every_presets_settings_exist_and_have_choices():
             for key, value in preset.items():
                 owners = [c for c in classes if key in c.__dataclass_fields__]
                 assert owners, (name, key)
-                choices = getattr(owners[0], "CHOICES", {}).get(key)
-                assert choices is None or value in choices, (name, key)
+                choices = choices_of(owners[0], key)
+                assert not choices or value in choices, (name, key)
 
 
 def test_a_dry_run_of_the_program_needs_no_data(run):

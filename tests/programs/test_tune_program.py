@@ -328,6 +328,15 @@ def test_a_space_leaves_out_what_cannot_be():
     assert not {"hidden_width", "dropout", "batch_size"} & {p.name for p in space}
 
 
+def test_without_a_generator_nothing_of_one_is_searched():
+    limits = {"batch_size": 1000, "features": 64}
+    flags = {**FLAT, "negatives": "mixture"}
+    space = spaces.space_of("tables", "vera", flags, limits)
+    names = {parameter.name for parameter in space}
+    assert "energy_weight" in names
+    assert not {"latent_dim", "generator_width", "entropy_weight"} & names
+
+
 def test_widths_and_depths_become_layers():
     values = {"hidden_width": 64, "hidden_depth": 2, "dropout": 0.1, "tuner/epochs": 3}
     assert spaces.flags_of(values) == {"hidden": ("64", "64"), "dropout": 0.1}

@@ -3,9 +3,11 @@ import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from export.common import ExportSettings, fit_detector
 from keras_ebm.serving import export, export_classifier, verify
+from keras_ebm.serving.comparing import compare_decisions
 from trainers.run.record import recall
 
 
@@ -122,3 +124,71 @@ def test_a_stated_difference_is_the_largest(exported, detector, x):
     # Within the tolerance, so it is reported and not refused. The energies
     # are of a few nats: float32 resolves them to about 5e-7.
     assert verify(exported, detector, x)["energy"] == pytest.approx(change, abs=2e-6)
+
+
+@pytest.fixture(scope="module")
+def kept(held_out):
+    """A detector for tests that leave it as it is."""
+    settings = ExportSettings(str(held_out / "model.keras"), "digits", target_fpr=0.1)
+    return fit_detector(settings)[0]
+
+
+@pytest.fixture(scope="module")
+def answers(kept, x):
+    return kept.predict(x)
+
+
+@pytest.mark.parametrize(
+    "output, change, message",
+    [
+        ("energy", lambda v: v + 0.01, "`energy` differs by 0.01"),
+        ("ood_score", lambda v: v - 0.01, "`ood_score` differs by 0.01"),
+        ("probabilities", lambda v: v * 0.9, "`probabilities` differs by"),
+        ("p_value", lambda v: v * 0.5, "`p_value` differs by"),
+        ("class_id", lambda v: v + 1, r"`class_id` differs on (3\d|40) of"),
+        ("label", lambda v: b"x" + v, r"`label` differs on (3\d|40) of"),
+        ("accept", np.logical_not, r"`accept` differs on (3\d|40) of"),
+        ("reason", lambda v: b"x" + v, r"`reason` differs on (3\d|40) of"),
+        ("reason", lambda v: None, "no output `reason` in the signature `encoded`"),
+        ("label", lambda v: None, "no output `label` in the signature `encoded`"),
+        ("other", lambda v: 0, "an output `other` .*the detector does not give"),
+        ("filled", lambda v: 0, "an output `filled` .*the detector does not give"),
+    ],
+)
+def test_a_change_of_any_output_is_noticed(kept, answers, output, change, message):
+    served = {**answers, output: change(answers.get(output))}
+    served = {name: values for name, values in served.items() if values is not None}
+    with pytest.raises(RuntimeError, match=message):
+        compare_decisions("encoded", served, answers, kept)
+
+
+def test_a_scorer_of_a_model_with_classes_need_not_give_them(kept, answers):
+    classes = ("class_id", "label", "probabilities")
+    served = {name: v for name, v in answers.items() if name not in classes}
+    found = compare_decisions("serving_default", served, answers, kept)
+    assert found == {"energy": 0.0, "ood_score": 0.0, "p_value": 0.0}
+
+
+class Spoiled:
+    """A SavedModel whose energies of one signature are shifted."""
+
+    def __init__(self, loaded, signature):
+        def shifted(**request):
+            answers = dict(loaded.signatures[signature](**request))
+            return {**answers, "energy": answers["energy"] + 0.01}
+
+        self.signatures = {**loaded.signatures, signature: shifted}
+
+
+@pytest.mark.parametrize("signature", ["serving_default", "at_rate", "encoded"])
+def test_every_signature_is_compared(exported, kept, x, monkeypatch, signature):
+    spoiled = Spoiled(tf.saved_model.load(str(exported)), signature)
+    monkeypatch.setattr(tf.saved_model, "load", lambda path: spoiled)
+    with pytest.raises(RuntimeError, match="`energy` differs by 0.01"):
+        verify(exported, kept, x)
+    shifted = spoiled.signatures.pop(signature)
+    with pytest.raises(RuntimeError, match=f"no signature `{signature}`"):
+        verify(exported, kept, x)
+    spoiled.signatures |= {signature: shifted, "another": shifted}
+    with pytest.raises(RuntimeError, match="`another`, which the detector does not"):
+        verify(exported, kept, x)

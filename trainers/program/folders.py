@@ -6,7 +6,7 @@ from pathlib import Path
 
 from absl import app
 
-from keras_ebm import files
+from keras_ebm import data, files
 from trainers.program.errors import disk_error, usage_errors
 from trainers.program.options import FLAGS, own_flags, require
 
@@ -111,8 +111,8 @@ def files_of_run(model: str) -> dict[str, str]:
 
 def files_of_spec(name: str, spec: str) -> dict[str, str]:
     """The file that a dataset's spec names, by `name`; empty where it names none."""
-    source, _, path = spec.partition(":")
-    return {name: os.path.expanduser(path)} if source in ("csv", "npz") else {}
+    path = data.file_of(spec)
+    return {} if path is None else {name: path}
 
 
 def check_workdir(dataset: str) -> None:

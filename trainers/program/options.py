@@ -60,7 +60,7 @@ class Checked:
 
 def broken_rule(settings_class, field, value) -> str:
     """What a field's value must be and is not; empty where it is."""
-    choices = getattr(settings_class, "CHOICES", {}).get(field.name)
+    choices = choices_of(settings_class, field.name)
     kind = kind_of(field)
     if value is None and kind is not field.type:
         return ""
@@ -72,6 +72,15 @@ def broken_rule(settings_class, field, value) -> str:
     if kind is tuple:
         return "" if isinstance(value, tuple | list) else "a tuple"
     return "" if isinstance(value, kind) else f"a {kind.__name__}"
+
+
+def choices_of(settings_class, name: str) -> tuple:
+    """The words that a field may have; empty where it may have any.
+
+    What stands in `CHOICES` is a tuple, or a function that reads them off a table.
+    """
+    choices = getattr(settings_class, "CHOICES", {}).get(name, ())
+    return tuple(choices() if callable(choices) else choices)
 
 
 def kind_of(field) -> type:
@@ -124,7 +133,7 @@ def define_flags(settings_class, **defaults) -> None:
         name = flag_name(field)
         _note_subject(settings_class, field)
         default = defaults.get(field.name, field.default)
-        choices = getattr(settings_class, "CHOICES", {}).get(field.name)
+        choices = choices_of(settings_class, field.name)
         text = field.metadata["help"]
         kind = kind_of(field)
         if choices:

@@ -48,7 +48,7 @@ def density_measures(model, run) -> dict:
     Where there is none because the energy has no finite `Z` on the grid, stderr
     says so.
     """
-    source, _, name = run.dataset.name.partition(":")
+    source, name = data.parse_spec(run.dataset.name)
     if source != "toy" or name not in data.EXACT:
         return {}
     x = run.rows("test")[0][:GAP_POINTS]

@@ -202,7 +202,8 @@ def _as_once_numbered(dataset: data.Dataset) -> data.Dataset:
     fingerprint of the labels so numbered.
     """
     names = dataset.class_names
-    if not dataset.name.startswith("npz:") or not names or "-1" in names:
+    npz = data.parse_spec(dataset.name).source == "npz"
+    if not npz or not names or "-1" in names:
         return dataset
     numbers = np.array([*map(int, names), -1])
     every = tuple(str(number) for number in range(int(names[-1]) + 1))

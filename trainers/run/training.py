@@ -2,6 +2,7 @@
 
 import sys
 
+from keras_ebm import data
 from trainers.program import devices, errors, folders, options, running
 from trainers.program.options import FLAGS
 from trainers.run import dry_run, jobs
@@ -49,7 +50,7 @@ def _main(recipe: Recipe) -> None:
 
 def _choose_preset(presets) -> None:
     """Takes `tabular` for a table of which few rows have labels, and says so."""
-    few = FLAGS.labels_per_class and FLAGS.dataset.startswith("csv:")
+    few = FLAGS.labels_per_class and data.parse_spec(FLAGS.dataset).source == "csv"
     if few and not FLAGS.preset and "tabular" in presets:
         FLAGS.preset = "tabular"
         sys.stderr.write("preset=tabular, as it is a table with few labels\n")

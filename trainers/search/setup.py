@@ -4,6 +4,7 @@ import dataclasses
 import math
 from pathlib import Path
 
+from keras_ebm import data
 from keras_ebm.arguments import listed
 from trainers.program import (
     folders,
@@ -95,7 +96,7 @@ def apply_flags(recipe: Recipe) -> set:
         name for name in FLAGS if FLAGS[name].present and FLAGS[name].value != "auto"
     }
     if not FLAGS.preset:
-        kind = FLAGS.dataset.partition(":")[0]
+        kind = data.parse_spec(FLAGS.dataset).source
         defaults = {"csv": "tabular", "toy": recipe.plane_preset}
         FLAGS.preset = defaults.get(kind, "")
 

@@ -62,8 +62,18 @@ _DROPOUT = {"where": {"network": ("mlp", "wide_resnet")}}
 #: Where there are negatives, so an energy.
 _ENERGY = {"methods": ("vera", "chains")}
 _PENALTY = {"methods": ("vera", "chains", "gradient_penalty")}
-_VERA = {"methods": ("vera",)}
-_DECODER = {**_VERA, "where": {"generator_network": ("mlp",)}}
+
+
+def _vera(**where):
+    """Where there is a generator, and other flags have these values."""
+    return {
+        "methods": ("vera",),
+        "where": {"negatives": ("generator", "both"), **where},
+    }
+
+
+_VERA = _vera()
+_DECODER = _vera(generator_network=("mlp",))
 _CHAINS = {"methods": ("chains",)}
 _LANGEVIN = {**_CHAINS, "where": {"moves": ("langevin",)}}
 _BUFFER = {**_CHAINS, "where": {"buffer": ("in_place", "in_turn", "ring", "reservoir")}}
@@ -112,7 +122,7 @@ IMAGES = (
     _log("data_stddev", 3e-3, 0.1),
     _choice("batch_size", 32, 64, 128, limit="batch_size"),
     _log("learning_rate", 1e-4, 5e-3),
-    _choice("objective", "logistic", "contrastive", **_VERA),
+    _choice("objective", "logistic", "contrastive", methods=("vera",)),
     _log("energy_weight", 1e-3, 1.0, **_ENERGY),
     _log("gradient_penalty", 1e-3, 1.0, **_PENALTY),
     _log("entropy_weight", 1e-4, 1.0, **_VERA),
@@ -135,8 +145,8 @@ DENSITY = (
     _choice("generator_width", 64, 128, 256, **_DECODER),
     _linear("generator_depth", 2, 4, **_DECODER),
     _log("generator_learning_rate", 3e-4, 1e-2, **_VERA),
-    _log("fold_weight", 0.3, 10.0, **_VERA, where={"entropy": ("log_volume",)}),
-    _linear("move_steps", 1, 6, **_VERA, where={"correction": ("resample", "latent")}),
+    _log("fold_weight", 0.3, 10.0, **_vera(entropy=("log_volume",))),
+    _linear("move_steps", 1, 6, **_vera(correction=("resample", "latent"))),
     _log("num_steps", 2, 30, **_CHAINS),
     _log("step_size", 1e-3, 0.1, **_CHAINS),
     _log("jump_stddev", 0.5, 5.0, **_CHAINS, where={"moves": ("mala", "hmc")}),

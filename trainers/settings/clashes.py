@@ -9,9 +9,11 @@ from typing import NamedTuple
 
 from absl import app
 
+from keras_ebm import data
 from keras_ebm.arguments import listed
 from trainers.program import flag_errors
 from trainers.program.flag_errors import FLAGS
+from trainers.settings.generator import ESTIMATOR_SETTINGS, estimators_offered
 from trainers.settings.networks import IGEBM
 
 
@@ -35,16 +37,30 @@ _GENERATOR = (
     "max_stddev stddev_per_entry entropy entropy_weight generator_learning_rate "
     "generator_beta_1 posterior_learning_rate correction minimum_share"
 )
+#: The flags of each entropy estimator, by its name.
+_ESTIMATOR_FLAGS = {
+    name: " ".join(dict.fromkeys(settings.values()))
+    for name, settings in ESTIMATOR_SETTINGS.items()
+}
 _MOVES = "move_leapfrog initial_step_size move_acceptance move_adaptation"
 _SLICED = ("sliced_score_matching", "sliced_score_matching_vr")
+_VECTORS = tuple(dict.fromkeys((*data.sources_of("vector"), *data.sources_of("table"))))
+
+
+def _taken_by(argument: str, needs: str, flag: str = "") -> Rule:
+    """The rule of the flag of an argument that some data sources take."""
+    return Rule(flag or argument, needs, data.sources_of(taking=argument))
+
 
 DATA = [
-    Rule("target ignore_columns missing_words", "dataset", ("csv",)),
-    Rule("toy_rows", "dataset", ("toy", "stacked")),
-    Rule("skip_broken_images", "dataset", ("images",)),
-    Rule("transform", "dataset", ("csv", "tfds", "npz", "toy")),
-    Rule("drop_constant", "dataset", ("csv", "tfds")),
-    Rule("pixel_range", "dataset", ("digits", "images", "stacked", "tfds", "npz")),
+    _taken_by("target", "dataset"),
+    _taken_by("ignore_columns", "dataset"),
+    _taken_by("missing", "dataset", "missing_words"),
+    _taken_by("num_rows", "dataset", "toy_rows"),
+    _taken_by("skip_broken_images", "dataset"),
+    Rule("transform", "dataset", _VECTORS),
+    Rule("drop_constant", "dataset", data.sources_of("table")),
+    Rule("pixel_range", "dataset", data.sources_of("image")),
 ]
 TRAINING = [
     Rule("decay_epochs decay_rate", "schedule", ("steps",)),
@@ -66,16 +82,14 @@ NETWORK = [
     Rule("attention", "network", tuple(name for name in IGEBM if "resnet" in name)),
 ]
 SAMPLING = [
-    Rule("importance_samples widening", "entropy", ("importance",)),
-    Rule("posterior_learning_rate", "entropy", ("importance", "mutual_information")),
-    Rule("volume_method volume_iterations fold_weight", "entropy", ("log_volume",)),
-    Rule("volume_iterations", "volume_method", ("auto", "iterative")),
-    Rule("hmc_samples hmc_compat", "entropy", ("hmc",)),
+    *(Rule(flags, "entropy", (name,)) for name, flags in _ESTIMATOR_FLAGS.items()),
     Rule(
-        "entropy_weight",
+        "posterior_learning_rate",
         "entropy",
-        ("importance", "log_volume", "hmc", "mutual_information"),
+        tuple(name for name, one in estimators_offered().items() if one.learns),
     ),
+    Rule("volume_iterations", "volume_method", ("auto", "iterative")),
+    Rule("entropy_weight", "entropy", tuple(estimators_offered())),
     Rule("minimum_share", "correction", ("auto", "weights", "resample")),
 ]
 VERA = [
@@ -127,8 +141,7 @@ LIKELIHOOD = [
     Rule("noise_stddev", "method", ("denoising_score_matching", "noise_contrastive")),
     Rule("num_slices", "method", _SLICED),
     Rule(
-        f"{_GENERATOR} importance_samples widening volume_method volume_iterations "
-        "fold_weight hmc_samples hmc_compat",
+        " ".join((_GENERATOR, *_ESTIMATOR_FLAGS.values())),
         "method",
         ("vera",),
     ),
@@ -140,21 +153,21 @@ LIKELIHOOD = [
     ),
 ]
 EVALUATE = [
-    Rule("target", "dataset", ("csv",)),
+    _taken_by("target", "dataset"),
     Rule("sample_noise feature_extractor reference reference_split", "samples"),
     Rule("resamples scores", "ood"),
 ]
 SAMPLE = [
     Rule("noise_stddev", "step_size"),
-    Rule("skip_broken_images", "from", ("images",)),
+    _taken_by("skip_broken_images", "from"),
 ]
 EXPORT = [
-    Rule("target", "calibration", ("csv",)),
-    Rule("skip_broken_images", "calibration", ("images",)),
+    _taken_by("target", "calibration"),
+    _taken_by("skip_broken_images", "calibration"),
 ]
 PREDICT = [
     Rule("optional_columns", "dataset", ("csv",)),
-    Rule("skip_broken_images", "dataset", ("images",)),
+    _taken_by("skip_broken_images", "dataset"),
 ]
 
 
@@ -175,7 +188,7 @@ def check(rules: list[Rule], open_flags: Collection[str] = ()) -> None:
             continue
         value = FLAGS[needs].value
         if needs in ("dataset", "calibration", "from"):
-            value = (value or "").partition(":")[0]
+            value = data.parse_spec(value or "").source
         if value in among or (not among and value):
             continue
         for name in flags.split():

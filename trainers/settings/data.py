@@ -6,6 +6,7 @@ import functools
 import numpy as np
 
 from keras_ebm import data
+from keras_ebm.arguments import listed
 from keras_ebm.layers import TableEncoder
 from trainers.program.options import SEED, Checked, setting
 
@@ -18,11 +19,7 @@ class DataSettings(Checked):
         "dataset": "Data",
     }
 
-    dataset: str = setting(
-        "",
-        "digits, toy:NAME, tfds:NAME[@SIZE][#LABEL], stacked:NAME, images:DIR[@SIZE], "
-        "csv:PATH (.csv or .csv.gz) or npz:PATH.",
-    )
+    dataset: str = setting("", f"Rows: one of {listed(data.forms(with_options=True))}.")
     data_dir: str = setting("", "Folder of prepared tensorflow-datasets.")
     target: str | None = setting(
         None,
@@ -110,10 +107,7 @@ def load(settings: DataSettings, schema=None, class_names=None) -> RunData:
         ValueError: see `keras_ebm.data.load` and `make_splits`.
     """
     if not settings.dataset:
-        raise ValueError(
-            "`dataset` is required: digits, toy:NAME, tfds:NAME, images:DIR, csv:PATH "
-            "or npz:PATH."
-        )
+        raise ValueError(f"`dataset` is required: one of {listed(data.forms())}.")
     full = read_rows(settings, schema, class_names)
     if settings.labels_per_class and full.num_classes < 2:
         raise ValueError(

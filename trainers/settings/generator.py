@@ -3,14 +3,33 @@
 import dataclasses
 
 from keras_ebm import GaussianGenerator, negatives
-from keras_ebm.entropy import (
-    HamiltonianMonteCarlo,
-    ImportanceSampling,
-    LogVolume,
-    MutualInformation,
-)
+from keras_ebm.entropy import ESTIMATORS, ImportanceSampling
 from trainers.program.devices import check_one_worker
 from trainers.program.options import Checked, setting
+
+#: Arguments of estimators by the setting that each has; without any it is left out.
+ESTIMATOR_SETTINGS = {
+    "importance": {"num_samples": "importance_samples", "widening": "widening"},
+    "log_volume": {
+        "method": "volume_method",
+        "num_iterations": "volume_iterations",
+        "fold_weight": "fold_weight",
+    },
+    "hmc": {
+        "num_burn_in": "hmc_samples",
+        "num_samples": "hmc_samples",
+        "compat": "hmc_compat",
+    },
+}
+
+
+def estimators_offered() -> dict:
+    """Of the library's estimators, by name, those that programs' generators fit."""
+    return {name: one for name, one in ESTIMATORS.items() if not one.linear_only}
+
+
+def _entropy_choices() -> tuple[str, ...]:
+    return (*estimators_offered(), "none")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +37,7 @@ class SamplingSettings(Checked):
     """How negatives are made and the generator kept from collapsing."""
 
     CHOICES = {
-        "entropy": ("importance", "log_volume", "hmc", "mutual_information", "none"),
+        "entropy": _entropy_choices,
         "volume_method": ("auto", "dense", "iterative"),
         "correction": ("auto", "none", "weights", "resample", "latent", "chains"),
     }
@@ -154,23 +173,11 @@ def build_generator(decoder, settings: SamplingSettings) -> GaussianGenerator:
 
 def build_entropy(settings: SamplingSettings):
     """`(estimator, weight)`; the weight of `none` is 0."""
-    estimators = {
-        "importance": lambda: ImportanceSampling(
-            settings.importance_samples, widening=settings.widening
-        ),
-        "log_volume": lambda: LogVolume(
-            settings.volume_method,
-            settings.volume_iterations,
-            fold_weight=settings.fold_weight,
-        ),
-        "hmc": lambda: HamiltonianMonteCarlo(
-            settings.hmc_samples, settings.hmc_samples, compat=settings.hmc_compat
-        ),
-        "mutual_information": MutualInformation,
-        "none": ImportanceSampling,
-    }
-    weight = 0.0 if settings.entropy == "none" else settings.entropy_weight
-    return estimators[settings.entropy](), weight
+    if settings.entropy == "none":
+        return ImportanceSampling(), 0.0
+    names = ESTIMATOR_SETTINGS.get(settings.entropy, {})
+    arguments = {argument: getattr(settings, name) for argument, name in names.items()}
+    return ESTIMATORS[settings.entropy](**arguments), settings.entropy_weight
 
 
 def correction_kind(settings: SamplingSettings, sample_size: int, other: str) -> str:

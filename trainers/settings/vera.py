@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_ebm import VERA, EnergyModel, networks
-from keras_ebm.negatives import CutAndBlend
+from keras_ebm.entropy import ESTIMATORS
 from trainers.program.options import setting
 from trainers.settings.generator import (
     SamplingSettings,
@@ -16,6 +16,11 @@ from trainers.settings.generator import (
     build_entropy,
     build_generator,
     correction_kind,
+)
+from trainers.settings.negatives import (
+    NEGATIVES,
+    build_negatives,
+    negatives_choices,
 )
 from trainers.settings.networks import (
     NETWORK_CHOICES,
@@ -45,7 +50,7 @@ class ModelSettings(
         **NETWORK_CHOICES,
         "generator_network": ("mlp", "large_mlp", "convolutional", "resnet", "dcgan"),
         "generator_normalization": ("none", "batch", "group", "layer", "instance"),
-        "negatives": ("generator", "batch", "both", "none"),
+        "negatives": negatives_choices,
         "objective": ("auto", "contrastive", "logistic"),
     }
 
@@ -71,12 +76,15 @@ class ModelSettings(
     negatives: str = setting(
         "generator",
         "Where negatives come from: the generator (VERA), the batch (cuts and "
-        "blends of two inputs), both, or none (a plain classifier).",
+        "blends of two inputs), jitter (inputs with noise of many widths), mixture "
+        "(samples of a mixture of Gaussians fitted to training rows; not of images), "
+        "both generator and batch, or none (a plain classifier).",
     )
     objective: str = setting(
         "auto",
         "contrastive (the papers' likelihood) or logistic (a density ratio, "
-        "kind to accuracy); auto: logistic with classes, else contrastive.",
+        "kind to accuracy); auto: logistic with classes and for the negatives jitter "
+        "and mixture, else contrastive.",
     )
     energy_weight: float | None = setting(
         None,
@@ -117,9 +125,10 @@ def build_model(dataset, train_x: np.ndarray, settings: ModelSettings, seed: int
         "class_names": dataset.class_names or None,
         "seed": seed,
     }
-    if settings.negatives in ("batch", "both"):
-        arguments["negatives"] = CutAndBlend()
-    if settings.negatives in ("batch", "none"):
+    arguments["negatives"] = build_negatives(
+        settings.negatives, dataset, train_x, preprocessor, seed
+    )
+    if settings.negatives not in ("generator", "both"):
         return EnergyModel(network, **arguments)
     if not settings.latent_dim:
         latent_dim = min(DEFAULT_LATENTS, math.prod(shape))
@@ -143,7 +152,9 @@ def build_model(dataset, train_x: np.ndarray, settings: ModelSettings, seed: int
 
 def _decoder_precision(settings):
     """Half precision where nothing but the decoder's samples is asked of it."""
-    if settings.entropy in ("log_volume", "hmc") and settings.precision != "float32":
+    estimator = ESTIMATORS.get(settings.entropy)
+    precise = estimator is not None and estimator.needs_float32
+    if precise and settings.precision != "float32":
         raise ValueError(
             f"`precision` {settings.precision} does not go with "
             f"entropy={settings.entropy}, whose products and chains need float32. "
@@ -208,7 +219,9 @@ def _loss_arguments(dataset, settings):
     has_classes = dataset.num_classes > 1
     objective = settings.objective
     if objective == "auto":
-        objective = "logistic" if has_classes else "contrastive"
+        source = NEGATIVES.get(settings.negatives)
+        alone = source.objective if source else "contrastive"
+        objective = "logistic" if has_classes else alone
     weight, penalty = settings.energy_weight, settings.gradient_penalty
     if weight is None:
         weight = 0.1 if has_classes else 1.0
