@@ -43,6 +43,15 @@ class HamiltonianMonteCarlo(EntropyEstimator):
         - Grathwohl et al. (2021), https://arxiv.org/abs/2010.04230.
     """
 
+    _values = (
+        "num_burn_in",
+        "num_samples",
+        "num_leapfrog",
+        "target_acceptance",
+        "adaptation_rate",
+        "compat",
+    )
+
     log_names = ("chain_acceptance", "chain_step_size")
 
     def __init__(
@@ -128,14 +137,3 @@ class HamiltonianMonteCarlo(EntropyEstimator):
             "chain_acceptance": prepared["acceptance"],
             "chain_step_size": tf.convert_to_tensor(self.step_size),
         }
-
-    def get_config(self):
-        names = (
-            "num_burn_in",
-            "num_samples",
-            "num_leapfrog",
-            "target_acceptance",
-            "adaptation_rate",
-            "compat",
-        )
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

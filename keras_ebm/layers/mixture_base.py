@@ -5,10 +5,11 @@ from keras import ops
 
 from keras_ebm import mixtures
 from keras_ebm.arguments import check_size
+from keras_ebm.saveable import Saveable
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class MixtureBase(keras.layers.Layer):
+class MixtureBase(Saveable, keras.layers.Layer):
     """Adds the log-density of a mixture of Gaussians to every logit.
 
     With a network trained to tell data from the mixture's samples, whose logit is the
@@ -31,6 +32,8 @@ class MixtureBase(keras.layers.Layer):
     References:
         - Gutmann & Hyvarinen (2010), "Noise-contrastive estimation", equation 5.
     """
+
+    _values = ("num_components", "dim")
 
     def __init__(self, num_components: int, dim: int, arrays=None, **kwargs):
         # float32 under mixed precision too: energies are.
@@ -57,8 +60,9 @@ class MixtureBase(keras.layers.Layer):
 
     def get_config(self):
         config = super().get_config()
+        # The constructor takes neither; both are what they must be.
         del config["dtype"], config["trainable"]
-        return {**config, "num_components": self.num_components, "dim": self.dim}
+        return config
 
 
 def with_mixture_base(network: keras.Model, arrays) -> keras.Model:

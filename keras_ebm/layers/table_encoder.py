@@ -17,6 +17,7 @@ from keras_ebm.precision import (
     moments,
     warn_of_merged_integers,
 )
+from keras_ebm.saveable import Saveable
 
 TRANSFORMS = ("standardise", "quantile", "blend")
 #: Share of a column's known cells from which one value counts as all of them.
@@ -43,7 +44,7 @@ class _Column(NamedTuple):
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class TableEncoder(keras.layers.Layer):
+class TableEncoder(Saveable, keras.layers.Layer):
     """Turns the raw rows of a table into features of comparable scale.
 
     A numeric cell becomes `(x - mean) / stddev`. A missing one (NaN) becomes 0, the
@@ -121,6 +122,22 @@ class TableEncoder(keras.layers.Layer):
     >>> encoder(np.array([[5.0]])).numpy()
     array([[3.]], dtype=float32)
     """
+
+    _values = (
+        "schema",
+        "mean",
+        "stddev",
+        "missing",
+        "kept",
+        "knots",
+        "transform",
+        "drop_constant",
+        "centers",
+        "wide",
+        "low",
+        "high",
+        "bounded",
+    )
 
     def __init__(
         self,
@@ -428,24 +445,6 @@ class TableEncoder(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self.num_features)
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "schema": self.schema,
-            "mean": _as_list(self.mean),
-            "stddev": _as_list(self.stddev),
-            "missing": _as_list(self.missing),
-            "kept": _as_list(self.kept),
-            "knots": _as_list(self.knots),
-            "transform": self.transform,
-            "drop_constant": self.drop_constant,
-            "centers": _as_list(self.centers),
-            "wide": _as_list(self.wide),
-            "low": _as_list(self.low),
-            "high": _as_list(self.high),
-            "bounded": self.bounded,
-        }
-
     def _check_dtype(self, inputs) -> None:
         dtype = keras.backend.standardize_dtype(inputs.dtype)
         if self.input_dtype == "float32" or dtype == "float64" or "int" in dtype:
@@ -518,7 +517,3 @@ def _one_hot(codes, size: int):
     other = 1.0 - ops.sum(known, axis=-1, keepdims=True)
     other = ops.where(ops.isinf(codes)[:, None], np.float32("nan"), other)
     return ops.concatenate([known, other], axis=-1)
-
-
-def _as_list(values):
-    return None if values is None else list(values)

@@ -29,10 +29,13 @@ from keras_ebm.metrics.sample_quality import (
     mean_and_cov,
     warn_if_few,
 )
+from keras_ebm.saveable import Saveable
 
 
-class _SampleMetric(keras.metrics.Metric):
+class _SampleMetric(Saveable, keras.metrics.Metric):
     """Shares the extraction, and results that numpy computes."""
+
+    _parts = ("feature_extractor",)
 
     def __init__(self, feature_extractor: Extractor, name: str, **kwargs):
         super().__init__(name=name, **kwargs)
@@ -89,18 +92,7 @@ class _SampleMetric(keras.metrics.Metric):
                 "anew from the model. Received: "
                 f"feature_extractor={extractor.name!r}."
             )
-        if not isinstance(extractor, str | None):
-            extractor = keras.saving.serialize_keras_object(extractor)
-        return {**super().get_config(), "feature_extractor": extractor}
-
-    @classmethod
-    def from_config(cls, config):
-        config = dict(config)
-        if isinstance(config["feature_extractor"], dict):
-            config["feature_extractor"] = keras.saving.deserialize_keras_object(
-                config["feature_extractor"]
-            )
-        return cls(**config)
+        return super().get_config()
 
 
 class _ReferencedMetric(_SampleMetric):
@@ -223,6 +215,8 @@ class KernelDistance(_ReferencedMetric):
         - Binkowski et al. (2018), https://arxiv.org/abs/1801.01401.
     """
 
+    _values = ("capacity", "seed")
+
     def __init__(
         self,
         reference: ReferenceStatistics | str | os.PathLike,
@@ -259,9 +253,6 @@ class KernelDistance(_ReferencedMetric):
         rows = self.reservoir.kept() if state else np.zeros((0, 1))
         return self._estimate(rows)
 
-    def get_config(self):
-        return {**super().get_config(), "capacity": self.capacity, "seed": self.seed}
-
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
 class InceptionScore(_SampleMetric):
@@ -291,6 +282,8 @@ class InceptionScore(_SampleMetric):
     References:
         - Salimans et al. (2016), https://arxiv.org/abs/1606.03498.
     """
+
+    _values = ("splits", "from_logits")
 
     def __init__(
         self,
@@ -357,10 +350,3 @@ class InceptionScore(_SampleMetric):
         if not state:
             return InceptionEstimate(float("nan"), float("nan"))
         return inception_estimate(*state)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "splits": self.splits,
-            "from_logits": self.from_logits,
-        }

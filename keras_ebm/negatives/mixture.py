@@ -45,8 +45,5 @@ class MixtureSamples(BatchNegatives):
         return tf.cast(tf.gather(self._means, chosen) + moved, x.dtype)
 
     def get_config(self):
+        # One argument of several arrays, each as a list.
         return {"arrays": {name: v.tolist() for name, v in self.arrays.items()}}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(config["arrays"])

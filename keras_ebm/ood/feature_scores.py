@@ -25,6 +25,8 @@ class KNN(Score):
           neighbors", section 3.
     """
 
+    _values = ("k",)
+
     name = "knn"
     requires = frozenset({"features"})
     fitted_names = ("rows",)
@@ -50,9 +52,6 @@ class KNN(Score):
             _unit_tensor(inputs["features"]), self.arrays["rows"], self.k
         )
 
-    def get_config(self):
-        return {"k": self.k}
-
 
 class Nearest(Score):
     """Distance to the k-th nearest training row, of preprocessed inputs.
@@ -67,6 +66,8 @@ class Nearest(Score):
         - Ramaswamy et al. (2000), "Efficient algorithms for mining outliers from
           large data sets", definition of D^k.
     """
+
+    _values = ("k",)
 
     name = "nearest"
     requires = frozenset({"inputs"})
@@ -93,9 +94,6 @@ class Nearest(Score):
     def _score(self, inputs):
         centred = inputs["inputs"] - self.arrays["center"]
         return _kth_distance(centred, self.arrays["rows"], self.k)
-
-    def get_config(self):
-        return {"k": self.k}
 
 
 class Mahalanobis(Score):

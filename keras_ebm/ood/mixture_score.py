@@ -23,6 +23,8 @@ class Mixture(Score):
             for every 20 rows.
     """
 
+    _values = ("num_components",)
+
     name = "mixture"
     requires = frozenset({"inputs"})
     fitted_names = (*mixtures.NAMES, "peak")
@@ -43,6 +45,3 @@ class Mixture(Score):
         below = self.arrays["peak"] - log_density
         # nan < 0 is false, so nan stays.
         return tf.sqrt(2.0 * tf.where(below < 0.0, tf.zeros_like(below), below))
-
-    def get_config(self):
-        return {"num_components": self.num_components}

@@ -8,11 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ebm.arguments import listed
+from keras_ebm.saveable import Saveable
 
 RANKS = {"logits": 2, "features": 2, "inputs": 2, "gradient_norm": 1}
 
 
-class Score:
+class Score(Saveable):
     """A number per input, higher for inputs less like the training data.
 
     A score is fitted with numpy on what a network gave for its training rows,
@@ -108,10 +109,6 @@ class Score:
             rows = slice(start, start + batch_size)
             parts.append(self({key: v[rows] for key, v in inputs.items()}).numpy())
         return np.concatenate(parts)
-
-    def get_config(self) -> dict:
-        """Constructor arguments, as values that JSON can hold."""
-        return {}
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything needed to rebuild the score, as `numpy.savez` takes it.
