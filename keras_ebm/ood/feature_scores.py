@@ -189,11 +189,14 @@ class ClassGaussian(Score):
             ]
         )
         weights = rows.counts / rows.counts.sum()
-        self.arrays = mixtures.pack(center, whitenings, rows.means, weights)
+        self.arrays = mixtures.Mixture.of_components(
+            center, whitenings, rows.means, weights
+        ).arrays()
         return self
 
     def _score(self, inputs):
-        return -mixtures.log_density(_unit_tensor(inputs["features"]), self.arrays)
+        mixture = mixtures.Mixture.from_arrays(self.arrays)
+        return -mixture.log_density(_unit_tensor(inputs["features"]))
 
 
 def _covariance(residuals: np.ndarray) -> np.ndarray:

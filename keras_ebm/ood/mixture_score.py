@@ -35,13 +35,13 @@ class Mixture(Score):
 
     def fit(self, train, validation=None):
         rows = read_features(train, "inputs")
-        self.arrays = mixtures.fit_mixture(rows, self.num_components)
-        means = mixtures.component_means(self.arrays)
-        self.arrays["peak"] = mixtures.log_density(means, self.arrays).numpy().max()
+        mixture = mixtures.fit_mixture(rows, self.num_components)
+        peak = mixture.log_density(mixture.means()).numpy().max()
+        self.arrays = {**mixture.arrays(), "peak": peak}
         return self
 
     def _score(self, inputs):
-        log_density = mixtures.log_density(inputs["inputs"], self.arrays)
-        below = self.arrays["peak"] - log_density
+        mixture = mixtures.Mixture.from_arrays(self.arrays)
+        below = self.arrays["peak"] - mixture.log_density(inputs["inputs"])
         # nan < 0 is false, so nan stays.
         return tf.sqrt(2.0 * tf.where(below < 0.0, tf.zeros_like(below), below))
