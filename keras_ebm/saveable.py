@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import keras
@@ -12,21 +13,27 @@ class Saveable:
     """Mixin: a configuration out of attributes that bear the arguments' names.
 
     A class lists its own plain arguments in `_values`, and in `_parts` those that are
-    Keras objects themselves, or may be. Those of the classes that it extends come
-    first. Where one of these is a Keras class, which stands after this one in the
-    bases, its configuration (a layer's name and type) is kept too.
+    Keras objects themselves, or may be; those of the classes that it extends are put
+    before them. Where one of these is a Keras class, which stands after this one in
+    the bases, its configuration (a layer's name and type) is kept too.
     """
 
     _values: tuple[str, ...] = ()
     _parts: tuple[str, ...] = ()
 
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        for kind in ("_values", "_parts"):
+            names = (vars(base).get(kind, ()) for base in reversed(cls.__mro__))
+            setattr(cls, kind, tuple(dict.fromkeys(itertools.chain(*names))))
+
     def get_config(self) -> dict:
         """The constructor's arguments, as values that JSON can hold."""
         inherited = getattr(super(), "get_config", dict)
         config = dict(inherited())
-        for name in self._names("_values"):
+        for name in self._values:
             config[name] = _plain(getattr(self, name))
-        for name in self._names("_parts"):
+        for name in self._parts:
             config[name] = keras.saving.serialize_keras_object(getattr(self, name))
         return config
 
@@ -34,16 +41,11 @@ class Saveable:
     def from_config(cls, config: dict):
         """The object of a configuration, as `get_config` gives it."""
         config = dict(config)
-        for name in cls._names("_parts"):
+        for name in cls._parts:
             if name in config:
                 config[name] = keras.saving.deserialize_keras_object(config[name])
         inherited = getattr(super(), "from_config", None)
         return inherited(config) if inherited else cls(**config)
-
-    @classmethod
-    def _names(cls, attribute: str) -> list[str]:
-        lists = [vars(base).get(attribute, ()) for base in reversed(cls.__mro__)]
-        return list(dict.fromkeys(name for names in lists for name in names))
 
 
 def _plain(value: Any) -> Any:

@@ -9,8 +9,9 @@ from keras_ebm.entropy.base import EntropyEstimator, Estimate, score_surrogate
 from keras_ebm.entropy.requirements import check_differentiable, check_own_density
 
 
-@keras.saving.register_keras_serializable(package="keras_ebm")
-class HamiltonianMonteCarlo(EntropyEstimator):
+# Registered by its earlier name, which saved models have.
+@keras.saving.register_keras_serializable("keras_ebm", "HamiltonianMonteCarlo")
+class HamiltonianChains(EntropyEstimator):
     """Estimates `d log q(x) / dx` by chains on `q(z|x)` from the latent that was drawn.
 
     The score is the mean of `(g(z) - x) / sigma^2` over the chain's states.
@@ -137,3 +138,7 @@ class HamiltonianMonteCarlo(EntropyEstimator):
             "chain_acceptance": prepared["acceptance"],
             "chain_step_size": tf.convert_to_tensor(self.step_size),
         }
+
+
+#: The earlier name of `HamiltonianChains`.
+HamiltonianMonteCarlo = HamiltonianChains

@@ -1,4 +1,4 @@
-"""Raw table cells to features, with the statistics inside the model."""
+"""Raw table cells to a network's inputs, with the statistics inside the model."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class _Column(NamedTuple):
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
 class TableEncoder(Saveable, keras.layers.Layer):
-    """Turns the raw rows of a table into features of comparable scale.
+    """Turns the raw rows of a table into entries of comparable scale.
 
     A numeric cell becomes `(x - mean) / stddev`. A missing one (NaN) becomes 0, the
     mean, in any column; one that had missing cells when the layer was adapted has an
@@ -75,7 +75,7 @@ class TableEncoder(Saveable, keras.layers.Layer):
     length. Other columns are standardised, since normal scores would stretch their
     tails, and with them the distances between ordinary rows.
 
-    The features are the numeric columns, then the indicators, then each
+    The entries are the numeric columns, then the indicators, then each
     categorical column's, in the order of the columns.
 
     Args:
@@ -86,7 +86,7 @@ class TableEncoder(Saveable, keras.layers.Layer):
         stddev: list of float > 0, likewise; 1 for constant and categorical
             columns.
         missing: list of bool, likewise; whether the column has an indicator.
-        kept: list of bool, likewise; whether the column becomes features at all.
+        kept: list of bool, likewise; whether the column becomes entries at all.
         knots: list, likewise; `(values, scores)` of the quantile transform, None
             for columns that it leaves alone; None where there is no such transform.
             Values of a column with a center are in its standard deviations from it.
@@ -109,7 +109,7 @@ class TableEncoder(Saveable, keras.layers.Layer):
             for the columns that are centred.
 
     Returns:
-        Features of shape `(batch, num_features)`.
+        Preprocessed inputs of shape `(batch, num_entries)`.
 
     Raises:
         ValueError: if it was not adapted, or columns need their cells as float64 and
@@ -185,7 +185,7 @@ class TableEncoder(Saveable, keras.layers.Layer):
             ValueError: if there are no rows, the number of columns is not the
                 schema's, a numeric cell is infinite, or every column is dropped.
 
-        A `UserWarning` counts the values of a column that its features cannot tell
+        A `UserWarning` counts the values of a column that its entries cannot tell
         apart, where they are more than one in a thousand.
         """
         given = np.asarray(x)
@@ -290,27 +290,27 @@ class TableEncoder(Saveable, keras.layers.Layer):
             return low, np.where(np.isnan(high), np.inf, high + width).astype(dtype)
 
     def _report_merged(self, x: np.ndarray) -> None:
-        """Warns of columns whose different values become equal features."""
+        """Warns of columns whose different values become equal entries."""
         if self.centers is None:
             return
         names, lost = self.column_names, []
-        features = ops.convert_to_numpy(self._encode_numeric(x)[0])
+        entries = ops.convert_to_numpy(self._encode_numeric(x)[0])
         for place, column in enumerate(self._numeric):
             cells, made = (
                 len(np.unique(values[~np.isnan(x[:, column])]))
-                for values in (x[:, column], features[:, place])
+                for values in (x[:, column], entries[:, place])
             )
             if self.centers[column] is not None and made < (1 - MERGED_SHARE) * cells:
                 lost.append(f"{names[column]} ({cells} become {made})")
         if lost:
             warnings.warn(
-                "different values that features in float32 cannot tell apart, in "
+                "different values that entries in float32 cannot tell apart, in "
                 f"columns: {listed(lost)}",
                 stacklevel=3,
             )
 
     def _make_scores(self):
-        """The map of numeric columns to features and back."""
+        """The map of numeric columns to entries and back."""
         knots = [None if self.knots is None else self.knots[j] for j in self._numeric]
         # A column without knots is a straight line: its standard score.
         lines = zip(knots, self._mean.tolist(), self._stddev.tolist(), strict=True)
@@ -344,7 +344,7 @@ class TableEncoder(Saveable, keras.layers.Layer):
             inputs: as of a call.
 
         Returns:
-            Bool tensor `(batch, num_numeric)` in the order of `feature_columns`; false
+            Bool tensor `(batch, num_numeric)` in the order of `entry_columns`; false
             where a cell is missing, and for an encoder of an earlier version.
         """
         self._require_statistics()
@@ -362,7 +362,7 @@ class TableEncoder(Saveable, keras.layers.Layer):
             inputs: as of a call.
 
         Returns:
-            Bool tensor `(batch, num_numeric)` in the order of `feature_columns`.
+            Bool tensor `(batch, num_numeric)` in the order of `entry_columns`.
         """
         self._require_statistics()
         return ops.isnan(ops.take(ops.convert_to_tensor(inputs), self._numeric, axis=1))
@@ -373,8 +373,8 @@ class TableEncoder(Saveable, keras.layers.Layer):
         return "float64" if any(self.wide or ()) else "float32"
 
     @property
-    def feature_columns(self) -> np.ndarray:
-        """The number of the column that each feature is made from, `(features,)`."""
+    def entry_columns(self) -> np.ndarray:
+        """The number of the column that each entry is made from, `(num_entries,)`."""
         self._require_statistics()
         indicated = self._numeric[self._missing]
         one_hot = [[column] * (size + 1) for column, size in self._categorical()]
@@ -382,33 +382,37 @@ class TableEncoder(Saveable, keras.layers.Layer):
 
     @property
     def num_numeric(self) -> int:
-        """How many features, the first ones, are values of numeric columns."""
+        """How many entries, the first ones, are values of numeric columns."""
         self._require_statistics()
         return len(self._numeric)
 
-    def decode_numeric(self, features):
+    def decode_numeric(self, entries):
         """Values of the numeric columns that are kept, in their units.
 
         Args:
-            features: `(batch, num_numeric)`, the first features of rows.
+            entries: `(batch, num_numeric)`, the first entries of preprocessed rows.
 
         Returns:
             Tensor of that shape, of `input_dtype`.
         """
         if self._scores is None:
-            values = features
+            values = entries
         elif self.knots is None:
-            values = features * self._stddev + self._mean
+            values = entries * self._stddev + self._mean
         else:
-            values = self._scores.inverse(features)
+            values = self._scores.inverse(entries)
         if self._center is not None:
             values = ops.cast(values, "float64") * self._unit + self._center
         return ops.cast(values, self.input_dtype)
 
     @property
-    def num_features(self) -> int:
-        """How many features a row becomes."""
-        return len(self.feature_columns)
+    def num_entries(self) -> int:
+        """How many entries a row becomes."""
+        return len(self.entry_columns)
+
+    # Earlier names, from when what a row becomes was called its features.
+    num_features = num_entries
+    feature_columns = entry_columns
 
     def call(self, inputs):
         self._require_statistics()
@@ -443,7 +447,7 @@ class TableEncoder(Saveable, keras.layers.Layer):
         return parts
 
     def compute_output_shape(self, input_shape):
-        return (input_shape[0], self.num_features)
+        return (input_shape[0], self.num_entries)
 
     def _check_dtype(self, inputs) -> None:
         dtype = keras.backend.standardize_dtype(inputs.dtype)

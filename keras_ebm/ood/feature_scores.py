@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from keras_ebm import mixtures
 from keras_ebm.ood.score import Score
-from keras_ebm.ood.training_rows import read_class_rows, read_features
+from keras_ebm.ood.training_rows import read_class_rows, read_matrix
 
 # Leaves a row without any active feature at 0, where 0 / 0 would be nan.
 SMALLEST_NORM = 1e-12
@@ -38,7 +38,7 @@ class KNN(Score):
         self.k = k
 
     def fit(self, train, validation=None):
-        features = read_features(train)
+        features = read_matrix(train)
         if len(features) < self.k:
             raise ValueError(
                 f"`train['features']` must have at least k={self.k} rows. "
@@ -56,7 +56,7 @@ class KNN(Score):
 class Nearest(Score):
     """Distance to the k-th nearest training row, of preprocessed inputs.
 
-    No network is asked: for tables, whose features are standardised or normal
+    No network is asked: for tables, whose entries are standardised or normal
     scores, it is the score to beat. Keeps every training row, as `KNN` does.
 
     Args:
@@ -80,7 +80,7 @@ class Nearest(Score):
         self.k = k
 
     def fit(self, train, validation=None):
-        rows = read_features(train, "inputs")
+        rows = read_matrix(train, "inputs")
         if len(rows) < self.k:
             raise ValueError(
                 f"`train['inputs']` must have at least k={self.k} rows. "
@@ -109,10 +109,11 @@ class Mahalanobis(Score):
 
     name = "mahalanobis"
     requires = frozenset({"features"})
+    # The means of the classes are whitened.
     fitted_names = ("center", "whitening", "class_means")
 
     def fit(self, train, validation=None):
-        rows = read_class_rows(train, read_features(train))
+        rows = read_class_rows(train, read_matrix(train))
         center = rows.features.mean(axis=0)
         covariance = _covariance(rows.features - rows.means[rows.labels])
         whitening = _whitening(covariance, 1e-3 * _mean_variance(covariance))
@@ -146,7 +147,7 @@ class RelativeMahalanobis(Score):
     fitted_names = (*Mahalanobis.fitted_names, "global_center", "global_whitening")
 
     def fit(self, train, validation=None):
-        features = read_features(train)
+        features = read_matrix(train)
         center = features.mean(axis=0)
         covariance = _covariance(features - center)
         whitening = _whitening(covariance, 1e-3 * _mean_variance(covariance))
@@ -178,7 +179,7 @@ class ClassGaussian(Score):
     fitted_names = mixtures.NAMES
 
     def fit(self, train, validation=None):
-        rows = read_class_rows(train, _unit_rows(read_features(train)))
+        rows = read_class_rows(train, _unit_rows(read_matrix(train)))
         center = rows.features.mean(axis=0)
         residuals = rows.features - rows.means[rows.labels]
         ridge = 1e-2 * _mean_variance(_covariance(residuals))

@@ -5,7 +5,7 @@ import tensorflow as tf
 from keras_ebm import mixtures
 from keras_ebm.arguments import check_size
 from keras_ebm.ood.score import Score
-from keras_ebm.ood.training_rows import read_features
+from keras_ebm.ood.training_rows import read_matrix
 
 
 class Mixture(Score):
@@ -34,7 +34,7 @@ class Mixture(Score):
         self.num_components = check_size("num_components", num_components)
 
     def fit(self, train, validation=None):
-        rows = read_features(train, "inputs")
+        rows = read_matrix(train, "inputs")
         mixture = mixtures.fit_mixture(rows, self.num_components)
         peak = mixture.log_density(mixture.means()).numpy().max()
         self.arrays = {**mixture.arrays(), "peak": peak}

@@ -27,8 +27,9 @@ class Score(Saveable):
     Attributes:
         name: string, as `make_score` takes it.
         requires: frozenset, the keys the score reads: `"logits"` of shape
-            `(batch, num_classes)`, `"features"` and `"inputs"` of shape
-            `(batch, dim)`, `"gradient_norm"` of shape `(batch,)`.
+            `(batch, num_classes)`, `"features"` (outputs of the layer before the
+            logits) and `"inputs"` (preprocessed) of shape `(batch, dim)`,
+            `"gradient_norm"` of shape `(batch,)`.
         fitted_names: tuple of strings, the arrays that `fit` leaves behind.
         keeps_nan: bool, whether the arithmetic of `_score` itself turns any
             `nan` it reads into a score of `nan`.
