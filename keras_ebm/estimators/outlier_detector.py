@@ -19,7 +19,7 @@ from keras_ebm.mixtures import select_mixture
 from keras_ebm.models import EnergyModel
 from keras_ebm.negatives import MixtureSamples
 from keras_ebm.ood import Detector
-from keras_ebm.ood.conformal import rows_needed
+from keras_ebm.ood.conformal_rates import rows_needed
 
 #: What None stands for where there are rows enough.
 DEFAULT_RATE, DEFAULT_SHARE = 0.05, 0.2
