@@ -2,45 +2,21 @@
 
 from __future__ import annotations
 
-import warnings
-from typing import NamedTuple
-
 import keras
 import numpy as np
 from keras import ops
 
-from keras_ebm.arguments import check_choice, listed
-from keras_ebm.layers.piecewise import PiecewiseLinear, normal_score_knots
-from keras_ebm.precision import (
-    MERGED_SHARE,
-    float32_merges,
-    moments,
-    warn_of_merged_integers,
+from keras_ebm.arguments import check_choice
+from keras_ebm.layers.numeric_columns import NumericColumns, warn_of_merged
+from keras_ebm.layers.table_statistics import (
+    LISTS,
+    TRANSFORMS,
+    check_lengths,
+    check_rows,
+    study_column,
 )
+from keras_ebm.precision import warn_of_merged_integers
 from keras_ebm.saveable import Saveable
-
-TRANSFORMS = ("standardise", "quantile", "blend")
-#: Share of a column's known cells from which one value counts as all of them.
-NEAR_CONSTANT = 0.999
-#: Standard deviations between 0 and a column's mean from which it is centred in
-#: float64: float32 rounds the mean by a 4,000th of one there.
-FAR_FROM_ZERO = 2.0**12
-#: Widths of a column's range in training from which on a cell outside of it is far.
-REACH = 1.0
-
-
-class _Column(NamedTuple):
-    """What `adapt` finds out about a column."""
-
-    mean: float = 0.0
-    stddev: float = 1.0
-    missing: bool = False
-    kept: bool = True
-    knots: tuple | None = None
-    center: float | None = None
-    wide: bool = False
-    low: float | None = None
-    high: float | None = None
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
@@ -172,8 +148,12 @@ class TableEncoder(Saveable, keras.layers.Layer):
         self.low, self.high = low, high
         self.bounded = bool(bounded)
         if mean is not None:
-            self._check_statistics()
+            check_lengths(self._lists(), self.schema)
             self._prepare()
+
+    def _lists(self) -> dict:
+        """The statistics by name, each a list of one item a column, or None."""
+        return {name: getattr(self, name) for name in LISTS}
 
     def adapt(self, x: np.ndarray) -> None:
         """Computes the statistics from training rows.
@@ -192,20 +172,19 @@ class TableEncoder(Saveable, keras.layers.Layer):
         warn_of_merged_integers(given)
         x = np.asarray(given, np.float64)
         expected = x.shape[-1] if self.schema is None else len(self.schema["columns"])
-        if x.ndim != 2 or x.shape[0] == 0 or x.shape[1] != expected:
-            raise ValueError(
-                "`x` must have one row or more, and one column for each of the "
-                f"schema's {expected}. Received: x of shape {x.shape}."
-            )
         numeric = self._is_numeric(expected)
-        if np.isinf(x[:, numeric]).any():
-            raise ValueError(
-                "`x` must not be infinite in numeric columns. Received: infinite "
-                f"cells in column {np.argmax(np.isinf(x).any(0) & numeric)} (counted "
-                "from 0). Correct or drop such rows."
-            )
+        check_rows(x, expected, numeric)
         narrow = given.dtype in (np.float16, np.float32)
-        columns = [self._study(x[:, j], numeric[j], narrow) for j in range(expected)]
+        columns = [
+            study_column(
+                x[:, j],
+                is_numeric=numeric[j],
+                narrow=narrow,
+                transform=self.transform,
+                drop_constant=self.drop_constant,
+            )
+            for j in range(expected)
+        ]
         self.mean, self.stddev, self.missing, self.kept, knots, centers, wide, *ends = (
             list(values) for values in zip(*columns, strict=True)
         )
@@ -219,108 +198,16 @@ class TableEncoder(Saveable, keras.layers.Layer):
                 f"{expected} columns, each of one value in nearly all rows."
             )
         self._prepare()
-        self._report_merged(x)
-
-    def _study(self, values: np.ndarray, is_numeric: bool, narrow: bool) -> _Column:
-        """The statistics of one column; `narrow` says that it came in float32."""
-        present = values[~np.isnan(values)]
-        missing = len(present) < len(values)
-        kept = not (self.drop_constant and not missing and _near_constant(present))
-        if not is_numeric:
-            return _Column(kept=kept)
-        if len(present) == 0:
-            return _Column(missing=missing, kept=kept)
-        mean, stddev = moments(present)
-        merges = float32_merges(present)
-        center = None
-        if merges or abs(mean) > FAR_FROM_ZERO * (stddev or 1.0):
-            # A cell of its own, so that it and its equals become exactly 0.
-            center = float(np.median(present)) if stddev else mean
-        if not stddev:
-            knots = None
-        elif center is None:
-            knots = self._find_knots(present)
-        else:
-            knots = self._find_knots((present - center) / stddev)
-        wide = merges and not narrow
-        ends = float(present.min()), float(present.max())
-        return _Column(mean, stddev or 1.0, missing, kept, knots, center, wide, *ends)
-
-    def _find_knots(self, values: np.ndarray):
-        """Knots of a column; None where it is standardised."""
-        if self.transform == "quantile":
-            return normal_score_knots(values)
-        if self.transform == "blend" and _heavy_tailed(values):
-            return normal_score_knots(values, 0.5)
-        return None
+        if self.centers is not None:
+            entries = self._numeric.encode(x, self.bounded)[0]
+            positions = self._numeric.positions
+            warn_of_merged(x, entries, positions, self.centers, self.column_names)
 
     def _prepare(self):
         """What `call` reads again and again, out of the statistics."""
         is_numeric = self._is_numeric(len(self.mean))
-        self._numeric = np.flatnonzero(is_numeric & np.array(self.kept, bool))
-        mean, stddev = (
-            np.array(values, np.float64)[self._numeric]
-            for values in (self.mean, self.stddev)
-        )
-        self._center = self._unit = None
-        if self.centers is not None:
-            centers = [self.centers[j] for j in self._numeric]
-            is_centred = np.array([center is not None for center in centers], bool)
-            self._center = np.array([center or 0.0 for center in centers], np.float64)
-            # From here on a centred column is in its own standard deviations.
-            self._unit = np.where(is_centred, stddev, 1.0)
-            mean, stddev = (mean - self._center) / self._unit, stddev / self._unit
-        self._mean, self._stddev = mean.astype(np.float32), stddev.astype(np.float32)
-        self._missing = np.array(self.missing, bool)[self._numeric]
-        self._scores = self._make_scores() if len(self._numeric) else None
-        self._reach = None if self.low is None else self._make_reach()
-
-    def _make_reach(self):
-        """The least and the largest cell of each numeric column that is not far."""
-        ends = ([values[j] for j in self._numeric] for values in (self.low, self.high))
-        low, high = (np.array(values, np.float64) for values in ends)
-        width = high - low
-        # A constant has no range: its unit is what a cell is compared with anyway.
-        width = REACH * np.where(
-            width > 0.0, width, np.array(self.stddev)[self._numeric]
-        )
-        dtype = self.input_dtype
-        with np.errstate(over="ignore"):
-            low = np.where(np.isnan(low), -np.inf, low - width).astype(dtype)
-            return low, np.where(np.isnan(high), np.inf, high + width).astype(dtype)
-
-    def _report_merged(self, x: np.ndarray) -> None:
-        """Warns of columns whose different values become equal entries."""
-        if self.centers is None:
-            return
-        names, lost = self.column_names, []
-        entries = ops.convert_to_numpy(self._encode_numeric(x)[0])
-        for place, column in enumerate(self._numeric):
-            cells, made = (
-                len(np.unique(values[~np.isnan(x[:, column])]))
-                for values in (x[:, column], entries[:, place])
-            )
-            if self.centers[column] is not None and made < (1 - MERGED_SHARE) * cells:
-                lost.append(f"{names[column]} ({cells} become {made})")
-        if lost:
-            warnings.warn(
-                "different values that entries in float32 cannot tell apart, in "
-                f"columns: {listed(lost)}",
-                stacklevel=3,
-            )
-
-    def _make_scores(self):
-        """The map of numeric columns to entries and back."""
-        knots = [None if self.knots is None else self.knots[j] for j in self._numeric]
-        # A column without knots is a straight line: its standard score.
-        lines = zip(knots, self._mean.tolist(), self._stddev.tolist(), strict=True)
-        ends = [k or ((m, m + s), (0.0, 1.0)) for k, m, s in lines]
-        positions, scores = zip(*ends, strict=True)
-        return PiecewiseLinear(
-            [list(row) for row in positions],
-            [list(row) for row in scores],
-            1.0 / self._stddev,
-        )
+        positions = np.flatnonzero(is_numeric & np.array(self.kept, bool))
+        self._numeric = NumericColumns(positions, self._lists(), self.input_dtype)
 
     @property
     def dropped_columns(self) -> list[str]:
@@ -348,12 +235,7 @@ class TableEncoder(Saveable, keras.layers.Layer):
             where a cell is missing, and for an encoder of an earlier version.
         """
         self._require_statistics()
-        cells = ops.take(ops.convert_to_tensor(inputs), self._numeric, axis=1)
-        cells = ops.cast(cells, self.input_dtype)
-        if self._reach is None:
-            return ops.zeros_like(cells, dtype="bool")
-        low, high = self._reach
-        return ops.logical_or(cells < low, cells > high)
+        return self._numeric.far(inputs)
 
     def absent(self, inputs):
         """Which numeric cells are missing, so that the column's mean stands for them.
@@ -365,7 +247,7 @@ class TableEncoder(Saveable, keras.layers.Layer):
             Bool tensor `(batch, num_numeric)` in the order of `entry_columns`.
         """
         self._require_statistics()
-        return ops.isnan(ops.take(ops.convert_to_tensor(inputs), self._numeric, axis=1))
+        return ops.isnan(self._numeric.cells(inputs))
 
     @property
     def input_dtype(self) -> str:
@@ -376,15 +258,16 @@ class TableEncoder(Saveable, keras.layers.Layer):
     def entry_columns(self) -> np.ndarray:
         """The number of the column that each entry is made from, `(num_entries,)`."""
         self._require_statistics()
-        indicated = self._numeric[self._missing]
+        numeric = self._numeric.positions
+        indicated = numeric[self._numeric.indicated]
         one_hot = [[column] * (size + 1) for column, size in self._categorical()]
-        return np.concatenate([self._numeric, indicated, *one_hot]).astype(np.int64)
+        return np.concatenate([numeric, indicated, *one_hot]).astype(np.int64)
 
     @property
     def num_numeric(self) -> int:
         """How many entries, the first ones, are values of numeric columns."""
         self._require_statistics()
-        return len(self._numeric)
+        return len(self._numeric.positions)
 
     def decode_numeric(self, entries):
         """Values of the numeric columns that are kept, in their units.
@@ -395,15 +278,7 @@ class TableEncoder(Saveable, keras.layers.Layer):
         Returns:
             Tensor of that shape, of `input_dtype`.
         """
-        if self._scores is None:
-            values = entries
-        elif self.knots is None:
-            values = entries * self._stddev + self._mean
-        else:
-            values = self._scores.inverse(entries)
-        if self._center is not None:
-            values = ops.cast(values, "float64") * self._unit + self._center
-        return ops.cast(values, self.input_dtype)
+        return self._numeric.decode(entries)
 
     @property
     def num_entries(self) -> int:
@@ -418,33 +293,10 @@ class TableEncoder(Saveable, keras.layers.Layer):
         self._require_statistics()
         inputs = ops.convert_to_tensor(inputs)
         self._check_dtype(inputs)
-        parts = self._encode_numeric(inputs) if len(self._numeric) else []
+        parts = self._numeric.encode(inputs, self.bounded) if self.num_numeric else []
         for column, size in self._categorical():
             parts.append(_one_hot(ops.cast(inputs[:, column], "float32"), size))
         return ops.cast(ops.concatenate(parts, axis=-1), self.compute_dtype)
-
-    def _encode_numeric(self, inputs):
-        values = ops.take(inputs, self._numeric, axis=1)
-        if self.bounded and self._reach is not None:
-            values = ops.cast(values, self.input_dtype)
-            # An infinite cell stays one, for it is none that could be near.
-            within = ops.clip(values, *self._reach)
-            values = ops.where(ops.isinf(values), values, within)
-        if self._center is not None:
-            values = (ops.cast(values, "float64") - self._center) / self._unit
-        values = ops.cast(values, "float32")
-        absent = ops.isnan(values)
-        # Replaced before the arithmetic, for 0 * NaN in its gradient is NaN.
-        values = ops.where(absent, self._mean, values)
-        if self.knots is None:
-            parts = [(values - self._mean) / self._stddev]
-        else:
-            # The mean score is 0 whatever the column's mean is mapped to.
-            parts = [ops.where(absent, 0.0, self._scores(values))]
-        if self._missing.any():
-            indicators = ops.take(absent, np.flatnonzero(self._missing), axis=1)
-            parts.append(ops.cast(indicators, "float32"))
-        return parts
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self.num_entries)
@@ -484,35 +336,6 @@ class TableEncoder(Saveable, keras.layers.Layer):
                 f"The layer {self.name!r} must know the mean and spread of the "
                 "columns before it is used. Call `adapt(x)` with the training rows."
             )
-
-    def _check_statistics(self) -> None:
-        lengths = {
-            "mean": len(self.mean),
-            "stddev": len(self.stddev or ()),
-            "missing": len(self.missing or ()),
-            "kept": len(self.kept),
-        }
-        for name in ("knots", "centers", "wide", "low", "high"):
-            if getattr(self, name) is not None:
-                lengths[name] = len(getattr(self, name))
-        if self.schema is not None:
-            lengths["schema"] = len(self.schema["columns"])
-        if len(set(lengths.values())) > 1:
-            raise ValueError(
-                f"All of {', '.join(f'`{name}`' for name in lengths)} must have one "
-                f"entry a column. Received: {lengths} entries."
-            )
-
-
-def _near_constant(values: np.ndarray) -> bool:
-    counts = np.unique(values, return_counts=True)[1]
-    return counts.max(initial=0) >= NEAR_CONSTANT * len(values)
-
-
-def _heavy_tailed(values: np.ndarray) -> bool:
-    """Whether a column's kurtosis is above a Gaussian's."""
-    scores = (values - values.mean()) / values.std()
-    return bool(np.mean(scores**4) > 3.0)
 
 
 def _one_hot(codes, size: int):
