@@ -37,7 +37,6 @@ from sklearn.svm import OneClassSVM
 from benchmarks.machine import machine
 from keras_ebm.estimators import EnergyOutlierDetector
 from keras_ebm.layers.table_encoder import TRANSFORMS
-from keras_ebm.mixtures import log_density
 from keras_ebm.ood import conformal_band, network_outputs
 from trainers.program import json_files, options, running
 
@@ -122,7 +121,7 @@ def parts(detector, x) -> dict:
     found = {part.name: part.predict(outputs) for part in whole.scores}
     # The network's last layer is the mixture that its energy is built on.
     base = detector.detector_.model.network.get_layer("base")
-    found["mixture"] = -log_density(outputs["inputs"], base.arrays).numpy()
+    found["mixture"] = -base.mixture.log_density(outputs["inputs"]).numpy()
     return found
 
 

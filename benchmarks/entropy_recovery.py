@@ -38,7 +38,7 @@ from keras_ebm import plots
 from keras_ebm.entropy import (
     Draw,
     ExactLinear,
-    HamiltonianMonteCarlo,
+    HamiltonianChains,
     ImportanceSampling,
     LogVolume,
     MutualInformation,
@@ -50,7 +50,7 @@ from trainers.program import json_files, options, running
 
 def _hmc(num: int, compat: bool = False):
     # A faster adaptation than the default, as the chains here start cold.
-    return HamiltonianMonteCarlo(num, num, adaptation_rate=0.1, compat=compat)
+    return HamiltonianChains(num, num, adaptation_rate=0.1, compat=compat)
 
 
 #: Builders of the estimators by name; None stands for no entropy.
@@ -113,7 +113,7 @@ def passes(estimator, latent_dim: int) -> int:
     match estimator:
         case ImportanceSampling():
             return estimator.num_samples + 2
-        case HamiltonianMonteCarlo():
+        case HamiltonianChains():
             each = 1 if estimator.compat else 2
             steps = estimator.num_burn_in + estimator.num_samples
             return each * (steps * estimator.num_leapfrog + 1) + estimator.num_samples
@@ -153,7 +153,7 @@ def settle(estimator, case, setting: Setting, seed: int) -> None:
         _learn(estimator, generator, rate, 500, 256, seed)
     elif isinstance(estimator, MutualInformation):
         _learn(estimator, generator, 1e-3, 1000, 256, seed)
-    elif isinstance(estimator, HamiltonianMonteCarlo | LogVolume):
+    elif isinstance(estimator, HamiltonianChains | LogVolume):
         prepare = tf.function(
             lambda draw, i: estimator.prepare(generator, draw, StepRandom(seed, i)),
             autograph=False,

@@ -71,7 +71,7 @@ def measure(path: Path, seed: int, epochs: int) -> dict:
     test = run.rows("test")[0]
     for kind, (score, bounded, guard) in KINDS.items():
         model.preprocessor.bounded = bounded
-        detector = Detector.fit(
+        detector = Detector.calibrate(
             model,
             run.rows("calibration")[0],
             score=score,

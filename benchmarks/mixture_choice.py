@@ -83,10 +83,8 @@ def measure(train, held_out, test, truth) -> dict:
         "selected": mixtures.select_mixture(train, held_out, COMPONENTS),
     }
     found = {"nearest": [nearest.kneighbors(x)[0][:, 0] for x in (held_out, test)]}
-    for name, arrays in fits.items():
-        found[name] = [
-            -mixtures.log_density(x, arrays).numpy() for x in (held_out, test)
-        ]
+    for name, mixture in fits.items():
+        found[name] = [-mixture.log_density(x).numpy() for x in (held_out, test)]
     scaled = {
         k: (new - known.mean()) / known.std() for k, (known, new) in found.items()
     }

@@ -225,7 +225,7 @@ def run_one(method: str, name: str, seed: int, settings) -> dict:
 def false_alarms(model, rows: Rows) -> dict:
     """Share of test rows that the exported decision refuses, and its band."""
     calibration, test = rows.of("validation")[0], rows.of("test")[0]
-    detector = ood.Detector.fit(model, calibration, target_fpr=RATE)
+    detector = ood.Detector.calibrate(model, calibration, target_fpr=RATE)
     with tempfile.TemporaryDirectory() as folder:
         path = serving.export_classifier(detector, Path(folder) / "model", test[:64])
         served = tf.saved_model.load(str(path)).signatures["serving_default"]

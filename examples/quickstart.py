@@ -14,7 +14,7 @@ pixels = keras.layers.Rescaling(1 / 127.5, offset=-1)  # 0..255 to [-1, 1]
 model = ebm.VERA(network, generator, preprocessor=pixels, objective="logistic")
 model.compile("adam", "adam")
 model.fit(data.x[rows.train], data.y[rows.train], batch_size=64, epochs=30, verbose=2)
-detector = ebm.ood.Detector.fit(model, data.x[rows.calibration], target_fpr=0.05)
+detector = ebm.ood.Detector.calibrate(model, data.x[rows.calibration], target_fpr=0.05)
 # [export]
 path = ebm.serving.export_classifier(detector, "served/digits", data.x[rows.test])
 served = tf.saved_model.load(path).signatures["serving_default"]

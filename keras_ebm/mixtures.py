@@ -1,9 +1,10 @@
-"""Mixtures of Gaussians with full covariances, as arrays: fit, density, samples."""
+"""Mixtures of Gaussians with full covariances: fit, density, samples."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -15,13 +16,97 @@ RIDGES = (1e-2, 1e-1)
 RIDGE = RIDGES[0]
 #: How many times the components are tried, while there are this many rows for each.
 MULTIPLES, ROWS_TRIED = (1, 2, 4), 50
-#: Names of the arrays, whose shapes are `(dim,)`, `(K, dim, dim)`, `(K, dim)`, `(K,)`.
+#: Names of the parts of a `Mixture` in files. The third are its `white_means`.
 NAMES = ("center", "whitenings", "class_means", "log_weights")
+
+
+class Mixture(NamedTuple):
+    """A mixture `q(x) = sum_k w_k N(x; m_k, S_k)`, in the form its density is found by.
+
+    Attributes:
+        center: `(dim,)`, a point among the means, which keeps float32 products small.
+        whitenings: `(K, dim, dim)`, upper triangular `W_k` with `W_k W_k^T` the
+            inverse of component `k`'s covariance `S_k`.
+        white_means: `(K, dim)`, whitened component means `(m_k - center) W_k`.
+        log_weights: `(K,)` in nats, `log(w_k |W_k| / (2 pi)^(dim / 2))`.
+    """
+
+    center: np.ndarray
+    whitenings: np.ndarray
+    white_means: np.ndarray
+    log_weights: np.ndarray
+
+    @classmethod
+    def of_components(cls, center, whitenings, means, weights) -> Mixture:
+        """The mixture of Gaussians `N(means[k], S_k)`, as float32 arrays.
+
+        Args:
+            center: `(dim,)`, see above.
+            whitenings: `(K, dim, dim)`, see above.
+            means: `(K, dim)`.
+            weights: `(K,)`, of sum 1.
+        """
+        dim = len(center)
+        # log|W| = -log|S| / 2, W triangular.
+        log_det = np.log(np.diagonal(whitenings, axis1=1, axis2=2)).sum(axis=1)
+        parts = (
+            center,
+            whitenings,
+            np.einsum("kd,kde->ke", means - center, whitenings),
+            np.log(weights) + log_det - 0.5 * dim * np.log(2.0 * np.pi),
+        )
+        return cls(*(np.asarray(part, np.float32) for part in parts))
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping) -> Mixture:
+        """The mixture of what `arrays` gave, or of a file by the same `NAMES`."""
+        return cls(*(np.asarray(arrays[name]) for name in NAMES))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Its parts by `NAMES`, as files have them."""
+        return dict(zip(NAMES, self, strict=True))
+
+    def log_density(self, x: tf.Tensor) -> tf.Tensor:
+        """`log q(x)` in nats, `(batch,)`, of float32 rows `(batch, dim)`."""
+        white = tf.einsum("nd,kde->nke", x - self.center, self.whitenings)
+        white -= self.white_means
+        squared = tf.reduce_sum(tf.square(white), axis=-1)
+        return tf.reduce_logsumexp(self.log_weights - 0.5 * squared, axis=-1)
+
+    def sample(self, count, random) -> tf.Tensor:
+        """Independent draws `(count, dim)`, float32.
+
+        Args:
+            count: integer scalar.
+            random: `keras_ebm.random.StepRandom`.
+        """
+        edges = np.cumsum(self.weights())[:-1].astype(np.float32)
+        chosen = random.uniform([count], "mixture_component")
+        chosen = tf.searchsorted(tf.constant(edges), chosen, side="right")
+        noise = random.normal([count, len(self.center)], "mixture_noise")
+        # x = m + W^-T e has covariance (W W^T)^-1.
+        factors = np.linalg.inv(self.whitenings).astype(np.float32)
+        moved = tf.einsum("nd,nde->ne", noise, tf.gather(factors, chosen))
+        return tf.gather(self.means().astype(np.float32), chosen) + moved
+
+    def means(self) -> np.ndarray:
+        """The means `(K, dim)` of the components."""
+        lower = np.swapaxes(self.whitenings, 1, 2)
+        return (
+            self.center + np.linalg.solve(lower, self.white_means[:, :, None])[..., 0]
+        )
+
+    def weights(self) -> np.ndarray:
+        """The weights `(K,)` of the components."""
+        diagonals = np.diagonal(self.whitenings, axis1=1, axis2=2).astype(np.float64)
+        logs = self.log_weights - np.log(diagonals).sum(axis=1)
+        shares = np.exp(logs - logs.max())
+        return shares / shares.sum()
 
 
 def fit_mixture(
     rows: np.ndarray, num_components: int, ridge: float = RIDGE, seed: int = 0
-) -> dict[str, np.ndarray]:
+) -> Mixture:
     """Fits a mixture by scikit-learn's expectation maximisation.
 
     Args:
@@ -32,7 +117,7 @@ def fit_mixture(
         seed: int, of the first assignment.
 
     Returns:
-        Dict of float32 arrays by `NAMES`, as `log_density` takes it.
+        `Mixture` of float32 arrays.
 
     Raises:
         ImportError: without scikit-learn.
@@ -41,12 +126,14 @@ def fit_mixture(
     References:
         - Bishop (2006), "Pattern Recognition and Machine Learning", section 9.2.
     """
-    return pack(*_fit(rows, _affordable(rows, num_components), ridge, seed))
+    return Mixture.of_components(
+        *_fit(rows, _affordable(rows, num_components), ridge, seed)
+    )
 
 
 def select_mixture(
     rows: np.ndarray, held_out: np.ndarray, num_components: int, num_fits: int = 5
-) -> dict[str, np.ndarray]:
+) -> Mixture:
     """Fits the mixture that other rows are likeliest under, several times over.
 
     Tried are 1, 2 and 4 times `num_components`, more than once only while there are
@@ -63,8 +150,8 @@ def select_mixture(
         num_fits: int >= 1.
 
     Returns:
-        Dict of float32 arrays by `NAMES`, of `num_fits` times as many components as
-        were chosen; of one component a single fit, as all are the same.
+        `Mixture` of float32 arrays, of `num_fits` times as many components as were
+        chosen; of one component a single fit, as all are the same.
 
     Raises:
         ImportError: without scikit-learn.
@@ -76,9 +163,9 @@ def select_mixture(
     ]
     settings = [(count, ridge) for count in counts for ridge in RIDGES]
     fits = [_fit(rows, *setting, seed=0) for setting in settings]
+    others = held_out.astype(np.float32)
     likelihoods = [
-        float(np.mean(log_density(held_out.astype(np.float32), pack(*fit))))
-        for fit in fits
+        float(np.mean(Mixture.of_components(*fit).log_density(others))) for fit in fits
     ]
     best = int(np.argmax(likelihoods))
     count, ridge = settings[best]
@@ -88,7 +175,7 @@ def select_mixture(
     whitenings, means, weights = (
         np.concatenate([fit[part] for fit in found]) for part in (1, 2, 3)
     )
-    return pack(center, whitenings, means, weights / len(found))
+    return Mixture.of_components(center, whitenings, means, weights / len(found))
 
 
 def _affordable(rows, num_components) -> int:
@@ -102,7 +189,7 @@ def _affordable(rows, num_components) -> int:
 
 
 def _fit(rows, count, ridge, seed) -> tuple:
-    """The arguments of `pack`, by scikit-learn."""
+    """The arguments of `Mixture.of_components`, by scikit-learn."""
     try:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
@@ -120,56 +207,3 @@ def _fit(rows, count, ridge, seed) -> tuple:
         warnings.simplefilter("ignore", ConvergenceWarning)
         found.fit(rows - center)
     return center, found.precisions_cholesky_, found.means_ + center, found.weights_
-
-
-def pack(center, whitenings, means, weights) -> dict[str, np.ndarray]:
-    """The arrays of a mixture, for `log_density`.
-
-    Args:
-        center: `(dim,)`, a point among the means, which keeps float32 products small.
-        whitenings: `(K, dim, dim)`, upper triangular `W_k` with `W_k W_k^T` the
-            inverse of component `k`'s covariance.
-        means: `(K, dim)`.
-        weights: `(K,)`, of sum 1.
-    """
-    dim = len(center)
-    # log|W| = -log|S| / 2, W triangular.
-    log_det = np.log(np.diagonal(whitenings, axis1=1, axis2=2)).sum(axis=1)
-    arrays = (
-        center,
-        whitenings,
-        np.einsum("kd,kde->ke", means - center, whitenings),
-        np.log(weights) + log_det - 0.5 * dim * np.log(2.0 * np.pi),
-    )
-    return {
-        name: np.asarray(array, np.float32)
-        for name, array in zip(NAMES, arrays, strict=True)
-    }
-
-
-def log_density(rows: tf.Tensor, arrays: Mapping) -> tf.Tensor:
-    """`log sum_k w_k N(x; m_k, S_k)` in nats, `(batch,)`, of rows `(batch, dim)`.
-
-    Args:
-        rows: float tensor.
-        arrays: mapping of arrays or tensors, as of `pack`.
-    """
-    white = tf.einsum("nd,kde->nke", rows - arrays["center"], arrays["whitenings"])
-    white -= arrays["class_means"]
-    squared = tf.reduce_sum(tf.square(white), axis=-1)
-    return tf.reduce_logsumexp(arrays["log_weights"] - 0.5 * squared, axis=-1)
-
-
-def component_means(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The means `(K, dim)` of the components."""
-    flat = arrays["class_means"][:, :, None]
-    lower = np.swapaxes(arrays["whitenings"], 1, 2)
-    return arrays["center"] + np.linalg.solve(lower, flat)[:, :, 0]
-
-
-def weights(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The weights `(K,)` of the components."""
-    diagonals = np.diagonal(arrays["whitenings"], axis1=1, axis2=2).astype(np.float64)
-    logs = arrays["log_weights"] - np.log(diagonals).sum(axis=1)
-    shares = np.exp(logs - logs.max())
-    return shares / shares.sum()

@@ -24,6 +24,7 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         done = (ops.cast(step, "float32") + 1.0) / self.warmup_steps
         return rate * ops.minimum(1.0, done)
 
+    # Written out, as Keras's base has no configuration for `Saveable` to add to.
     def get_config(self):
         serialize = keras.saving.serialize_keras_object
         rate = serialize(self.rate) if callable(self.rate) else self.rate

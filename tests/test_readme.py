@@ -77,7 +77,7 @@ def test_the_readmes_chains_are_a_model():
 def test_the_readmes_explanations_run():
     blocks = re.findall(r"```python\n(.*?)```", README, re.S)
     names = {}
-    exec(next(block for block in blocks if "Explainer.fit(" in block), names)
+    exec(next(block for block in blocks if "Explainer.for_detector(" in block), names)
     assert names["nats"].shape == (3, 13)
     assert names["change"].found.numpy().all()
     # Half as much again of every column is no wine of the table.

@@ -14,7 +14,7 @@ class SamplePictures(keras.callbacks.Callback):
 
     Args:
         log_dir: folder of the TensorBoard event files.
-        data: preprocessed data `(rows, ...)`; two features draw an energy
+        data: preprocessed data `(rows, ...)`; two entries draw an energy
             map with data and samples, images draw a grid of samples, and
             anything else draws no picture.
         every: int, epochs between pictures.

@@ -1,8 +1,10 @@
-"""Dates, and numbers that are not written as 1234.5, among the texts of a csv file."""
+"""Numbers among the texts of a csv file, and dates and numbers written otherwise."""
 
 from __future__ import annotations
 
 import re
+
+import numpy as np
 
 from keras_ebm.data.optional import require
 
@@ -13,6 +15,7 @@ MARKS = re.compile(r"[$€£¥₹₽¢%‰,'’()−\s]|\b(?:USD|EUR|GBP|CHF|JPY
 WITH_UNIT = re.compile(r"([+-]?\d[\d.,]*)\s*([^\W\d_]{1,5}(?:/[^\W\d_]{1,3})?[²³]?)")
 THOUSANDS = {"k", "K", "m", "M", "b", "B", "bn", "Mio"}
 
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _DAY, _YEAR = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:1\d|20|21)\d\d"
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
 _TIME = r"(?:[01]?\d|2[0-4]):[0-5]\d(?::[0-5]\d(?:[.,]\d+)?)?(?:\s*[ap]\.?m\.?)?"
@@ -124,3 +127,13 @@ def _matches(pattern, cells):
 
 def _is_number(cells):
     return require("pandas").to_numeric(cells, errors="coerce").notna()
+
+
+def to_number(cells):
+    """A column of texts as float64; NaN where a text is no number."""
+    numbers = require("pandas").to_numeric(cells, errors="coerce").astype(np.float64)
+    if numbers.notna().all():
+        return numbers
+    # Pandas before 3 takes a number beyond float64, such as 1e400, for none.
+    beyond = numbers.isna() & cells.str.fullmatch(_NUMBER).eq(True)
+    return numbers.where(~beyond, cells[beyond].map(float))

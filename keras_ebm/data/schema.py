@@ -57,7 +57,7 @@ class Column:
 
 @dataclasses.dataclass(frozen=True)
 class TableSchema:
-    """The features of a table, in order, and the classes of its target.
+    """The columns of a table, in order, and the classes of its target.
 
     Args:
         columns: tuple of `Column`, the target not among them.

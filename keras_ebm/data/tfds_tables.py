@@ -26,11 +26,11 @@ def read_tfds_table(
     """Reads HEPMASS, HUMAN or CROP, and prepares it first where it is not stored yet.
 
     The files to prepare it from are expected in `data_dir/downloads/manual`; once
-    prepared they are not looked at again. A million rows of 26 features took 40 s to
+    prepared they are not looked at again. A million rows of 26 columns took 40 s to
     prepare, and 1.5 s to read, on one core.
 
     The columns have the names of the source, so that a served model tells which of
-    the original's features it wants where some were dropped. The rows are those of
+    the original's columns it wants where some were dropped. The rows are those of
     the splits train, validation and test, in this order. Only the test is kept
     apart: `make_splits` cuts validation and calibration rows of its own out of the
     other two, by its seed, which calibration needs and the builder's validation,

@@ -2,7 +2,7 @@
 
 from keras_ebm.entropy.base import Draw, EntropyEstimator, Estimate
 from keras_ebm.entropy.exact_linear import ExactLinear
-from keras_ebm.entropy.hamiltonian import HamiltonianMonteCarlo
+from keras_ebm.entropy.hamiltonian import HamiltonianChains, HamiltonianMonteCarlo
 from keras_ebm.entropy.importance_sampling import ImportanceSampling
 from keras_ebm.entropy.log_volume import LogVolume
 from keras_ebm.entropy.mutual_information import MutualInformation
@@ -12,7 +12,7 @@ from keras_ebm.entropy.mutual_information import MutualInformation
 ESTIMATORS = {
     "importance": ImportanceSampling,
     "log_volume": LogVolume,
-    "hmc": HamiltonianMonteCarlo,
+    "hmc": HamiltonianChains,
     "mutual_information": MutualInformation,
     "exact_linear": ExactLinear,
 }
@@ -23,6 +23,7 @@ __all__ = [
     "EntropyEstimator",
     "Estimate",
     "ExactLinear",
+    "HamiltonianChains",
     "HamiltonianMonteCarlo",
     "ImportanceSampling",
     "LogVolume",

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from keras_ebm.saveable import Saveable
+
 
 class Draw(NamedTuple):
     """One batch from a generator: `x = g(latents) + sigma * noise`."""
@@ -26,7 +28,7 @@ class Estimate(NamedTuple):
     log_density: tf.Tensor | None = None
 
 
-class EntropyEstimator(keras.layers.Layer):
+class EntropyEstimator(Saveable, keras.layers.Layer):
     """Base of the estimators of the gradient of `H(q)`, the generator's entropy.
 
     A training step first calls `prepare` with no tape open, then `estimate`

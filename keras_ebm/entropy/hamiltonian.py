@@ -9,8 +9,9 @@ from keras_ebm.entropy.base import EntropyEstimator, Estimate, score_surrogate
 from keras_ebm.entropy.requirements import check_differentiable, check_own_density
 
 
-@keras.saving.register_keras_serializable(package="keras_ebm")
-class HamiltonianMonteCarlo(EntropyEstimator):
+# Registered by its earlier name, which saved models have.
+@keras.saving.register_keras_serializable("keras_ebm", "HamiltonianMonteCarlo")
+class HamiltonianChains(EntropyEstimator):
     """Estimates `d log q(x) / dx` by chains on `q(z|x)` from the latent that was drawn.
 
     The score is the mean of `(g(z) - x) / sigma^2` over the chain's states.
@@ -42,6 +43,15 @@ class HamiltonianMonteCarlo(EntropyEstimator):
           https://arxiv.org/abs/1910.04302, section 3.
         - Grathwohl et al. (2021), https://arxiv.org/abs/2010.04230.
     """
+
+    _values = (
+        "num_burn_in",
+        "num_samples",
+        "num_leapfrog",
+        "target_acceptance",
+        "adaptation_rate",
+        "compat",
+    )
 
     log_names = ("chain_acceptance", "chain_step_size")
     needs_float32 = True
@@ -130,13 +140,6 @@ class HamiltonianMonteCarlo(EntropyEstimator):
             "chain_step_size": tf.convert_to_tensor(self.step_size),
         }
 
-    def get_config(self):
-        names = (
-            "num_burn_in",
-            "num_samples",
-            "num_leapfrog",
-            "target_acceptance",
-            "adaptation_rate",
-            "compat",
-        )
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+#: The earlier name of `HamiltonianChains`.
+HamiltonianMonteCarlo = HamiltonianChains

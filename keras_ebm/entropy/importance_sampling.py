@@ -42,6 +42,8 @@ class ImportanceSampling(EntropyEstimator):
           and algorithm 1.
     """
 
+    _values = ("num_samples", "initial_width", "widening")
+
     learns = True
     log_names = ("effective_sample_size", "posterior_width")
 
@@ -139,14 +141,6 @@ class ImportanceSampling(EntropyEstimator):
             "posterior_width": tf.reduce_mean(
                 tf.exp(tf.convert_to_tensor(self.log_width))
             ),
-        }
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "num_samples": self.num_samples,
-            "initial_width": self.initial_width,
-            "widening": self.widening,
         }
 
 

@@ -53,6 +53,8 @@ class LogVolume(EntropyEstimator):
             latent is too large for `"dense"`.
     """
 
+    _values = ("method", "num_iterations", "fold_weight", "decay")
+
     gives_log_density = True
     needs_float32 = True
 
@@ -196,15 +198,6 @@ class LogVolume(EntropyEstimator):
             surrogate -= self.fold_weight * tf.reduce_mean(excess)
             log_density += excess
         return Estimate(surrogate, log_density)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "method": self.method,
-            "num_iterations": self.num_iterations,
-            "fold_weight": self.fold_weight,
-            "decay": self.decay,
-        }
 
 
 def _signs(random, shape, name):

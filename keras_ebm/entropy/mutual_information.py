@@ -38,6 +38,8 @@ class MutualInformation(EntropyEstimator):
           https://arxiv.org/abs/1801.04062.
     """
 
+    _values = ("bound", "hidden")
+
     learns = True
     log_names = ("mutual_information",)
 
@@ -104,10 +106,3 @@ class MutualInformation(EntropyEstimator):
 
     def logs(self, prepared):
         return {"mutual_information": prepared["information"]}
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "bound": self.bound,
-            "hidden": list(self.hidden),
-        }

@@ -49,7 +49,7 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         energy_weight: float > 0, beside a cross-entropy of weight 1.
         gradient_penalty: float >= 0, over `energy_weight`.
         entropy_weight: float >= 0, of the generator's entropy.
-        latent_dim: int, latents of the generator; None: the number of features,
+        latent_dim: int, latents of the generator; None: the number of entries,
             16 at most.
         generator_hidden: widths of its layers.
         steps: int, steps of training, each of `batch_size` rows.
@@ -119,7 +119,7 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         self.run_eagerly = run_eagerly
 
     def fit(self, X, y):
-        """Trains on rows `(n, features)` and labels `(n,)`, -1 for none.
+        """Trains on rows `(n, columns)` and labels `(n,)`, -1 for none.
 
         Raises:
             ValueError: if a parameter breaks its rule, rows are infinite, labels are
@@ -146,7 +146,7 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
                 self,
                 with_generator="generator" in METHODS[self.method],
                 seed=seed,
-                **self._losses(encoder.num_features),
+                **self._losses(encoder.num_entries),
             )
             optimizer = training.averaging_adam(self)
             training.train(self.model_, optimizer, X, codes, self, seed)
@@ -165,7 +165,7 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
             )
         return classes, codes
 
-    def _losses(self, num_features):
+    def _losses(self, num_entries):
         terms = METHODS[self.method]
         penalised = "penalty" in terms
         arguments = {
@@ -178,7 +178,7 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
             arguments["semi_supervised"] = SemiSupervised(
                 pseudo_label_weight=1.0 if "pseudo_label" in terms else 0.0,
                 virtual_adversarial_weight=0.3 if "vat" in terms else 0.0,
-                radius=0.1 * float(np.sqrt(num_features)),
+                radius=0.1 * float(np.sqrt(num_entries)),
             )
         return arguments
 

@@ -19,7 +19,7 @@ from keras_ebm.mixtures import select_mixture
 from keras_ebm.models import EnergyModel
 from keras_ebm.negatives import MixtureSamples
 from keras_ebm.ood import Detector
-from keras_ebm.ood.conformal import rows_needed
+from keras_ebm.ood.conformal_rates import rows_needed
 
 #: What None stands for where there are rows enough.
 DEFAULT_RATE, DEFAULT_SHARE = 0.05, 0.2
@@ -114,7 +114,7 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
         self.run_eagerly = run_eagerly
 
     def fit(self, X, y=None):
-        """Trains on normal rows `(n, features)`; `y` is not looked at.
+        """Trains on normal rows `(n, columns)`; `y` is not looked at.
 
         Raises:
             ValueError: if a parameter breaks its rule, all rows are the same, or the
@@ -134,7 +134,7 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
             model = self._train(encoder, train, scale, seed)
         if self.ood_score in ("nearest", "mixture"):
             train = np.concatenate([scale, train])  # No network has to have seen them.
-        self.detector_ = Detector.fit(
+        self.detector_ = Detector.calibrate(
             model,
             calibration,
             score=self.ood_score,

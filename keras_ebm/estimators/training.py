@@ -19,7 +19,7 @@ from keras_ebm.models import VERA, EnergyModel
 from keras_ebm.networks import mlp_decoder, mlp_energy
 from keras_ebm.precision import float32_merges, warn_of_merged_integers
 
-#: Latents of a generator at most; fewer where there are fewer features.
+#: Latents of a generator at most; fewer where there are fewer entries.
 MAX_LATENTS = 16
 #: Rows of a batch at prediction. The last batch is filled up to it, as the same row
 #: in a batch of another size differs in the last bits.
@@ -89,7 +89,7 @@ def seeded(seed: int):
 
 
 def build_encoder(x: np.ndarray, transform: str, bounded: bool = False) -> TableEncoder:
-    """A `TableEncoder` adapted to numeric rows `(n, features)`."""
+    """A `TableEncoder` adapted to numeric rows `(n, columns)`."""
     encoder = TableEncoder(transform=transform, bounded=bounded)
     encoder.adapt(x)
     return encoder
@@ -100,7 +100,7 @@ def build_network(
 ) -> keras.Model:
     """The energy network of an estimator, by its `hidden` and `dropout`."""
     return mlp_energy(
-        (encoder.num_features,),
+        (encoder.num_entries,),
         num_outputs,
         hidden=tuple(estimator.hidden),
         dropout=estimator.dropout,
@@ -113,7 +113,7 @@ def build_model(encoder, network, estimator, *, with_generator, seed, **argument
     arguments |= {"preprocessor": encoder, "seed": seed}
     if not with_generator:
         return EnergyModel(network, **arguments)
-    size = encoder.num_features
+    size = encoder.num_entries
     latent_dim = estimator.latent_dim or min(MAX_LATENTS, size)
     decoder = mlp_decoder(latent_dim, (size,), hidden=tuple(estimator.generator_hidden))
     return VERA(

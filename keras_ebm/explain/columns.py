@@ -12,7 +12,7 @@ Bounds = dict[str, tuple[float, float]]
 
 
 def movable_names(encoder: TableEncoder) -> list[str]:
-    """Names of the numeric columns that there are features of, in their order."""
+    """Names of the numeric columns that there are entries of, in their order."""
     names = encoder.column_names
     return [names[column] for column in _numeric(encoder)]
 
@@ -96,4 +96,4 @@ def check_rows(encoder: TableEncoder, name: str, rows) -> np.ndarray:
 
 
 def _numeric(encoder: TableEncoder) -> np.ndarray:
-    return encoder.feature_columns[: encoder.num_numeric]
+    return encoder.entry_columns[: encoder.num_numeric]

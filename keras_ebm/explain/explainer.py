@@ -54,7 +54,7 @@ class Change(NamedTuple):
 class Explainer:
     """Explains the energies of a table's rows, and what would make them acceptable.
 
-    Use `Explainer.fit`; the constructor joins parts that are known already.
+    Use `Explainer.for_detector`; the constructor joins parts that are known already.
 
     A change moves numeric columns alone, those in `bounds`, and of them only cells
     that are not missing. Its size is measured in feature space: columns count by
@@ -75,7 +75,7 @@ class Explainer:
 
     Example:
 
-    >>> explainer = Explainer.fit(detector, train_rows, fixed=["age"])
+    >>> explainer = Explainer.for_detector(detector, train_rows, fixed=["age"])
     >>> explainer.contributions(rows).contributions
     >>> explainer.acceptable(rows).rows
     """
@@ -106,7 +106,7 @@ class Explainer:
         )
 
     @classmethod
-    def fit(
+    def for_detector(
         cls,
         detector: Detector,
         train_rows: np.ndarray,
@@ -115,7 +115,7 @@ class Explainer:
         bounds: Mapping[str, tuple[float, float]] | None = None,
         fixed: Iterable[str] = (),
     ) -> "Explainer":
-        """Finds the baseline and the bounds in training rows.
+        """Makes an explainer: finds the baseline and the bounds in training rows.
 
         Args:
             detector: see `Explainer`.
@@ -146,10 +146,15 @@ class Explainer:
         room = {name: pair for name, pair in found.items() if name not in fixed}
         return cls(detector, baseline, room)
 
+    @classmethod
+    def fit(cls, detector: Detector, train_rows: np.ndarray, **settings) -> "Explainer":
+        """The earlier name of `for_detector`, of which it is an alias."""
+        return cls.for_detector(detector, train_rows, **settings)
+
     def contributions(self, x) -> Contributions:
         """Integrated gradients of the energy, from the baseline to each row.
 
-        The features of a column (an indicator, categories) are summed. A dropped
+        The entries of a column (an indicator, categories) are summed. A dropped
         column contributes 0; all of a row whose energy is NaN contribute NaN.
 
         Args:
@@ -191,13 +196,13 @@ class Explainer:
         return baseline
 
     def _attribute(self, x):
-        features = self.detector.model.preprocess(x)
+        inputs = self.detector.model.preprocess(x)
         baseline = self.detector.model.preprocess(self.baseline[None])
-        energy = self._level.energy(features)
-        by_feature = integrated_gradients(self._level.energy, features, baseline)
+        energy = self._level.energy(inputs)
+        by_entry = integrated_gradients(self._level.energy, inputs, baseline)
         by_column = tf.math.unsorted_segment_sum(
-            tf.transpose(by_feature),
-            self.encoder.feature_columns,
+            tf.transpose(by_entry),
+            self.encoder.entry_columns,
             len(self.column_names),
         )
         # A gradient may be 0 beside a NaN, as that of ReLU is.
@@ -207,9 +212,9 @@ class Explainer:
         return Contributions(by_column, energy, baseline_energy)
 
     def _search(self, x):
-        features = self.detector.model.preprocess(x)
-        energy, excess, _ = self._level.excess(features)
-        found, distance = self._nearest(x, self._position(features))
+        inputs = self.detector.model.preprocess(x)
+        energy, excess, _ = self._level.excess(inputs)
+        found, distance = self._nearest(x, self._position(inputs))
         accepted = (excess <= 0.0) & ~self._is_far(x)
         moved = tf.math.is_finite(distance) & ~accepted & ~self._is_far(found)
         rows = tf.where(moved[:, None], found, x)
@@ -250,22 +255,22 @@ class Explainer:
         return rows, tf.minimum(near, far)
 
     def _visit(self, moves, wished):
-        """Where a wish leads: the features of a raw row, as only those can be had."""
+        """Where a wish leads: what a raw row becomes, as only that can be had."""
         rows = moves.rows(wished)
-        features = self.detector.model.preprocess(rows)
-        _, excess, gradient = self._level.excess(features)
+        inputs = self.detector.model.preprocess(rows)
+        _, excess, gradient = self._level.excess(inputs)
         gradient = moves.free(rows, self._position(gradient))
-        return Place(self._position(features), excess + self._level.slack, gradient)
+        return Place(self._position(inputs), excess + self._level.slack, gradient)
 
-    def _position(self, features):
-        return features[:, : self.encoder.num_numeric]
+    def _position(self, inputs):
+        return inputs[:, : self.encoder.num_numeric]
 
 
 def _encoder_of(detector: Detector) -> TableEncoder:
     if not isinstance(detector, Detector):
         raise ValueError(
             "`detector` must be a keras_ebm.ood.Detector. Received: a "
-            f"{type(detector).__name__}; make one by Detector.fit."
+            f"{type(detector).__name__}; make one by Detector.calibrate."
         )
     encoder = detector.model.preprocessor
     if not isinstance(encoder, TableEncoder):

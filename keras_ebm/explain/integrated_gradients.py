@@ -15,16 +15,16 @@ NUM_NODES = 64
 def integrated_gradients(
     energy_fn: EnergyFn, x: tf.Tensor, baseline: tf.Tensor, num_nodes: int = NUM_NODES
 ) -> tf.Tensor:
-    """Shares `E(x) - E(baseline)` out among the features.
+    """Shares `E(x) - E(baseline)` out among the entries of `x`.
 
     A feature gets `(x - b)_i * integral_0^1 dE/dx_i(b + t (x - b)) dt`, by
     Gauss-Legendre quadrature, which is exact for an energy that is a polynomial of
     degree `2 * num_nodes` or less along the line.
 
     Args:
-        energy_fn: callable from `(batch, features)` to energies `(batch,)` in nats.
-        x: float tensor of shape `(batch, features)`.
-        baseline: float tensor of shape `(1, features)` or `(batch, features)`.
+        energy_fn: callable from `(batch, entries)` to energies `(batch,)` in nats.
+        x: float tensor of shape `(batch, entries)`.
+        baseline: float tensor of shape `(1, entries)` or `(batch, entries)`.
         num_nodes: int, gradients taken along the line, one after the other.
 
     Returns:

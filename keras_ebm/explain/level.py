@@ -12,7 +12,7 @@ SLACK = 1e-4
 
 
 class Level:
-    """Energies of features, and how far above the threshold they are.
+    """Energies of preprocessed inputs, and how far above the threshold they are.
 
     Args:
         detector: `keras_ebm.ood.Detector` with the score `"energy"`.
@@ -31,18 +31,18 @@ class Level:
         sizes = np.abs(self._threshold[np.isfinite(self._threshold)])
         self.slack = SLACK * max(1.0, float(sizes.max(initial=0.0)))
 
-    def energy(self, features: tf.Tensor) -> tf.Tensor:
-        """Energies `(batch,)` of features `(batch, features)`, in nats."""
-        return self._score({"logits": self._logits(features)})
+    def energy(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Energies `(batch,)` of inputs `(batch, entries)`, in nats."""
+        return self._score({"logits": self._logits(inputs)})
 
-    def excess(self, features: tf.Tensor):
+    def excess(self, inputs: tf.Tensor):
         """Energies, what they exceed the threshold by, and their gradient.
 
         The threshold is that of the class predicted, where there is one for each.
 
         Returns:
             `(energy, excess, gradient)`, of shapes `(batch,)`, `(batch,)` and
-            `(batch, features)`.
+            `(batch, entries)`.
         """
         seen = []
 
@@ -50,11 +50,11 @@ class Level:
             seen.append(self._logits(inputs))
             return self._score({"logits": seen[-1]})
 
-        energy, gradient = energy_and_gradient(energy_fn, features)
+        energy, gradient = energy_and_gradient(energy_fn, inputs)
         threshold = tf.constant(self._threshold)
         if self._by_class:
             threshold = tf.gather(threshold, tf.argmax(seen[-1], axis=-1))
         return energy, energy - threshold, gradient
 
-    def _logits(self, features):
-        return tf.cast(self._network(features, training=False), tf.float32)
+    def _logits(self, inputs):
+        return tf.cast(self._network(inputs, training=False), tf.float32)

@@ -9,8 +9,8 @@ from keras_ebm.layers import TableEncoder
 class Moves:
     """Rows of a batch whose numeric cells move within bounds.
 
-    A position is the first features of rows, those of the numeric columns. Cells
-    that are missing, infinite or without bounds stay as they are.
+    A position is the first entries of preprocessed rows, those of the numeric
+    columns. Cells that are missing, infinite or without bounds stay as they are.
 
     Args:
         encoder: `TableEncoder`.
@@ -23,7 +23,7 @@ class Moves:
 
     def __init__(self, encoder: TableEncoder, x, start, low, high):
         self._decode = encoder.decode_numeric
-        self._columns = encoder.feature_columns[: encoder.num_numeric]
+        self._columns = encoder.entry_columns[: encoder.num_numeric]
         self._x, self._start, self._low, self._high = x, start, low, high
         self._cells = tf.gather(x, self._columns, axis=1)
         self._movable = tf.math.is_finite(self._cells) & np.isfinite(low)

@@ -16,7 +16,7 @@ def typical_row(model, rows: np.ndarray) -> np.ndarray:
     an edge of its class, where the classifier is surest.
 
     Args:
-        model: an `EnergyModel` whose preprocessor makes features `(n, features)`.
+        model: an `EnergyModel` whose preprocessor makes inputs `(n, entries)`.
         rows: raw rows `(n, columns)`.
 
     Returns:
@@ -26,14 +26,14 @@ def typical_row(model, rows: np.ndarray) -> np.ndarray:
         ValueError: if no row has a finite energy.
     """
     outputs = network_outputs(model, rows, requires={"logits", "inputs"})
-    energy, features = Energy().predict(outputs), outputs["inputs"]
-    known = np.flatnonzero(np.isfinite(energy) & np.isfinite(features).all(axis=1))
+    energy, inputs = Energy().predict(outputs), outputs["inputs"]
+    known = np.flatnonzero(np.isfinite(energy) & np.isfinite(inputs).all(axis=1))
     if len(known) == 0:
         raise ValueError(
             "`train_rows` must have a row whose energy is finite. Received: "
             f"{len(rows)} rows without one; are they those of training?"
         )
-    centre = features[known].mean(axis=0, dtype=np.float64)
+    centre = inputs[known].mean(axis=0, dtype=np.float64)
     likely = known[energy[known] <= np.median(energy[known])]
-    distance = np.square(features[likely] - centre).sum(axis=1)
+    distance = np.square(inputs[likely] - centre).sum(axis=1)
     return np.asarray(rows)[likely[np.argmin(distance)]]

@@ -7,11 +7,14 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_ebm.arguments import check_positive
+from keras_ebm.saveable import Saveable
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class LogBounds(keras.constraints.Constraint):
+class LogBounds(Saveable, keras.constraints.Constraint):
     """Keeps a log-valued weight between the logs of two positive bounds."""
+
+    _values = ("low", "high")
 
     def __init__(self, low: float, high: float):
         self.low = low
@@ -20,12 +23,9 @@ class LogBounds(keras.constraints.Constraint):
     def __call__(self, value):
         return keras.ops.clip(value, math.log(self.low), math.log(self.high))
 
-    def get_config(self):
-        return {"low": self.low, "high": self.high}
-
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class GaussianGenerator(keras.Model):
+class GaussianGenerator(Saveable, keras.Model):
     """Samples `x ~ q(x)` through a latent: `z ~ N(0, I)`, `x ~ N(g(z), sigma^2 I)`.
 
     With `per_entry`, every entry of `x` has a sigma of its own, which lets a
@@ -57,6 +57,9 @@ class GaussianGenerator(keras.Model):
           fast and stable training of energy-based models",
           https://arxiv.org/abs/2010.04230, section 3.
     """
+
+    _parts = ("decoder",)
+    _values = ("initial_stddev", "stddev_bounds", "per_entry")
 
     def __init__(
         self,
@@ -162,19 +165,3 @@ class GaussianGenerator(keras.Model):
             distance = tf.reduce_sum(distance, axis=axes) / tf.square(self.stddev)
         constant = 0.5 * math.prod(self.sample_shape) * math.log(2.0 * math.pi)
         return -0.5 * distance - self.log_noise_volume - constant
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "decoder": keras.saving.serialize_keras_object(self.decoder),
-            "initial_stddev": self.initial_stddev,
-            "stddev_bounds": list(self.stddev_bounds),
-            "per_entry": self.per_entry,
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        config = dict(config)
-        config["decoder"] = keras.saving.deserialize_keras_object(config["decoder"])
-        config["stddev_bounds"] = tuple(config["stddev_bounds"])
-        return cls(**config)

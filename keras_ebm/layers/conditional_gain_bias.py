@@ -4,15 +4,18 @@ import keras
 from keras import ops
 
 from keras_ebm.arguments import check_size
+from keras_ebm.saveable import Saveable
 
 
-class _PerChannel(keras.layers.Layer):
+class _PerChannel(Saveable, keras.layers.Layer):
     """One number a channel, or a table of them that a label vector mixes.
 
     Args:
         num_classes: int >= 0, the length of a label vector; 0 for no label.
         **kwargs: forwarded to `keras.layers.Layer`.
     """
+
+    _values = ("num_classes",)
 
     _initial: str
 
@@ -59,9 +62,6 @@ class _PerChannel(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return tuple(self._image_shape(input_shape))
-
-    def get_config(self):
-        return {**super().get_config(), "num_classes": self.num_classes}
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")

@@ -4,10 +4,11 @@ import keras
 from keras import ops
 
 from keras_ebm.arguments import check_positive
+from keras_ebm.saveable import Saveable
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class GaussianBase(keras.layers.Layer):
+class GaussianBase(Saveable, keras.layers.Layer):
     """Adds `log N(x; 0, stddev^2 I)`, up to its constant, to every logit.
 
     A network's energy may stay flat, or fall, far from the data. Times this
@@ -24,6 +25,8 @@ class GaussianBase(keras.layers.Layer):
         `logits - |x|^2 / (2 stddev^2)`, `(batch, K)`.
     """
 
+    _values = ("stddev",)
+
     def __init__(self, stddev: float, **kwargs):
         super().__init__(**kwargs)
         self.stddev = check_positive("stddev", stddev)
@@ -36,6 +39,3 @@ class GaussianBase(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return input_shape[1]
-
-    def get_config(self):
-        return {**super().get_config(), "stddev": self.stddev}

@@ -4,10 +4,11 @@ import keras
 from keras import ops
 
 from keras_ebm.arguments import check_positive
+from keras_ebm.saveable import Saveable
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class LogitEnergy(keras.layers.Layer):
+class LogitEnergy(Saveable, keras.layers.Layer):
     """Reads one energy per example out of class logits.
 
     A classifier's logits `f(x)` also describe a density over inputs: summing
@@ -36,6 +37,8 @@ class LogitEnergy(keras.layers.Layer):
           based model", https://arxiv.org/abs/1912.03263, equation 6.
     """
 
+    _values = ("temperature",)
+
     def __init__(self, temperature: float = 1.0, **kwargs):
         # float32 whatever the policy: bfloat16 keeps three digits of a sum.
         super().__init__(dtype=kwargs.pop("dtype", "float32"), **kwargs)
@@ -47,6 +50,3 @@ class LogitEnergy(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return input_shape[:-1]
-
-    def get_config(self):
-        return {**super().get_config(), "temperature": self.temperature}

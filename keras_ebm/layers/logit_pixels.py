@@ -5,9 +5,11 @@ import math
 import keras
 from keras import ops
 
+from keras_ebm.saveable import Saveable
+
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class LogitPixels(keras.layers.Layer):
+class LogitPixels(Saveable, keras.layers.Layer):
     """`log(p / (1 - p))` of pixels `p` in `[0, 1]`, clipped and flattened.
 
     Args:
@@ -27,6 +29,8 @@ class LogitPixels(keras.layers.Layer):
         ValueError: if `margin` breaks its rule.
     """
 
+    _values = ("margin",)
+
     def __init__(self, margin: float = 1e-3, **kwargs):
         super().__init__(dtype=kwargs.pop("dtype", "float32"), **kwargs)
         if not 0.0 < margin < 0.5:
@@ -43,6 +47,3 @@ class LogitPixels(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], math.prod(input_shape[1:]))
-
-    def get_config(self):
-        return {**super().get_config(), "margin": self.margin}

@@ -3,12 +3,13 @@
 import keras
 from keras import ops
 
-from keras_ebm import mixtures
 from keras_ebm.arguments import check_size
+from keras_ebm.mixtures import NAMES, Mixture
+from keras_ebm.saveable import Saveable
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class MixtureBase(keras.layers.Layer):
+class MixtureBase(Saveable, keras.layers.Layer):
     """Adds the log-density of a mixture of Gaussians to every logit.
 
     With a network trained to tell data from the mixture's samples, whose logit is the
@@ -18,8 +19,8 @@ class MixtureBase(keras.layers.Layer):
     Args:
         num_components: int >= 1.
         dim: int >= 1, size of an input.
-        arrays: dict of arrays by `keras_ebm.mixtures.NAMES`, such as `fit_mixture`
-            returns; `None` for a layer whose weights are loaded.
+        mixture: `keras_ebm.mixtures.Mixture`, such as `fit_mixture` returns; `None`
+            for a layer whose weights are loaded.
         **kwargs: forwarded to `keras.layers.Layer`.
 
     Call arguments:
@@ -32,24 +33,28 @@ class MixtureBase(keras.layers.Layer):
         - Gutmann & Hyvarinen (2010), "Noise-contrastive estimation", equation 5.
     """
 
-    def __init__(self, num_components: int, dim: int, arrays=None, **kwargs):
+    _values = ("num_components", "dim")
+
+    def __init__(self, num_components: int, dim: int, mixture=None, **kwargs):
         # float32 under mixed precision too: energies are.
         super().__init__(dtype="float32", trainable=False, **kwargs)
         self.num_components = check_size("num_components", num_components)
         self.dim = check_size("dim", dim)
         count = (num_components,)
         shapes = ((dim,), (*count, dim, dim), (*count, dim), count)
-        self.arrays = {
-            name: self.add_weight(name=name, shape=shape, trainable=False)
-            for name, shape in zip(mixtures.NAMES, shapes, strict=True)
-        }
-        for name, array in (arrays or {}).items():
-            self.arrays[name].assign(array)
+        self.mixture = Mixture(
+            *(
+                self.add_weight(name=name, shape=shape, trainable=False)
+                for name, shape in zip(NAMES, shapes, strict=True)
+            )
+        )
+        for variable, array in zip(self.mixture, mixture or (), strict=False):
+            variable.assign(array)
         self.built = True
 
     def call(self, inputs):
         x, logits = inputs
-        log_density = mixtures.log_density(ops.cast(x, "float32"), self.arrays)
+        log_density = self.mixture.log_density(ops.cast(x, "float32"))
         return ops.cast(logits, "float32") + log_density[:, None]
 
     def compute_output_shape(self, input_shape):
@@ -57,20 +62,21 @@ class MixtureBase(keras.layers.Layer):
 
     def get_config(self):
         config = super().get_config()
+        # The constructor takes neither; both are what they must be.
         del config["dtype"], config["trainable"]
-        return {**config, "num_components": self.num_components, "dim": self.dim}
+        return config
 
 
-def with_mixture_base(network: keras.Model, arrays) -> keras.Model:
+def with_mixture_base(network: keras.Model, mixture: Mixture) -> keras.Model:
     """A functional network of vectors times a mixture; see `MixtureBase`.
 
     Args:
         network: functional model from `(batch, dim)` to `(batch, K)`.
-        arrays: dict of arrays, as `MixtureBase` takes it.
+        mixture: as `MixtureBase` takes it.
 
     Returns:
         A model that shares the network's weights.
     """
     (inputs,), (logits,) = network.inputs, network.outputs
-    base = MixtureBase(*arrays["class_means"].shape, arrays, name="base")
+    base = MixtureBase(*mixture.white_means.shape, mixture, name="base")
     return keras.Model(inputs, base([inputs, logits]), name=network.name)

@@ -5,10 +5,11 @@ from keras import ops
 
 from keras_ebm.arguments import check_share, check_size
 from keras_ebm.layers.spectral_norm import SpectralNorm
+from keras_ebm.saveable import Saveable
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class SelfAttention2D(keras.layers.Layer):
+class SelfAttention2D(Saveable, keras.layers.Layer):
     """Adds to each position what it reads from all others: `x + gamma * A v`.
 
     Queries and keys are linear 1x1 convolutions of `x` with bias, values one
@@ -40,6 +41,8 @@ class SelfAttention2D(keras.layers.Layer):
           https://arxiv.org/abs/1805.08318, equations 1 to 3.
         - Du and Mordatch (2019), https://arxiv.org/abs/1903.08689.
     """
+
+    _values = ("key_dim", "spectral_norm", "dropout", "seed")
 
     def __init__(
         self,
@@ -103,11 +106,6 @@ class SelfAttention2D(keras.layers.Layer):
         return tuple(input_shape)
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "key_dim": self.key_dim,
-            "activation": keras.activations.serialize(self.activation),
-            "spectral_norm": self.spectral_norm,
-            "dropout": self.dropout,
-            "seed": self.seed,
-        }
+        # By its name, in the words of `keras.activations`, not as an object.
+        activation = keras.activations.serialize(self.activation)
+        return {**super().get_config(), "activation": activation}

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_ebm.arguments import check_choice, check_positive, check_size
 from keras_ebm.layers.kernel_wrapper import KernelWrapper
+from keras_ebm.saveable import Saveable
 
 BOUNDS = ("exact", "upper")
 _INITIAL_ITERATIONS = 20
@@ -13,7 +14,7 @@ _TINY = 1e-30  # only so that a kernel of zeros is not divided by zero
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class SpectralNorm(KernelWrapper):
+class SpectralNorm(Saveable, KernelWrapper):
     """Runs a layer with its kernel `W` divided by its largest singular value.
 
     `W` is taken as a matrix of shape `(inputs, outputs)`, a convolution's
@@ -58,6 +59,8 @@ class SpectralNorm(KernelWrapper):
           adversarial networks", https://arxiv.org/abs/1802.05957, algorithm 1.
         - Du and Mordatch (2019), https://arxiv.org/abs/1903.08689.
     """
+
+    _values = ("power_iterations", "scale", "bound", "seed")
 
     def __init__(
         self,
@@ -144,15 +147,6 @@ class SpectralNorm(KernelWrapper):
             # A kernel of zeros has no direction: keep the last one.
             u = ops.where(ops.any(moved != 0.0), moved, u)
         return u
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "power_iterations": self.power_iterations,
-            "scale": self.scale,
-            "bound": self.bound,
-            "seed": self.seed,
-        }
 
 
 def update_spectral_norms(network: keras.layers.Layer) -> int:

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from keras_ebm.metrics.checked_rows import as_vector
 from keras_ebm.metrics.detection import check_recall
+from keras_ebm.saveable import Saveable
 
 
 class _ScoreMetric(keras.metrics.Metric):
@@ -118,7 +119,7 @@ class AUROC(_ScoreMetric):
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class FPRAtRecall(_ScoreMetric):
+class FPRAtRecall(Saveable, _ScoreMetric):
     """Share of foreign rows accepted when `recall` of the known ones are.
 
     Exact; the rule at the threshold is that of
@@ -143,6 +144,8 @@ class FPRAtRecall(_ScoreMetric):
           out-of-distribution image detection in neural networks", section 4.3.
     """
 
+    _values = ("recall",)
+
     def __init__(self, recall: float = 0.95, name: str = "fpr95", **kwargs):
         check_recall(recall)
         super().__init__(name=name, **kwargs)
@@ -157,9 +160,6 @@ class FPRAtRecall(_ScoreMetric):
         last = tf.maximum(tf.cast(needed, tf.int32) - 1, 0)
         accepted = tf.less_equal(foreign, padded[last])
         return tf.reduce_mean(tf.cast(accepted, tf.float64))
-
-    def get_config(self):
-        return {**super().get_config(), "recall": self.recall}
 
 
 def _growing_vector(name: str) -> tf.Variable:

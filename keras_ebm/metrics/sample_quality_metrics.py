@@ -9,17 +9,14 @@ from keras import ops
 
 from keras_ebm.arguments import check_size
 from keras_ebm.metrics.checked_rows import not_on_simplex, refuse_rows, tolerance
-from keras_ebm.metrics.feature_extraction import (
-    INCEPTION,
-    Extractor,
-    extract,
-)
+from keras_ebm.metrics.feature_extraction import INCEPTION, Extractor, extract
 from keras_ebm.metrics.references import (
     Moments,
     ReferenceStatistics,
     Reservoir,
     filled_rows,
 )
+from keras_ebm.metrics.sample_metric import ReferencedMetric, SampleMetric
 from keras_ebm.metrics.sample_quality import (
     InceptionEstimate,
     KernelEstimate,
@@ -31,112 +28,8 @@ from keras_ebm.metrics.sample_quality import (
 )
 
 
-class _SampleMetric(keras.metrics.Metric):
-    """Shares the extraction, and results that numpy computes."""
-
-    def __init__(self, feature_extractor: Extractor, name: str, **kwargs):
-        super().__init__(name=name, **kwargs)
-        is_known = feature_extractor in (None, INCEPTION)
-        if not is_known and not callable(feature_extractor):
-            raise ValueError(
-                "`feature_extractor` must be a Keras model or another callable, "
-                f"{INCEPTION!r}, or None. Received: "
-                f"feature_extractor={feature_extractor!r}."
-            )
-        self.feature_extractor = feature_extractor
-
-    def update_state(self, images):
-        """Adds a batch.
-
-        Args:
-            images: what `feature_extractor` takes, `(batch, ...)`.
-
-        Raises:
-            ValueError: if what it makes of them has another shape.
-        """
-        raise NotImplementedError
-
-    def _state(self) -> list:
-        """Tensors that `_statistic` takes; empty before the first batch."""
-        raise NotImplementedError
-
-    def _statistic(self, *state) -> float:
-        """The value from arrays; `nan` where they have no value."""
-        raise NotImplementedError
-
-    def result(self):
-        state = self._state()
-        if not state:
-            return ops.convert_to_tensor(float("nan"), self.dtype)
-        if tf.executing_eagerly():
-            value = self._statistic(*(np.asarray(part) for part in state))
-        else:
-            value = tf.numpy_function(
-                lambda *state: np.float64(self._statistic(*state)),
-                state,
-                tf.float64,
-                stateful=False,
-            )
-            value = tf.ensure_shape(value, ())
-        return ops.cast(value, self.dtype)
-
-    def get_config(self):
-        extractor = self.feature_extractor
-        if isinstance(extractor, keras.Layer) and extractor.weights:
-            raise ValueError(
-                f"`{type(self).__name__}` has no config with a trained "
-                "`feature_extractor`, as a config keeps no weights; make the metric "
-                "anew from the model. Received: "
-                f"feature_extractor={extractor.name!r}."
-            )
-        if not isinstance(extractor, str | None):
-            extractor = keras.saving.serialize_keras_object(extractor)
-        return {**super().get_config(), "feature_extractor": extractor}
-
-    @classmethod
-    def from_config(cls, config):
-        config = dict(config)
-        if isinstance(config["feature_extractor"], dict):
-            config["feature_extractor"] = keras.saving.deserialize_keras_object(
-                config["feature_extractor"]
-            )
-        return cls(**config)
-
-
-class _ReferencedMetric(_SampleMetric):
-    """A metric of samples against reference statistics."""
-
-    def __init__(self, reference, feature_extractor, name, **kwargs):
-        super().__init__(feature_extractor, name, **kwargs)
-        self.reference_path = None
-        if not isinstance(reference, ReferenceStatistics):
-            self.reference_path = os.fspath(reference)
-            reference = ReferenceStatistics.load(reference)
-        if feature_extractor is not None:
-            reference.check_extractor(feature_extractor, "`reference`")
-        self.reference = reference
-
-    def update_state(self, images):
-        found = extract(self.feature_extractor, images)
-        size = len(self.reference.mean)
-        if found.shape[1] != size:
-            raise ValueError(
-                "`images` must have as many features as the reference, "
-                f"{size}. Received: shape {tuple(found.shape)}."
-            )
-        self._add(found)
-
-    def get_config(self):
-        if self.reference_path is None:
-            raise ValueError(
-                f"`{type(self).__name__}` has a config only where `reference` was "
-                "given as a path; save the statistics and pass the path."
-            )
-        return {**super().get_config(), "reference": self.reference_path}
-
-
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class FrechetDistance(_ReferencedMetric):
+class FrechetDistance(ReferencedMetric):
     """Frechet distance of the features of samples and of real images (FID).
 
     Equal to `keras_ebm.metrics.frechet_distance` of both means and covariances. It
@@ -193,7 +86,7 @@ class FrechetDistance(_ReferencedMetric):
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class KernelDistance(_ReferencedMetric):
+class KernelDistance(ReferencedMetric):
     """Kernel Inception Distance of samples: unbiased, at any number of them.
 
     `keras_ebm.metrics.kernel_distance` of the reference's features and of at most
@@ -222,6 +115,8 @@ class KernelDistance(_ReferencedMetric):
     References:
         - Binkowski et al. (2018), https://arxiv.org/abs/1801.01401.
     """
+
+    _values = ("capacity", "seed")
 
     def __init__(
         self,
@@ -259,12 +154,9 @@ class KernelDistance(_ReferencedMetric):
         rows = self.reservoir.kept() if state else np.zeros((0, 1))
         return self._estimate(rows)
 
-    def get_config(self):
-        return {**super().get_config(), "capacity": self.capacity, "seed": self.seed}
-
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class InceptionScore(_SampleMetric):
+class InceptionScore(SampleMetric):
     """How sure a classifier is of each sample, and how evenly its classes occur.
 
     Equal to `keras_ebm.metrics.inception_score`. The result is computed by numpy, not
@@ -291,6 +183,8 @@ class InceptionScore(_SampleMetric):
     References:
         - Salimans et al. (2016), https://arxiv.org/abs/1606.03498.
     """
+
+    _values = ("splits", "from_logits")
 
     def __init__(
         self,
@@ -357,10 +251,3 @@ class InceptionScore(_SampleMetric):
         if not state:
             return InceptionEstimate(float("nan"), float("nan"))
         return inception_estimate(*state)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "splits": self.splits,
-            "from_logits": self.from_logits,
-        }

@@ -65,7 +65,6 @@ class LangevinModel(EnergyModel):
     """
 
     _values = (
-        *EnergyModel._values,
         "conditional",
         "energy_l2",
         "kl_weight",

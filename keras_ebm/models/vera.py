@@ -72,8 +72,8 @@ class VERA(EnergyModel):
           https://arxiv.org/abs/2010.04230, algorithm 1.
     """
 
-    _parts = (*EnergyModel._parts, "generator", "entropy", "correction")
-    _values = (*EnergyModel._values, "entropy_weight")
+    _parts = ("generator", "entropy", "correction")
+    _values = ("entropy_weight",)
 
     def __init__(
         self,

@@ -26,8 +26,8 @@ class CutJoin(BatchNegatives):
     """Joins two inputs along a cut.
 
     Images `(batch, height, width, channels)` are cut along a random straight
-    line through the middle half of the picture; vectors `(batch, features)`
-    take a random half of their features from each parent.
+    line through the middle half of the picture; vectors `(batch, entries)`
+    take a random half of their entries from each parent.
 
     Call arguments:
         x: float tensor, the batch.

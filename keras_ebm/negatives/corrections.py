@@ -11,6 +11,7 @@ from keras_ebm.negatives.base import Negatives
 from keras_ebm.negatives.moves import MALAMoves
 from keras_ebm.samplers import importance
 from keras_ebm.samplers.mala import MALAState
+from keras_ebm.saveable import Saveable
 
 
 class Proposal(NamedTuple):
@@ -29,7 +30,7 @@ class Proposal(NamedTuple):
     decode: callable
 
 
-class Correction(keras.layers.Layer):
+class Correction(Saveable, keras.layers.Layer):
     """Base of what turns a generator's samples into better negatives."""
 
     #: Whether `log q(x)` of the samples is needed.
@@ -45,8 +46,44 @@ class Correction(keras.layers.Layer):
         raise NotImplementedError
 
 
+class _HeldMoves(MALAMoves):
+    """Moves whose step size is in the state of the correction that holds them."""
+
+    def save_own_variables(self, store):
+        pass
+
+    def load_own_variables(self, store):
+        pass
+
+
+class _MovingCorrection(Correction):
+    """A correction that moves samples by `moves`, made of its own arguments.
+
+    In a file they are the correction's arguments and the step size is its variable,
+    as in every version.
+    """
+
+    def __init__(self, *arguments, **kwargs):
+        settings = {n: kwargs.pop(n) for n in MALAMoves._values if n in kwargs}
+        super().__init__(**kwargs)
+        self.moves = _HeldMoves(
+            *arguments, **settings, name=self.name, dtype=self.dtype_policy
+        )
+        self.built = True
+
+    def get_config(self):
+        settings = {name: getattr(self.moves, name) for name in MALAMoves._values}
+        return {**super().get_config(), **settings}
+
+    def save_own_variables(self, store):
+        store["0"] = self.moves.step_size
+
+    def load_own_variables(self, store):
+        self.moves.step_size.assign(store["0"])
+
+
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class ImportanceCorrection(MALAMoves, Correction):
+class ImportanceCorrection(_MovingCorrection):
     """Weights samples of `q` towards `p`, then resamples and moves them.
 
     `w = exp(-E(x)) / q(x)`, normalised over the batch (over a replica's share of
@@ -71,7 +108,7 @@ class ImportanceCorrection(MALAMoves, Correction):
           filtering".
     """
 
-    _values = (*MALAMoves._values, "minimum_share")
+    _values = ("minimum_share",)
     needs_log_density = True
 
     def __init__(
@@ -104,7 +141,7 @@ class ImportanceCorrection(MALAMoves, Correction):
             log_weights *= logs["tempering"]
         weights = importance.normalised_weights(log_weights)
         logs["negatives_effective_share"] = importance.effective_share(weights)
-        if not self.num_steps:
+        if not self.moves.num_steps:
             return Negatives(proposal.x, weights, logs)
         uniform = random.uniform([1], "resampling")[0]
         kept = importance.systematic_resampling(weights, uniform)
@@ -114,12 +151,12 @@ class ImportanceCorrection(MALAMoves, Correction):
                 for part in (proposal.x, proposal.energy, proposal.gradient)
             )
         )
-        state, moves = self.move_state(energy_fn, state, random)
+        state, moves = self.moves.move_state(energy_fn, state, random)
         return Negatives(state.x, None, {**logs, **moves})
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class LatentRefinement(MALAMoves, Correction):
+class LatentRefinement(_MovingCorrection):
     """Moves samples by MALA over latent and noise, towards low energy.
 
     The chain's target is `exp(-E(x)) N(z; 0, I) N(noise; 0, I)` with
@@ -166,5 +203,5 @@ class LatentRefinement(MALAMoves, Correction):
 
         noise = tf.reshape(proposal.noise, [rows, -1])
         start = tf.concat([proposal.latents, noise], axis=-1)
-        position, logs = self.move(latent_energy, start, random)
+        position, logs = self.moves.move(latent_energy, start, random)
         return Negatives(decode(position), None, logs)

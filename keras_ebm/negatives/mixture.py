@@ -1,10 +1,9 @@
 """Negatives drawn from a mixture of Gaussians."""
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from keras_ebm import mixtures
+from keras_ebm.mixtures import Mixture
 from keras_ebm.negatives.base import BatchNegatives
 
 
@@ -17,8 +16,7 @@ class MixtureSamples(BatchNegatives):
     a log-density of it.
 
     Args:
-        arrays: dict of arrays by `keras_ebm.mixtures.NAMES`, such as `fit_mixture`
-            returns.
+        mixture: `keras_ebm.mixtures.Mixture`, such as `fit_mixture` returns.
 
     Call arguments:
         x: float tensor `(batch, dim)`, the batch, whose values are not looked at.
@@ -28,25 +26,17 @@ class MixtureSamples(BatchNegatives):
         Tensor shaped like `x`.
     """
 
-    def __init__(self, arrays):
-        self.arrays = {name: np.asarray(arrays[name]) for name in mixtures.NAMES}
-        self._means = mixtures.component_means(self.arrays).astype(np.float32)
-        # x = m + W^-T e has covariance (W W^T)^-1.
-        factors = np.linalg.inv(self.arrays["whitenings"])
-        self._factors = factors.astype(np.float32)
-        self._edges = np.cumsum(mixtures.weights(self.arrays))[:-1].astype(np.float32)
+    def __init__(self, mixture: Mixture):
+        self.mixture = mixture
 
     def __call__(self, x, random):
-        size = tf.shape(x)[0]
-        chosen = random.uniform([size], "mixture_component")
-        chosen = tf.searchsorted(tf.constant(self._edges), chosen, side="right")
-        noise = random.normal(tf.shape(x), "mixture_noise")
-        moved = tf.einsum("nd,nde->ne", noise, tf.gather(self._factors, chosen))
-        return tf.cast(tf.gather(self._means, chosen) + moved, x.dtype)
+        return tf.cast(self.mixture.sample(tf.shape(x)[0], random), x.dtype)
 
     def get_config(self):
-        return {"arrays": {name: v.tolist() for name, v in self.arrays.items()}}
+        # The one argument as its arrays, each of which is a list in a file.
+        arrays = self.mixture.arrays()
+        return {"arrays": {name: array.tolist() for name, array in arrays.items()}}
 
     @classmethod
     def from_config(cls, config):
-        return cls(config["arrays"])
+        return cls(Mixture.from_arrays(config["arrays"]))

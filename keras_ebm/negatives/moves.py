@@ -3,10 +3,11 @@
 import keras
 import tensorflow as tf
 
-from keras_ebm.arguments import check_choice, check_positive, check_share, check_size
-from keras_ebm.samplers.independence import normal_jump
-from keras_ebm.samplers.langevin import CLIPS, Region, langevin
-from keras_ebm.samplers.mala import MALAState, mala, mala_state
+from keras_ebm.arguments import check_positive, check_share, check_size
+from keras_ebm.samplers.chain import run_sampler
+from keras_ebm.samplers.independence import NormalJump
+from keras_ebm.samplers.langevin import Langevin, Region
+from keras_ebm.samplers.mala import MALA, MALAState, mala_state
 from keras_ebm.saveable import Saveable
 
 
@@ -59,20 +60,28 @@ class LangevinMoves(Saveable, keras.layers.Layer):
     ):
         super().__init__(dtype=kwargs.pop("dtype", "float32"), **kwargs)
         self.num_steps = check_size("num_steps", num_steps)
-        self.step_size = check_positive("step_size", step_size)
-        if noise_stddev is not None:
-            check_positive("noise_stddev", noise_stddev, zero_allowed=True)
+        self.step_size = step_size
         self.noise_stddev = noise_stddev
         self.noise_first = bool(noise_first)
-        if max_gradient is not None:
-            check_positive("max_gradient", max_gradient)
         self.max_gradient = max_gradient
-        self.clip = check_choice("clip", clip, CLIPS)
+        self.clip = clip
         self.box = None if box is None else tuple(box)
-        if box is not None:
-            Region(box=self.box).check()
-        self.temperature = check_positive("temperature", temperature)
+        self.temperature = temperature
+        self.sampler.check()
         self.built = True
+
+    @property
+    def sampler(self) -> Langevin:
+        """The numbers of a step."""
+        return Langevin(
+            step_size=self.step_size,
+            noise_stddev=self.noise_stddev,
+            temperature=self.temperature,
+            noise_first=self.noise_first,
+            max_gradient=self.max_gradient,
+            clip=self.clip,
+            region=None if self.box is None else Region(box=self.box),
+        )
 
     @property
     def num_gradients(self) -> int:
@@ -107,18 +116,13 @@ class LangevinMoves(Saveable, keras.layers.Layer):
         Returns:
             `(x, logs)`: where the chains end, and scalars by name.
         """
-        state, info = langevin(
+        sampler = self.sampler.check()
+        state, info = run_sampler(
+            sampler,
             energy_fn,
-            x,
+            sampler.init(energy_fn, x),
             num_steps=self.num_steps - first if num_steps is None else num_steps,
-            step_size=self.step_size,
-            noise_stddev=self.noise_stddev,
             random=random,
-            temperature=self.temperature,
-            noise_first=self.noise_first,
-            max_gradient=self.max_gradient,
-            clip=self.clip,
-            region=None if self.box is None else Region(box=self.box),
             labels=labels,
             first_step=first,
             differentiable=differentiable,
@@ -225,15 +229,16 @@ class MALAMoves(Saveable, keras.layers.Layer):
         """Runs the chains and adapts the step size; returns `(state, logs)`."""
         step_size = tf.convert_to_tensor(self.step_size)
         logs = {}
+        jump = NormalJump(self.jump_stddev)
         for i in range(self.num_jumps):
-            state, logs["jump_acceptance"] = self._jump(energy_fn, state, random, i)
-        state, info = mala(
+            state, info = jump.step(energy_fn, state, random.fold(i))
+            logs["jump_acceptance"] = tf.reduce_mean(info.acceptance)
+        state, info = run_sampler(
+            MALA(step_size, self.num_leapfrog),
             energy_fn,
             state,
             num_steps=self.num_steps if num_steps is None else num_steps,
-            step_size=step_size,
             random=random,
-            num_leapfrog=self.num_leapfrog,
         )
         acceptance = tf.reduce_mean(info.acceptance)
         if training:
@@ -241,14 +246,3 @@ class MALAMoves(Saveable, keras.layers.Layer):
             self.step_size.assign(step_size * tf.exp(change))
         logs |= {"mala_acceptance": acceptance, "mala_step_size": step_size}
         return state, logs
-
-    def _jump(self, energy_fn, state, random, index):
-        draws = random.fold(index)
-        state, info = normal_jump(
-            energy_fn,
-            state,
-            stddev=self.jump_stddev,
-            noise=draws.normal(tf.shape(state.x), "jump"),
-            uniform=draws.uniform([tf.shape(state.x)[0]], "jump_accept"),
-        )
-        return state, tf.reduce_mean(info.acceptance)

@@ -6,13 +6,14 @@ import tensorflow as tf
 
 from keras_ebm.arguments import check_choice, check_size
 from keras_ebm.random import replica_context
+from keras_ebm.saveable import Saveable
 
 REPLACEMENTS = ("in_place", "ring", "reservoir")
 STORAGES = ("float32", "uint8")
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class ReplayBuffer(keras.layers.Layer):
+class ReplayBuffer(Saveable, keras.layers.Layer):
     """States of Markov chains, kept from one training step to the next.
 
     Under `tf.distribute` every replica keeps a part of its own, an equal share
@@ -45,6 +46,16 @@ class ReplayBuffer(keras.layers.Layer):
         - Grathwohl et al. (2020), https://arxiv.org/abs/1912.03263.
         - Du et al. (2021), https://arxiv.org/abs/2012.01316.
     """
+
+    _values = (
+        "shape",
+        "capacity",
+        "replacement",
+        "in_turn",
+        "storage",
+        "value_range",
+        "store_labels",
+    )
 
     def __init__(
         self,
@@ -266,18 +277,6 @@ class ReplayBuffer(keras.layers.Layer):
                 value.assign(array[i::replicas])
         for value in _parts(self.stored):
             value.assign(int(np.asarray(store["stored"])) // replicas)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "shape": list(self.shape),
-            "capacity": self.capacity,
-            "replacement": self.replacement,
-            "in_turn": self.in_turn,
-            "storage": self.storage,
-            "value_range": list(self.value_range),
-            "store_labels": self.store_labels,
-        }
 
 
 def _local_variable(shape, dtype, name):

@@ -3,9 +3,11 @@
 import keras
 import tensorflow as tf
 
+from keras_ebm.saveable import Saveable
+
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class ClassConditional(keras.Model):
+class ClassConditional(Saveable, keras.Model):
     """Gives one logit a class from a network that takes the class as an input.
 
     With `f(x, y)` the network's output, `logits[:, y] = f(x, y)`: so is
@@ -36,6 +38,8 @@ class ClassConditional(keras.Model):
         - Du and Mordatch (2019), https://arxiv.org/abs/1903.08689, section 4.4
           (classification by the energy of each class).
     """
+
+    _parts = ("network",)
 
     def __init__(self, network: keras.Model, **kwargs):
         super().__init__(**kwargs)
@@ -107,13 +111,3 @@ class ClassConditional(keras.Model):
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self.num_classes)
-
-    def get_config(self):
-        network = keras.saving.serialize_keras_object(self.network)
-        return {**super().get_config(), "network": network}
-
-    @classmethod
-    def from_config(cls, config):
-        config = dict(config)
-        network = keras.saving.deserialize_keras_object(config.pop("network"))
-        return cls(network, **config)

@@ -84,7 +84,7 @@ def large_mlp_decoder(
             `q(x|z)` is not defined in training, and entropy estimators that need it
             refuse such a decoder.
         activation: any Keras activation, of the hidden layers.
-        output_activation: None (linear) for standardised features and for NICE;
+        output_activation: None (linear) for standardised columns and for NICE;
             `"tanh"` for images in [-1, 1], `"sigmoid"` for [0, 1].
 
     Returns:

@@ -34,6 +34,8 @@ class GaussianMixture(VectorDensity):
         ValueError: if a size breaks its rule.
     """
 
+    _values = ("num_components", "seed")
+
     def __init__(
         self, input_dim: int, num_components: int = 10, seed: int = 0, **kwargs
     ):
@@ -71,10 +73,3 @@ class GaussianMixture(VectorDensity):
         """Exact samples of `p`, `(num_samples, input_dim)`."""
         # A pair of integers is what makes the draw a function of the seed.
         return self.distribution.sample(num_samples, seed=tf.constant([seed, 0]))
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "num_components": self.num_components,
-            "seed": self.seed,
-        }

@@ -75,7 +75,7 @@ def mlp_decoder(
         hidden: widths of the hidden layers.
         activation: hidden activation.
         output_activation: `"tanh"` for images in `[-1, 1]`; `None` (linear)
-            for standardised features.
+            for standardised columns.
         skip: float; the decoder is `skip * z` plus the network. Above 0 it
             starts as a one-to-one map, where the latent is as large as an
             output.

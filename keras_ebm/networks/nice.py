@@ -50,6 +50,8 @@ class NICE(VectorDensity):
           Grathwohl et al. (2021).
     """
 
+    _values = ("hidden", "num_couplings")
+
     def __init__(
         self,
         input_dim: int,
@@ -136,9 +138,6 @@ class NICE(VectorDensity):
         return self.inverse(StepRandom(seed, 0).normal(shape, "prior"))
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "hidden": list(self.hidden),
-            "num_couplings": self.num_couplings,
-            "activation": keras.activations.serialize(self.activation),
-        }
+        # By its name, in the words of `keras.activations`, not as an object.
+        activation = keras.activations.serialize(self.activation)
+        return {**super().get_config(), "activation": activation}

@@ -3,9 +3,10 @@
 import keras
 
 from keras_ebm.arguments import check_size
+from keras_ebm.saveable import Saveable
 
 
-class VectorDensity(keras.Model):
+class VectorDensity(Saveable, keras.Model):
     """Base of networks with `Z = 1`: they return `log p(x)`, so `E(x) = -log p(x)`.
 
     A subclass has `log_prob(x)` and `sample(num_samples, seed)`.
@@ -14,6 +15,8 @@ class VectorDensity(keras.Model):
         input_dim: int >= 1, the size of an input vector.
         **kwargs: forwarded to `keras.Model`.
     """
+
+    _values = ("input_dim",)
 
     def __init__(self, input_dim: int, **kwargs):
         # float32 whatever the policy: a likelihood of three digits is none.
@@ -35,6 +38,3 @@ class VectorDensity(keras.Model):
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], 1)
-
-    def get_config(self):
-        return {**super().get_config(), "input_dim": self.input_dim}

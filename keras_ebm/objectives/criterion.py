@@ -1,7 +1,9 @@
 """What every loss that needs no sampler answers to."""
 
+from keras_ebm.saveable import Saveable
 
-class Criterion:
+
+class Criterion(Saveable):
     """Base of the losses of a density that need no samples of the model.
 
     Call arguments:
@@ -20,10 +22,3 @@ class Criterion:
 
     def check_network(self, network) -> None:
         """Raises ValueError if `network` cannot be trained by this criterion."""
-
-    def get_config(self):
-        return {}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**config)

@@ -42,6 +42,8 @@ class GridLikelihood(Criterion):
     Call arguments, returns: see `Criterion`. In nats.
     """
 
+    _values = ("extent", "num_cells")
+
     def __init__(self, extent: float = 8.0, num_cells: int = 64):
         self.extent = check_positive("extent", extent)
         self.num_cells = check_size("num_cells", num_cells)
@@ -63,6 +65,3 @@ class GridLikelihood(Criterion):
                 f"Received: inputs of shape {tuple(network.input_shape[1:])}; use "
                 "score matching, noise contrast or a sampler."
             )
-
-    def get_config(self):
-        return {"extent": self.extent, "num_cells": self.num_cells}

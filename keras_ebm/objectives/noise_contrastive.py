@@ -27,6 +27,8 @@ class ConditionalNoiseContrastive(Criterion):
           of unnormalised models", https://arxiv.org/abs/1806.03664, section 2.
     """
 
+    _values = ("stddev", "num_noise")
+
     def __init__(self, stddev: float, num_noise: int = 1):
         self.stddev = check_positive("stddev", stddev)
         self.num_noise = check_size("num_noise", num_noise)
@@ -39,6 +41,3 @@ class ConditionalNoiseContrastive(Criterion):
             noisy_energy = energy_fn(x + self.stddev * noise)
             losses.append(tf.math.softplus(energy - noisy_energy))
         return 2.0 * tf.add_n(losses) / self.num_noise
-
-    def get_config(self):
-        return {"stddev": self.stddev, "num_noise": self.num_noise}

@@ -39,6 +39,8 @@ class SlicedScoreMatching(Criterion):
           https://arxiv.org/abs/1905.07088, equations 7 (plain) and 8.
     """
 
+    _values = ("variance_reduced", "num_slices", "slices")
+
     def __init__(
         self,
         variance_reduced: bool = True,
@@ -80,13 +82,6 @@ class SlicedScoreMatching(Criterion):
             tf.where(random.uniform(shape, name) < 0.5, -1.0, 1.0) for name in names
         ]
 
-    def get_config(self):
-        return {
-            "variance_reduced": self.variance_reduced,
-            "num_slices": self.num_slices,
-            "slices": self.slices,
-        }
-
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
 class DenoisingScoreMatching(Criterion):
@@ -107,6 +102,8 @@ class DenoisingScoreMatching(Criterion):
           autoencoders", Neural Computation 23(7), equation 9.
     """
 
+    _values = ("stddev",)
+
     def __init__(self, stddev: float):
         self.stddev = check_positive("stddev", stddev)
 
@@ -114,6 +111,3 @@ class DenoisingScoreMatching(Criterion):
         noise = random.normal(tf.shape(x), "denoising")
         _, gradient = energy_and_gradient(energy_fn, x + self.stddev * noise)
         return 0.5 * squared_norm(noise - self.stddev * gradient)
-
-    def get_config(self):
-        return {"stddev": self.stddev}

@@ -8,10 +8,11 @@ import tensorflow as tf
 from keras_ebm.arguments import check_positive, check_share
 from keras_ebm.gradients import squared_norm
 from keras_ebm.objectives.classification import count_over, mean_over
+from keras_ebm.saveable import Saveable
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class SemiSupervised:
+class SemiSupervised(Saveable):
     """Pseudo-labels and virtual adversarial training, alone or together.
 
         pseudo_label_weight * mean 1[p_i >= threshold] CE(p(y|x_i), argmax p_i)
@@ -41,6 +42,14 @@ class SemiSupervised:
         - Miyato et al. (2018), "Virtual adversarial training",
           https://arxiv.org/abs/1704.03976, algorithm 1.
     """
+
+    _values = (
+        "pseudo_label_weight",
+        "pseudo_label_threshold",
+        "virtual_adversarial_weight",
+        "radius",
+        "probe",
+    )
 
     def __init__(
         self,
@@ -101,20 +110,6 @@ class SemiSupervised:
             logs["virtual_adversarial"] = values
             loss += self.virtual_adversarial_weight * tf.reduce_mean(values)
         return loss, logs
-
-    def get_config(self):
-        names = (
-            "pseudo_label_weight",
-            "pseudo_label_threshold",
-            "virtual_adversarial_weight",
-            "radius",
-            "probe",
-        )
-        return {name: getattr(self, name) for name in names}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**config)
 
 
 def pseudo_label_loss(logits, threshold: float):

@@ -8,7 +8,8 @@ metric in `keras_ebm.metrics`.
 """
 
 from keras_ebm.ood.combined import SCORES, SumScore, load_score, make_score
-from keras_ebm.ood.conformal import ConformalDetector, conformal_band
+from keras_ebm.ood.conformal import ConformalDetector
+from keras_ebm.ood.conformal_rates import conformal_band
 from keras_ebm.ood.detector import Detector
 from keras_ebm.ood.feature_scores import (
     KNN,

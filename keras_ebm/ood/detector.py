@@ -24,7 +24,7 @@ DEFAULT_RATE = 0.01
 class Detector:
     """Answers, and says when not to: class, energy, p-value and accept flag.
 
-    Use `Detector.fit`; the constructor joins parts that are fitted already.
+    Use `Detector.calibrate`; the constructor joins parts that are fitted already.
 
     Args:
         model: an `EnergyModel`.
@@ -34,7 +34,7 @@ class Detector:
         guard: bool, whether a row with a cell far outside its column's range in
             training (see `TableEncoder.far`) scores above all others, whatever the
             network makes of it. The calibration rows must have been scored so too, as
-            `fit` does; then the false-alarm rate holds.
+            `calibrate` does; then the false-alarm rate holds.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Detector:
         return Detector, parts
 
     @classmethod
-    def fit(
+    def calibrate(
         cls,
         model,
         calibration: np.ndarray,
@@ -72,7 +72,7 @@ class Detector:
         per_class: bool = False,
         guard: bool = True,
     ) -> "Detector":
-        """Fits a score and calibrates its threshold.
+        """Makes a detector: fits a score and calibrates its threshold.
 
         Args:
             model: a trained `EnergyModel`.
@@ -125,6 +125,11 @@ class Detector:
         if target_fpr is None:
             target_fpr = _default_rate(conformal)
         return cls(model, scorer, conformal, target_fpr, guard)
+
+    @classmethod
+    def fit(cls, model, calibration: np.ndarray, **settings) -> "Detector":
+        """The earlier name of `calibrate`, of which it is an alias."""
+        return cls.calibrate(model, calibration, **settings)
 
     @staticmethod
     def _known(model, scorer, rows, name):
@@ -191,7 +196,7 @@ class Detector:
         if far is not None:
             encoder = self.model.preprocessor
             names = encoder.column_names
-            columns = encoder.feature_columns[: encoder.num_numeric]
+            columns = encoder.entry_columns[: encoder.num_numeric]
             texts = [f"outside the training range: {names[j]}" for j in columns]
             first = tf.argmax(tf.cast(far, tf.int32), axis=1)
             outside = tf.gather(tf.constant([*texts, UNLIKE]), first)
@@ -242,7 +247,7 @@ def _far_cells(model, x):
 
 def _filled_columns(encoder: TableEncoder, x):
     """Names of the numeric columns that lack a cell, strings `(batch,)`."""
-    columns = encoder.feature_columns[: encoder.num_numeric]
+    columns = encoder.entry_columns[: encoder.num_numeric]
     if not len(columns):
         return tf.fill(tf.shape(x)[:1], "")
     # The end of the list takes the last comma away with it.

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from keras_ebm import mixtures
 from keras_ebm.ood.score import Score
-from keras_ebm.ood.training_rows import read_class_rows, read_features
+from keras_ebm.ood.training_rows import read_class_rows, read_matrix
 
 # Leaves a row without any active feature at 0, where 0 / 0 would be nan.
 SMALLEST_NORM = 1e-12
@@ -25,6 +25,8 @@ class KNN(Score):
           neighbors", section 3.
     """
 
+    _values = ("k",)
+
     name = "knn"
     requires = frozenset({"features"})
     fitted_names = ("rows",)
@@ -36,7 +38,7 @@ class KNN(Score):
         self.k = k
 
     def fit(self, train, validation=None):
-        features = read_features(train)
+        features = read_matrix(train)
         if len(features) < self.k:
             raise ValueError(
                 f"`train['features']` must have at least k={self.k} rows. "
@@ -50,14 +52,11 @@ class KNN(Score):
             _unit_tensor(inputs["features"]), self.arrays["rows"], self.k
         )
 
-    def get_config(self):
-        return {"k": self.k}
-
 
 class Nearest(Score):
     """Distance to the k-th nearest training row, of preprocessed inputs.
 
-    No network is asked: for tables, whose features are standardised or normal
+    No network is asked: for tables, whose entries are standardised or normal
     scores, it is the score to beat. Keeps every training row, as `KNN` does.
 
     Args:
@@ -67,6 +66,8 @@ class Nearest(Score):
         - Ramaswamy et al. (2000), "Efficient algorithms for mining outliers from
           large data sets", definition of D^k.
     """
+
+    _values = ("k",)
 
     name = "nearest"
     requires = frozenset({"inputs"})
@@ -79,7 +80,7 @@ class Nearest(Score):
         self.k = k
 
     def fit(self, train, validation=None):
-        rows = read_features(train, "inputs")
+        rows = read_matrix(train, "inputs")
         if len(rows) < self.k:
             raise ValueError(
                 f"`train['inputs']` must have at least k={self.k} rows. "
@@ -93,9 +94,6 @@ class Nearest(Score):
     def _score(self, inputs):
         centred = inputs["inputs"] - self.arrays["center"]
         return _kth_distance(centred, self.arrays["rows"], self.k)
-
-    def get_config(self):
-        return {"k": self.k}
 
 
 class Mahalanobis(Score):
@@ -111,10 +109,11 @@ class Mahalanobis(Score):
 
     name = "mahalanobis"
     requires = frozenset({"features"})
+    # The means of the classes are whitened.
     fitted_names = ("center", "whitening", "class_means")
 
     def fit(self, train, validation=None):
-        rows = read_class_rows(train, read_features(train))
+        rows = read_class_rows(train, read_matrix(train))
         center = rows.features.mean(axis=0)
         covariance = _covariance(rows.features - rows.means[rows.labels])
         whitening = _whitening(covariance, 1e-3 * _mean_variance(covariance))
@@ -148,7 +147,7 @@ class RelativeMahalanobis(Score):
     fitted_names = (*Mahalanobis.fitted_names, "global_center", "global_whitening")
 
     def fit(self, train, validation=None):
-        features = read_features(train)
+        features = read_matrix(train)
         center = features.mean(axis=0)
         covariance = _covariance(features - center)
         whitening = _whitening(covariance, 1e-3 * _mean_variance(covariance))
@@ -180,7 +179,7 @@ class ClassGaussian(Score):
     fitted_names = mixtures.NAMES
 
     def fit(self, train, validation=None):
-        rows = read_class_rows(train, _unit_rows(read_features(train)))
+        rows = read_class_rows(train, _unit_rows(read_matrix(train)))
         center = rows.features.mean(axis=0)
         residuals = rows.features - rows.means[rows.labels]
         ridge = 1e-2 * _mean_variance(_covariance(residuals))
@@ -191,11 +190,14 @@ class ClassGaussian(Score):
             ]
         )
         weights = rows.counts / rows.counts.sum()
-        self.arrays = mixtures.pack(center, whitenings, rows.means, weights)
+        self.arrays = mixtures.Mixture.of_components(
+            center, whitenings, rows.means, weights
+        ).arrays()
         return self
 
     def _score(self, inputs):
-        return -mixtures.log_density(_unit_tensor(inputs["features"]), self.arrays)
+        mixture = mixtures.Mixture.from_arrays(self.arrays)
+        return -mixture.log_density(_unit_tensor(inputs["features"]))
 
 
 def _covariance(residuals: np.ndarray) -> np.ndarray:

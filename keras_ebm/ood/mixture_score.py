@@ -5,7 +5,7 @@ import tensorflow as tf
 from keras_ebm import mixtures
 from keras_ebm.arguments import check_size
 from keras_ebm.ood.score import Score
-from keras_ebm.ood.training_rows import read_features
+from keras_ebm.ood.training_rows import read_matrix
 
 
 class Mixture(Score):
@@ -23,6 +23,8 @@ class Mixture(Score):
             for every 20 rows.
     """
 
+    _values = ("num_components",)
+
     name = "mixture"
     requires = frozenset({"inputs"})
     fitted_names = (*mixtures.NAMES, "peak")
@@ -32,17 +34,14 @@ class Mixture(Score):
         self.num_components = check_size("num_components", num_components)
 
     def fit(self, train, validation=None):
-        rows = read_features(train, "inputs")
-        self.arrays = mixtures.fit_mixture(rows, self.num_components)
-        means = mixtures.component_means(self.arrays)
-        self.arrays["peak"] = mixtures.log_density(means, self.arrays).numpy().max()
+        rows = read_matrix(train, "inputs")
+        mixture = mixtures.fit_mixture(rows, self.num_components)
+        peak = mixture.log_density(mixture.means()).numpy().max()
+        self.arrays = {**mixture.arrays(), "peak": peak}
         return self
 
     def _score(self, inputs):
-        log_density = mixtures.log_density(inputs["inputs"], self.arrays)
-        below = self.arrays["peak"] - log_density
+        mixture = mixtures.Mixture.from_arrays(self.arrays)
+        below = self.arrays["peak"] - mixture.log_density(inputs["inputs"])
         # nan < 0 is false, so nan stays.
         return tf.sqrt(2.0 * tf.where(below < 0.0, tf.zeros_like(below), below))
-
-    def get_config(self):
-        return {"num_components": self.num_components}

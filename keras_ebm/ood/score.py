@@ -8,11 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ebm.arguments import listed
+from keras_ebm.saveable import Saveable
 
 RANKS = {"logits": 2, "features": 2, "inputs": 2, "gradient_norm": 1}
 
 
-class Score:
+class Score(Saveable):
     """A number per input, higher for inputs less like the training data.
 
     A score is fitted with numpy on what a network gave for its training rows,
@@ -26,8 +27,9 @@ class Score:
     Attributes:
         name: string, as `make_score` takes it.
         requires: frozenset, the keys the score reads: `"logits"` of shape
-            `(batch, num_classes)`, `"features"` and `"inputs"` of shape
-            `(batch, dim)`, `"gradient_norm"` of shape `(batch,)`.
+            `(batch, num_classes)`, `"features"` (outputs of the layer before the
+            logits) and `"inputs"` (preprocessed) of shape `(batch, dim)`,
+            `"gradient_norm"` of shape `(batch,)`.
         fitted_names: tuple of strings, the arrays that `fit` leaves behind.
         keeps_nan: bool, whether the arithmetic of `_score` itself turns any
             `nan` it reads into a score of `nan`.
@@ -108,10 +110,6 @@ class Score:
             rows = slice(start, start + batch_size)
             parts.append(self({key: v[rows] for key, v in inputs.items()}).numpy())
         return np.concatenate(parts)
-
-    def get_config(self) -> dict:
-        """Constructor arguments, as values that JSON can hold."""
-        return {}
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything needed to rebuild the score, as `numpy.savez` takes it.

@@ -24,7 +24,7 @@ class ClassRows(NamedTuple):
     means: np.ndarray
 
 
-def read_features(train: Mapping[str, np.ndarray], key: str = "features") -> np.ndarray:
+def read_matrix(train: Mapping[str, np.ndarray], key: str = "features") -> np.ndarray:
     """Returns `train["features"]`, or what else `key` names, as float64, checked.
 
     Raises:

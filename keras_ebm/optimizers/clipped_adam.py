@@ -5,10 +5,11 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ebm.arguments import check_positive
+from keras_ebm.saveable import Saveable
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class ClippedAdam(keras.optimizers.Adam):
+class ClippedAdam(Saveable, keras.optimizers.Adam):
     """Adam whose gradients are clipped to some deviations of their second moment.
 
     At step `t`, counted from 1 and with `v` as the steps before have left it,
@@ -43,6 +44,8 @@ class ClippedAdam(keras.optimizers.Adam):
           based models", https://arxiv.org/abs/1903.08689.
         - Kingma and Ba (2015), https://arxiv.org/abs/1412.6980.
     """
+
+    _values = ("clip_stddevs", "clip_offset")
 
     def __init__(
         self,
@@ -82,10 +85,3 @@ class ClippedAdam(keras.optimizers.Adam):
         correction = 1.0 - ops.power(ops.cast(self.beta_2, variable.dtype), step)
         deviation = ops.sqrt(velocity / correction)
         return self.clip_stddevs * deviation + self.clip_offset
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "clip_stddevs": self.clip_stddevs,
-            "clip_offset": self.clip_offset,
-        }

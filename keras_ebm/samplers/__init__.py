@@ -5,7 +5,7 @@ from keras_ebm.samplers.annealed_importance import (
     annealed_importance,
     reverse_annealed_importance,
 )
-from keras_ebm.samplers.chain import ChainInfo, run_chain
+from keras_ebm.samplers.chain import ChainInfo, run_chain, run_sampler
 from keras_ebm.samplers.hamiltonian import HamiltonianState, hmc, nuts
 from keras_ebm.samplers.importance import (
     effective_share,
@@ -13,14 +13,16 @@ from keras_ebm.samplers.importance import (
     systematic_resampling,
     tempering,
 )
-from keras_ebm.samplers.independence import normal_jump
+from keras_ebm.samplers.independence import NormalJump, normal_jump
 from keras_ebm.samplers.langevin import (
+    Langevin,
     LangevinState,
     Region,
     langevin,
     langevin_step,
 )
 from keras_ebm.samplers.mala import (
+    MALA,
     MALAState,
     leapfrog,
     mala,
@@ -32,8 +34,11 @@ __all__ = [
     "AnnealedImportance",
     "ChainInfo",
     "HamiltonianState",
+    "Langevin",
     "LangevinState",
+    "MALA",
     "MALAState",
+    "NormalJump",
     "Region",
     "annealed_importance",
     "effective_share",
@@ -49,6 +54,7 @@ __all__ = [
     "nuts",
     "reverse_annealed_importance",
     "run_chain",
+    "run_sampler",
     "systematic_resampling",
     "tempering",
 ]

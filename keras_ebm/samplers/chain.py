@@ -6,6 +6,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from keras_ebm.gradients import squared_norm
+from keras_ebm.random import StepRandom
 
 
 class ChainInfo(NamedTuple):
@@ -86,6 +87,57 @@ def run_chain(
     values = [tf.stop_gradient(array.stack()) for array in arrays]
     state = type(state)(*(tf.stop_gradient(part) for part in state))
     return state, ChainInfo(*values)
+
+
+def run_sampler(
+    sampler,
+    energy_fn: Callable,
+    state,
+    *,
+    num_steps: int,
+    random: StepRandom,
+    labels: tf.Tensor | None = None,
+    first_step: int = 0,
+    keep: bool = False,
+    differentiable: bool = False,
+):
+    """Runs a batch of chains by any sampler.
+
+    Args:
+        sampler: the numbers of a step as a named tuple with two methods:
+            `init(energy_fn, x) -> state` and
+            `step(energy_fn, state, random) -> (state, ChainInfo)`, such as `Langevin`.
+        energy_fn: callable from `(batch, ...)` to energies `(batch,)` in nats;
+            with `labels`, from `(x, y)`.
+        state: to start from, what `init` gave.
+        num_steps: int >= 0.
+        random: `keras_ebm.random.StepRandom`; each step draws its own noise.
+        labels: int tensor `(batch,)`, or `(first_step + num_steps, batch)` for
+            another label at each step, or None.
+        first_step: int, number of the first step, for chains that go on.
+        keep: bool, whether `info.x` holds where the chains went.
+        differentiable: bool, lets gradients through the steps, at their cost in
+            memory.
+
+    Returns:
+        `(state, info)`: where the chains end, and `ChainInfo` of shape
+        `(num_steps, batch)`.
+    """
+
+    def step(index, state):
+        at_labels = _at_labels(energy_fn, labels, index)
+        return sampler.step(at_labels, state, random.fold(index))
+
+    return run_chain(
+        step, state, num_steps, first=first_step, keep=keep, unroll=differentiable
+    )
+
+
+def _at_labels(energy_fn, labels, index):
+    if labels is None:
+        return energy_fn
+    current = labels if labels.shape.rank == 1 else labels[index]
+    return lambda x: energy_fn(x, current)
 
 
 def _static(shape, x):

@@ -1,8 +1,11 @@
 """Metropolis steps whose proposals do not depend on where a chain stands."""
 
+from typing import NamedTuple
+
 import tensorflow as tf
 
 from keras_ebm.gradients import EnergyFn, squared_norm
+from keras_ebm.random import StepRandom
 from keras_ebm.samplers.chain import ChainInfo, step_info
 from keras_ebm.samplers.mala import MALAState, choose, mala_state
 
@@ -38,3 +41,25 @@ def normal_jump(
     return following, step_info(
         state.x, following.x, following.energy, following.gradient, acceptance
     )
+
+
+class NormalJump(NamedTuple):
+    """The number of a jump, and the jump; see `normal_jump`."""
+
+    stddev: float
+
+    def init(self, energy_fn: EnergyFn, x: tf.Tensor) -> MALAState:
+        """The state of chains at `x`, `(batch, ...)`."""
+        return mala_state(energy_fn, x)
+
+    def step(
+        self, energy_fn: EnergyFn, state: MALAState, random: StepRandom
+    ) -> tuple[MALAState, ChainInfo]:
+        """Proposes one jump, whose draws it makes."""
+        return normal_jump(
+            energy_fn,
+            state,
+            stddev=self.stddev,
+            noise=random.normal(tf.shape(state.x), "jump"),
+            uniform=random.uniform([tf.shape(state.x)[0]], "jump_accept"),
+        )

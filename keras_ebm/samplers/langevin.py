@@ -1,5 +1,7 @@
 """Unadjusted Langevin chains, with the constraints that image models put on them."""
 
+from __future__ import annotations
+
 import math
 from typing import NamedTuple
 
@@ -7,7 +9,8 @@ import tensorflow as tf
 
 from keras_ebm.arguments import check_choice, check_positive
 from keras_ebm.gradients import EnergyFn, energy_and_gradient, squared_norm
-from keras_ebm.samplers.chain import ChainInfo, run_chain, step_info
+from keras_ebm.random import StepRandom
+from keras_ebm.samplers.chain import ChainInfo, run_sampler, step_info
 
 CLIPS = ("element", "norm")
 
@@ -48,7 +51,7 @@ class Region(NamedTuple):
             inside = tf.where(self.fixed, self.start, inside)
         return inside
 
-    def check(self) -> "Region":
+    def check(self) -> Region:
         """Returns itself, or raises `ValueError` if a part is missing or wrong."""
         if self.box is not None and not self.box[0] < self.box[1]:
             raise ValueError(
@@ -65,6 +68,74 @@ class Region(NamedTuple):
         return self
 
 
+class Langevin(NamedTuple):
+    """The numbers of a Langevin step, and the step.
+
+    Attributes:
+        step_size: float > 0, in units of `x` squared per nat.
+        noise_stddev: float >= 0, in units of `x`; default
+            `sqrt(2 * step_size)`.
+        temperature: float > 0, that the energy is divided by.
+        noise_first: bool, takes the gradient after adding the noise, as the code
+            of IGEBM does; a chain's last move is then a descent.
+        max_gradient: float > 0 or None, bound of the drift's gradient.
+        clip: `"element"`, to plus and minus the bound, or `"norm"`, of each
+            chain.
+        region: `Region` or None.
+    """
+
+    step_size: float
+    noise_stddev: float | None = None
+    temperature: float = 1.0
+    noise_first: bool = False
+    max_gradient: float | None = None
+    clip: str = "element"
+    region: Region | None = None
+
+    def check(self) -> Langevin:
+        """Itself with its noise known; `ValueError` if a number breaks its rule."""
+        check_positive("step_size", self.step_size)
+        check_positive("temperature", self.temperature)
+        noise_stddev = self.noise_stddev
+        if noise_stddev is None:
+            noise_stddev = math.sqrt(2.0 * self.step_size)
+        check_positive("noise_stddev", noise_stddev, zero_allowed=True)
+        check_choice("clip", self.clip, CLIPS)
+        if self.max_gradient is not None:
+            check_positive("max_gradient", self.max_gradient)
+        if self.region is not None:
+            self.region.check()
+        return self._replace(noise_stddev=noise_stddev)
+
+    def init(self, energy_fn: EnergyFn, x: tf.Tensor) -> LangevinState:
+        """The state of chains at `x`, `(batch, ...)`; no energy is taken."""
+        del energy_fn
+        return LangevinState(tf.convert_to_tensor(x))
+
+    def step(
+        self, energy_fn: EnergyFn, state: LangevinState, random: StepRandom
+    ) -> tuple[LangevinState, ChainInfo]:
+        """Moves every chain by one step, whose noise it draws."""
+        return self.move(energy_fn, state, random.normal(tf.shape(state.x), "langevin"))
+
+    def move(
+        self, energy_fn: EnergyFn, state: LangevinState, noise: tf.Tensor
+    ) -> tuple[LangevinState, ChainInfo]:
+        """Moves every chain by one step; `noise` are normal draws shaped like `x`."""
+        x = state.x
+        if self.noise_first:
+            x = x + self.noise_stddev * noise
+        energy, gradient = energy_and_gradient(energy_fn, x)
+        drift = gradient / self.temperature
+        drift = clip_gradient(drift, self.max_gradient, self.clip)
+        moved = x - self.step_size * drift
+        if not self.noise_first:
+            moved = moved + self.noise_stddev * noise
+        if self.region is not None:
+            moved = self.region.project(moved)
+        return LangevinState(moved), step_info(state.x, moved, energy, gradient)
+
+
 def langevin_step(
     energy_fn: EnergyFn,
     state: LangevinState,
@@ -72,27 +143,13 @@ def langevin_step(
     *,
     step_size: float,
     noise_stddev: float,
-    temperature: float = 1.0,
-    noise_first: bool = False,
-    max_gradient: float | None = None,
-    clip: str = "element",
-    region: Region | None = None,
+    **numbers,
 ) -> tuple[LangevinState, ChainInfo]:
-    """Moves every chain by one step; see `langevin` for the arguments.
+    """Moves every chain by one step of the `Langevin` of these numbers.
 
     `noise` are standard normal draws shaped like `x`.
     """
-    x = state.x
-    if noise_first:
-        x = x + noise_stddev * noise
-    energy, gradient = energy_and_gradient(energy_fn, x)
-    drift = clip_gradient(gradient / temperature, max_gradient, clip)
-    moved = x - step_size * drift
-    if not noise_first:
-        moved = moved + noise_stddev * noise
-    if region is not None:
-        moved = region.project(moved)
-    return LangevinState(moved), step_info(state.x, moved, energy, gradient)
+    return Langevin(step_size, noise_stddev, **numbers).move(energy_fn, state, noise)
 
 
 def langevin(
@@ -100,18 +157,12 @@ def langevin(
     x: tf.Tensor,
     *,
     num_steps: int,
-    step_size: float,
-    noise_stddev: float | None = None,
-    random,
-    temperature: float = 1.0,
-    noise_first: bool = False,
-    max_gradient: float | None = None,
-    clip: str = "element",
-    region: Region | None = None,
+    random: StepRandom,
     labels: tf.Tensor | None = None,
     first_step: int = 0,
     keep: bool = False,
     differentiable: bool = False,
+    **numbers,
 ) -> tuple[LangevinState, ChainInfo]:
     """Runs a batch of independent chains by unadjusted Langevin dynamics.
 
@@ -122,27 +173,15 @@ def langevin(
     `noise_stddev**2 / (2 * step_size)`.
 
     Args:
-        energy_fn: callable from `(batch, ...)` to energies `(batch,)` in nats;
-            with `labels`, from `(x, y)`.
+        energy_fn: see `run_sampler`.
         x: float tensor of shape `(batch, ...)`, where chains start.
         num_steps: int >= 0; 0 returns `x` unchanged.
-        step_size: float > 0, in units of `x` squared per nat.
-        noise_stddev: float >= 0, in units of `x`; default
-            `sqrt(2 * step_size)`.
-        random: `keras_ebm.random.StepRandom`; each step draws its own noise.
-        temperature: float > 0, that the energy is divided by.
-        noise_first: bool, takes the gradient after adding the noise, as the code
-            of IGEBM does; a chain's last move is then a descent.
-        max_gradient: float > 0 or None, bound of the drift's gradient.
-        clip: `"element"`, to plus and minus the bound, or `"norm"`, of each
-            chain.
-        region: `Region` or None.
-        labels: int tensor `(batch,)`, or `(first_step + num_steps, batch)` for
-            another label at each step, or None.
-        first_step: int, number of the first step, for chains that go on.
-        keep: bool, whether `info.x` holds where the chains went.
-        differentiable: bool, lets gradients through the steps, at their cost in
-            memory.
+        random: see `run_sampler`.
+        labels: see `run_sampler`.
+        first_step: see `run_sampler`.
+        keep: see `run_sampler`.
+        differentiable: see `run_sampler`.
+        **numbers: `step_size` and the other fields of `Langevin`, by name.
 
     Returns:
         `(state, info)`: `LangevinState` and `ChainInfo` of `(num_steps, batch)`.
@@ -155,39 +194,17 @@ def langevin(
           Langevin dynamics".
         - Du and Mordatch (2019), https://arxiv.org/abs/1903.08689, section 3.1.
     """
-    check_positive("step_size", step_size)
-    check_positive("temperature", temperature)
-    if noise_stddev is None:
-        noise_stddev = math.sqrt(2.0 * step_size)
-    check_positive("noise_stddev", noise_stddev, zero_allowed=True)
-    check_choice("clip", clip, CLIPS)
-    if max_gradient is not None:
-        check_positive("max_gradient", max_gradient)
-    if region is not None:
-        region.check()
-
-    def step(index, state):
-        noise = random.fold(index).normal(tf.shape(state.x), "langevin")
-        return langevin_step(
-            _at_labels(energy_fn, labels, index),
-            state,
-            noise,
-            step_size=step_size,
-            noise_stddev=noise_stddev,
-            temperature=temperature,
-            noise_first=noise_first,
-            max_gradient=max_gradient,
-            clip=clip,
-            region=region,
-        )
-
-    return run_chain(
-        step,
-        LangevinState(tf.convert_to_tensor(x)),
-        num_steps,
-        first=first_step,
+    sampler = Langevin(**numbers).check()
+    return run_sampler(
+        sampler,
+        energy_fn,
+        sampler.init(energy_fn, x),
+        num_steps=num_steps,
+        random=random,
+        labels=labels,
+        first_step=first_step,
         keep=keep,
-        unroll=differentiable,
+        differentiable=differentiable,
     )
 
 
@@ -197,7 +214,7 @@ def clip_gradient(gradient, max_gradient: float | None, clip: str = "element"):
     Args:
         gradient: `(batch, ...)`.
         max_gradient: float or None, which leaves it alone.
-        clip: see `langevin`.
+        clip: see `Langevin`.
     """
     if max_gradient is None:
         return gradient
@@ -212,10 +229,3 @@ def clip_gradient(gradient, max_gradient: float | None, clip: str = "element"):
 
 def _where_finite(x, value):
     return tf.where(tf.math.is_finite(x), value, tf.constant(math.nan, x.dtype))
-
-
-def _at_labels(energy_fn, labels, index):
-    if labels is None:
-        return energy_fn
-    current = labels if labels.shape.rank == 1 else labels[index]
-    return lambda x: energy_fn(x, current)

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from keras_ebm.gradients import EnergyFn, energy_and_gradient, squared_norm
-from keras_ebm.samplers.chain import ChainInfo, run_chain, step_info
+from keras_ebm.random import StepRandom
+from keras_ebm.samplers.chain import ChainInfo, run_sampler, step_info
 
 
 class MALAState(NamedTuple):
@@ -106,13 +107,37 @@ def mala_step(
     )
 
 
+class MALA(NamedTuple):
+    """The numbers of a transition of MALA, and the transition; see `mala_step`."""
+
+    step_size: float
+    num_leapfrog: int = 1
+
+    def init(self, energy_fn: EnergyFn, x: tf.Tensor) -> MALAState:
+        """The state of chains at `x`, `(batch, ...)`."""
+        return mala_state(energy_fn, x)
+
+    def step(
+        self, energy_fn: EnergyFn, state: MALAState, random: StepRandom
+    ) -> tuple[MALAState, ChainInfo]:
+        """Takes one transition, whose draws it makes."""
+        return mala_step(
+            energy_fn,
+            state,
+            step_size=self.step_size,
+            noise=random.normal(tf.shape(state.x), "mala"),
+            uniform=random.uniform([tf.shape(state.x)[0]], "accept"),
+            num_leapfrog=self.num_leapfrog,
+        )
+
+
 def mala(
     energy_fn: EnergyFn,
     state: MALAState,
     *,
     num_steps: int,
     step_size,
-    random,
+    random: StepRandom,
     num_leapfrog: int = 1,
     first_step: int = 0,
     keep: bool = False,
@@ -124,25 +149,21 @@ def mala(
         state: `MALAState` to start from.
         num_steps: int >= 0.
         step_size: tau > 0, scalar.
-        random: `keras_ebm.random.StepRandom`; each step draws its own noise.
+        random: see `run_sampler`.
         num_leapfrog: see `mala_step`.
-        first_step: int, number of the first step, for chains that go on.
-        keep: bool, whether `info.x` holds where the chains went.
+        first_step: see `run_sampler`.
+        keep: see `run_sampler`.
 
     Returns:
         `(state, info)`: where the chains end, and `ChainInfo` of shape
         `(num_steps, batch)`.
     """
-
-    def step(index, state):
-        draws = random.fold(index)
-        return mala_step(
-            energy_fn,
-            state,
-            step_size=step_size,
-            noise=draws.normal(tf.shape(state.x), "mala"),
-            uniform=draws.uniform([tf.shape(state.x)[0]], "accept"),
-            num_leapfrog=num_leapfrog,
-        )
-
-    return run_chain(step, state, num_steps, first=first_step, keep=keep)
+    return run_sampler(
+        MALA(step_size, num_leapfrog),
+        energy_fn,
+        state,
+        num_steps=num_steps,
+        random=random,
+        first_step=first_step,
+        keep=keep,
+    )

@@ -17,7 +17,8 @@ def check_explainer(explainer: Explainer, detector: Detector) -> None:
     if explainer.detector is not detector:
         raise ValueError(
             "`explainer` must explain the detector that is exported. Received: an "
-            "explainer of another detector; use Explainer.fit(detector, train_rows)."
+            "explainer of another detector; use "
+            "Explainer.for_detector(detector, train_rows)."
         )
     taken = set(CHANGE) & set(_names(explainer))
     if taken:

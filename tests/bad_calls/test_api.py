@@ -17,7 +17,7 @@ from keras_ebm.explain import Explainer
 from keras_ebm.layers import TableEncoder
 from keras_ebm.negatives import LangevinMoves, MALAMoves, MarkovChains, ReplayBuffer
 from keras_ebm.ood import ConformalDetector, Detector, Energy, make_score
-from keras_ebm.ood.training_rows import read_features
+from keras_ebm.ood.training_rows import read_matrix
 from keras_ebm.precision import warn_of_merged_integers
 from trainers.program.options import integers
 
@@ -200,7 +200,7 @@ def wide_integers():
     "call",
     [
         lambda: make_score("max_softmax").predict(wide_outputs()),
-        lambda: read_features(wide_outputs()),
+        lambda: read_matrix(wide_outputs()),
         lambda: integers("Layer widths", ["many"] * 1000),
         lambda: warn_of_merged_integers(wide_integers()),
     ],
@@ -314,19 +314,19 @@ EXPLAINED = {
 def test_what_an_explainer_cannot_be_fitted_by_is_refused(detector, name, value):
     arguments = {"train_rows": X[:, :2], name: value}
     with pytest.raises(ValueError) as error:
-        Explainer.fit(detector, **arguments)
+        Explainer.for_detector(detector, **arguments)
     assert_refused(error, name)
 
 
 def test_an_explainer_of_no_detector_is_refused(detector):
     for value in ("detector", None, detector.model):
         with pytest.raises(ValueError) as error:
-            Explainer.fit(value, X[:, :2])
+            Explainer.for_detector(value, X[:, :2])
         assert_refused(error, "detector")
 
 
 def test_rows_that_are_none_are_not_explained(detector):
-    explainer = Explainer.fit(detector, X[:, :2])
+    explainer = Explainer.for_detector(detector, X[:, :2])
     rows = ([["a", "b"]], X, X[0, :2], None, tf.constant(X), tf.constant([["a", "b"]]))
     for x in rows:
         for explained in (explainer.contributions, explainer.acceptable):

@@ -13,7 +13,7 @@ def test_rows_moved_far_in_a_column_are_refused_and_those_left_alone_are_not():
     encoder = TableEncoder(bounded=True)
     encoder.adapt(x)
     model = EnergyModel(make_network(), preprocessor=encoder)
-    detector = Detector.fit(model, x, target_fpr=0.1)
+    detector = Detector.calibrate(model, x, target_fpr=0.1)
     still = detector.predict(x[:20])["accept"].mean()
     assert share_accepted(detector, x[:20], 0.0) == pytest.approx(still)
     assert share_accepted(detector, x[:20], 1e6) == 0.0

@@ -16,7 +16,7 @@ from keras_ebm.data.builders.crop import read_crop
 from keras_ebm.data.builders.hepmass import read_hepmass
 from keras_ebm.data.builders.human import read_human
 from keras_ebm.data.builders.numbers import read_numbers
-from keras_ebm.data.builders.source import continuous_features, cut_last_tenth
+from keras_ebm.data.builders.source import continuous_columns, cut_last_tenth
 
 
 def edit(path, row, change):
@@ -49,7 +49,7 @@ def test_a_smallest_value_may_occur_five_times_and_a_largest_more():
     x[:5, 0] = -1.0
     x[:6, 1] = -1.0
     x[:9, 2] = 100.0
-    np.testing.assert_array_equal(continuous_features(x), [0, 2])
+    np.testing.assert_array_equal(continuous_columns(x), [0, 2])
 
 
 def test_the_rule_is_of_the_training_file_alone(tmp_path):

@@ -19,7 +19,7 @@ from support import (
 
 from keras_ebm.entropy import (
     ESTIMATORS,
-    HamiltonianMonteCarlo,
+    HamiltonianChains,
     ImportanceSampling,
     LogVolume,
     MutualInformation,
@@ -34,8 +34,8 @@ VARIANTS = {
     "importance": lambda: ImportanceSampling(4, widening=1.5),
     "log_volume, dense": lambda: LogVolume("dense"),
     "log_volume, iterative": lambda: LogVolume("iterative", 3, decay=0.9),
-    "hmc": lambda: HamiltonianMonteCarlo(1, 2, 3, 0.7, 0.1),
-    "hmc, compat": lambda: HamiltonianMonteCarlo(compat=True),
+    "hmc": lambda: HamiltonianChains(1, 2, 3, 0.7, 0.1),
+    "hmc, compat": lambda: HamiltonianChains(compat=True),
     "mutual_information, js": lambda: MutualInformation(hidden=(6,)),
     "mutual_information, dv": lambda: MutualInformation("donsker_varadhan", (6,)),
 }
@@ -160,4 +160,4 @@ def test_chains_need_a_derivative():
         [keras.Input((2,)), keras.layers.Lambda(tf.round), keras.layers.Dense(3)]
     )
     with pytest.raises(ValueError, match="differentiable decoder.*importance"):
-        HamiltonianMonteCarlo().build_for(GaussianGenerator(decoder))
+        HamiltonianChains().build_for(GaussianGenerator(decoder))

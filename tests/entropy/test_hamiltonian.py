@@ -12,14 +12,14 @@ from entropy_support import (
 )
 from support import make_generator
 
-from keras_ebm.entropy import Draw, HamiltonianMonteCarlo
+from keras_ebm.entropy import Draw, HamiltonianChains
 from keras_ebm.random import StepRandom
 
 WEIGHTS = np.array([[0.5, 0.1], [0.2, -0.3], [0.1, 0.4]], np.float32)
 
 
 def built(generator, *args, **kwargs):
-    estimator = HamiltonianMonteCarlo(*args, **kwargs)
+    estimator = HamiltonianChains(*args, **kwargs)
     estimator.build_for(generator)
     return estimator
 
@@ -107,4 +107,4 @@ def test_the_logs_are_those_it_names():
 )
 def test_bad_arguments_are_named(arguments, match):
     with pytest.raises(ValueError, match=match):
-        HamiltonianMonteCarlo(**arguments)
+        HamiltonianChains(**arguments)

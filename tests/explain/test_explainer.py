@@ -25,7 +25,7 @@ FAR = [70.0, 1.0, 6.0, 7.0, 0.0]
 
 
 def explain(detector=None, **kwargs):
-    return Explainer.fit(detector or square_detector(), TRAIN, **kwargs)
+    return Explainer.for_detector(detector or square_detector(), TRAIN, **kwargs)
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +217,7 @@ def test_bounds_hold_where_scores_are_quantiles():
     encoder = TableEncoder(transform="quantile")
     encoder.adapt(train)
     detector = detector_at(half_square(2, numeric=2), 0.5, encoder)
-    explainer = Explainer.fit(detector, train, bounds={"1": (0.3, 0.9)})
+    explainer = Explainer.for_detector(detector, train, bounds={"1": (0.3, 0.9)})
     rows = train * np.exp(rng.normal(size=(200, 2))).astype(np.float32)
     rows = rows[~detector.predict(rows)["accept"]]
     found = explainer.acceptable(rows)
@@ -256,9 +256,9 @@ def cancer():
     )
     model.compile(keras.optimizers.Adam(3e-3))
     model.fit(x[:340], y[:340], batch_size=32, epochs=15, verbose=0)
-    detector = Detector.fit(model, x[340:], target_fpr=0.05)
+    detector = Detector.calibrate(model, x[340:], target_fpr=0.05)
     noise = rng.normal(size=(24, 30)) * x.std(axis=0)
-    explainer = Explainer.fit(detector, x[:340], fixed=["0", "7"])
+    explainer = Explainer.for_detector(detector, x[:340], fixed=["0", "7"])
     foreign = (x[340:364] + noise).astype(np.float32)
     return explainer, foreign[~detector.predict(foreign)["accept"]]
 
@@ -364,12 +364,14 @@ def test_rows_of_another_shape_are_refused(explainer, shape):
 
 def test_training_rows_without_an_energy_are_refused():
     with pytest.raises(ValueError, match="whose energy is finite. Received: 2 rows"):
-        Explainer.fit(square_detector(), np.full((2, 5), np.inf))
+        Explainer.for_detector(square_detector(), np.full((2, 5), np.inf))
 
 
 def test_another_score_is_refused_with_the_remedy():
     single = square_detector()
-    detector = Detector.fit(single.model, TRAIN, score="max_logit", target_fpr=0.5)
+    detector = Detector.calibrate(
+        single.model, TRAIN, score="max_logit", target_fpr=0.5
+    )
     with pytest.raises(ValueError, match="score 'max_logit'.*score='energy'"):
         explain(detector)
 

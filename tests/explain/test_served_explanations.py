@@ -56,7 +56,9 @@ ROWS = np.stack(
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     """`(path, explainer)` of a scorer of rows with a column of every kind."""
-    explainer = Explainer.fit(square_detector(), TRAIN, bounds={"age": (30.0, 50.0)})
+    explainer = Explainer.for_detector(
+        square_detector(), TRAIN, bounds={"age": (30.0, 50.0)}
+    )
     output = tmp_path_factory.mktemp("explained") / "model"
     return export_ood_scorer(
         explainer.detector, output, ROWS[:3], explainer=explainer
@@ -134,7 +136,7 @@ def test_without_an_explainer_there_are_no_explanations(tmp_path):
     assert set(tf.saved_model.load(path).signatures) == {"serving_default", "at_rate"}
     card = json.loads((path / "assets.extra" / "keras_ebm.json").read_text())
     assert "explain" not in card
-    explainer = Explainer.fit(detector, TRAIN)
+    explainer = Explainer.for_detector(detector, TRAIN)
     with pytest.raises(RuntimeError, match="no signature `explain`"):
         verify(path, detector, ROWS[:3], explainer)
 
@@ -150,7 +152,7 @@ def test_without_an_explainer_there_are_no_explanations(tmp_path):
 def test_other_explanations_are_noticed(exported, settings, message):
     path, explainer = exported
     settings = {"bounds": {"age": (30.0, 50.0)}, **settings}
-    other = Explainer.fit(explainer.detector, TRAIN, **settings)
+    other = Explainer.for_detector(explainer.detector, TRAIN, **settings)
     with pytest.raises(RuntimeError, match=message):
         verify(path, explainer.detector, ROWS[:3], other)
 
@@ -185,7 +187,7 @@ def test_rows_without_a_schema_go_by_one_tensor(tmp_path):
     encoder.adapt(train)
     model = EnergyModel(half_square(3, numeric=3), preprocessor=encoder)
     detector = Detector(model, Energy(), ConformalDetector(np.full(9, 0.5)), 0.1)
-    explainer = Explainer.fit(detector, train, fixed=["1"])
+    explainer = Explainer.for_detector(detector, train, fixed=["1"])
     path = export_ood_scorer(detector, tmp_path / "m", train, explainer=explainer)
     loaded = tf.saved_model.load(path)
     served = loaded.signatures["acceptable"](inputs=tf.constant(train))
@@ -213,7 +215,7 @@ def test_a_column_called_as_an_output_is_refused(tmp_path):
     encoder = TableEncoder(TableSchema(columns), drop_constant=True)
     encoder.adapt(TRAIN)
     detector = square_detector(encoder=encoder)
-    explainer = Explainer.fit(detector, TRAIN)
+    explainer = Explainer.for_detector(detector, TRAIN)
     with pytest.raises(ValueError, match="Received: 'distance'; rename it"):
         export_ood_scorer(detector, tmp_path / "m", ROWS, explainer=explainer)
 

@@ -44,7 +44,7 @@ def test_features_are_standardised_indicated_and_one_hot(encoder):
         [0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0],
     ]
     np.testing.assert_allclose(features, expected, rtol=1e-6)
-    assert encoder.num_features == 7
+    assert encoder.num_entries == encoder.num_features == 7
     assert encoder.compute_output_shape((None, 4)) == (None, 7)
 
 
@@ -282,7 +282,7 @@ def test_near_constant_columns_are_dropped_and_named():
     layer = TableEncoder(schema, drop_constant=True)
     layer.adapt(x)
     assert layer.dropped_columns == ["nearly", "code"]
-    assert layer.feature_columns.tolist() == [1, 3]
+    assert layer.entry_columns.tolist() == [1, 3]
     assert layer(x).shape == (2000, 2)
     np.testing.assert_allclose(layer.decode_numeric(layer(x)), x[:, [1, 3]], atol=1e-5)
     with pytest.raises(ValueError, match="must have a column that varies"):
@@ -389,7 +389,7 @@ def test_ordinary_columns_are_computed_in_float32_as_ever():
 
 def test_features_know_their_column(encoder):
     # age, height, unit, height missing, then two colours and "other".
-    assert encoder.feature_columns.tolist() == [0, 2, 3, 2, 1, 1, 1]
+    assert encoder.entry_columns.tolist() == [0, 2, 3, 2, 1, 1, 1]
     assert encoder.num_numeric == 3
 
 

@@ -47,13 +47,13 @@ def test_it_is_saved_and_served(model, tmp_path):
     copy = keras.models.load_model(tmp_path / "model.keras")
     assert copy.temperature == model.temperature
     assert copy.lapse_rate == model.lapse_rate
-    decision = Detector.fit(copy, X, target_fpr=0.1).predict(X)
+    decision = Detector.calibrate(copy, X, target_fpr=0.1).predict(X)
     p = model.probabilities(X)
     np.testing.assert_allclose(decision["probabilities"], p, rtol=1e-5)
 
 
 def test_what_was_traced_before_follows_a_new_temperature(model):
-    detector = Detector.fit(model, X, target_fpr=0.1)
+    detector = Detector.calibrate(model, X, target_fpr=0.1)
     traced = tf.function(model.probabilities)
     before = detector.predict(X)["probabilities"], traced(X)
     model.fit_temperature(X, Y)
@@ -64,7 +64,7 @@ def test_what_was_traced_before_follows_a_new_temperature(model):
 
 
 def test_a_detector_takes_rows_of_any_type_and_of_any_number(model):
-    detector = Detector.fit(model, X, target_fpr=0.1)
+    detector = Detector.calibrate(model, X, target_fpr=0.1)
     expected = detector.predict(X)
     for x in (X.astype(np.float64), X.tolist()):
         np.testing.assert_allclose(

@@ -53,7 +53,7 @@ STEPS = {
     "importance": make_vera,
     "log_volume, dense": lambda: make_vera(entropy=entropy.LogVolume("dense")),
     "log_volume, iterative": lambda: make_vera(entropy=entropy.LogVolume("iterative")),
-    "hmc": lambda: make_vera(entropy=entropy.HamiltonianMonteCarlo(1, 2, 2)),
+    "hmc": lambda: make_vera(entropy=entropy.HamiltonianChains(1, 2, 2)),
     "mutual_information, js": lambda: make_vera(entropy=entropy.MutualInformation()),
     "mutual_information, dv": lambda: make_vera(
         entropy=entropy.MutualInformation("donsker_varadhan")

@@ -178,8 +178,8 @@ def test_a_corrected_model_trains_saves_and_goes_on(name, tmp_path):
         which.fit(data, verbose=0, shuffle=False)
     assert_same_weights(copy, model)
     if name != "weights":
-        start = model.correction.initial_step_size
-        assert copy.correction.step_size.numpy() != np.float32(start)
+        start = model.correction.moves.initial_step_size
+        assert copy.correction.moves.step_size.numpy() != np.float32(start)
 
 
 @pytest.mark.parametrize("name", ["weights", "moves"])

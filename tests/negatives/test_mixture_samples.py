@@ -20,10 +20,10 @@ WEIGHTS = np.array([0.5, 0.3, 0.2])
 
 
 @pytest.fixture
-def arrays():
+def mixture():
     lower = np.linalg.cholesky(COVARIANCES)
     whitenings = np.swapaxes(np.linalg.inv(lower), 1, 2)
-    return mixtures.pack(MEANS[0], whitenings, MEANS, WEIGHTS)
+    return mixtures.Mixture.of_components(MEANS[0], whitenings, MEANS, WEIGHTS)
 
 
 def log_density(x):
@@ -34,18 +34,18 @@ def log_density(x):
     return logsumexp(parts, axis=0)
 
 
-def test_the_density_is_scipys(arrays):
+def test_the_density_is_scipys(mixture):
     x = MEANS[0] + 3.0 * np.random.default_rng(0).normal(size=(100, 2))
-    value = mixtures.log_density(x.astype(np.float32), arrays)
+    value = mixture.log_density(x.astype(np.float32))
     # Float32 positions around 100 are off by 1e-5, of components .3 wide.
     np.testing.assert_allclose(value, log_density(x), rtol=1e-3, atol=1e-3)
-    np.testing.assert_allclose(mixtures.component_means(arrays), MEANS, rtol=1e-6)
-    np.testing.assert_allclose(mixtures.weights(arrays), WEIGHTS, rtol=1e-5)
+    np.testing.assert_allclose(mixture.means(), MEANS, rtol=1e-6)
+    np.testing.assert_allclose(mixture.weights(), WEIGHTS, rtol=1e-5)
 
 
-def test_samples_have_the_moments_of_the_mixture(arrays):
+def test_samples_have_the_moments_of_the_mixture(mixture):
     count = 40_000
-    x = MixtureSamples(arrays)(tf.zeros((count, 2)), StepRandom(3, 0)).numpy()
+    x = MixtureSamples(mixture)(tf.zeros((count, 2)), StepRandom(3, 0)).numpy()
     mean = WEIGHTS @ MEANS
     away = MEANS - mean
     covariance = np.einsum("k,kij->ij", WEIGHTS, COVARIANCES)
@@ -65,8 +65,8 @@ def test_samples_have_the_moments_of_the_mixture(arrays):
     assert abs(entropy.mean() - exact) < 5 * entropy.std() / np.sqrt(count)
 
 
-def test_samples_are_saved_by_their_arrays(arrays):
-    samples = MixtureSamples(arrays)
+def test_samples_are_saved_by_their_arrays(mixture):
+    samples = MixtureSamples(mixture)
     again = MixtureSamples.from_config(samples.get_config())
     x = tf.zeros((8, 2))
     np.testing.assert_array_equal(
@@ -74,8 +74,8 @@ def test_samples_are_saved_by_their_arrays(arrays):
     )
 
 
-def test_the_base_is_added_and_saved(arrays, tmp_path):
-    network = with_mixture_base(mlp_energy((2,), 3, hidden=(8,)), arrays)
+def test_the_base_is_added_and_saved(mixture, tmp_path):
+    network = with_mixture_base(mlp_energy((2,), 3, hidden=(8,)), mixture)
     x = MEANS.astype(np.float32) + 0.5
     plain = network.get_layer("logits").output
     plain = keras.Model(network.inputs[0], plain)(x).numpy()
@@ -93,11 +93,11 @@ def test_the_base_is_added_and_saved(arrays, tmp_path):
 def test_contrast_with_a_gaussian_learns_the_density_of_a_laplacian():
     rng = np.random.default_rng(0)
     x = rng.laplace(size=(20_000, 1)).astype(np.float32)
-    arrays = mixtures.fit_mixture(x.astype(np.float64), 1)
+    mixture = mixtures.fit_mixture(x.astype(np.float64), 1)
     keras.utils.set_random_seed(0)
     network = mlp_energy((1,), hidden=(32, 32))
     ratio = EnergyModel(
-        network, negatives=MixtureSamples(arrays), objective="logistic", seed=0
+        network, negatives=MixtureSamples(mixture), objective="logistic", seed=0
     )
     ratio.compile(
         keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(3e-3, 500))
@@ -106,8 +106,8 @@ def test_contrast_with_a_gaussian_learns_the_density_of_a_laplacian():
     ratio.fit(x[: 500 * 40], labels[: 500 * 40], batch_size=400, epochs=10, verbose=0)
     grid = np.linspace(-3.0, 3.0, 41, dtype=np.float32)[:, None]
     exact = stats.laplace.logpdf(grid[:, 0])
-    learnt = with_mixture_base(network, arrays)(grid).numpy()[:, 0]
-    gaussian = mixtures.log_density(grid, arrays).numpy()
+    learnt = with_mixture_base(network, mixture)(grid).numpy()[:, 0]
+    gaussian = mixture.log_density(grid).numpy()
     # The Gaussian is off by .35 nats on average; what is left is the noise of 20,000
     # rows, about .03, and the rounded cusp.
     assert np.abs(gaussian - exact).mean() > 0.25
@@ -117,8 +117,8 @@ def test_contrast_with_a_gaussian_learns_the_density_of_a_laplacian():
 def test_a_fit_needs_two_rows_and_bears_equal_ones():
     with pytest.raises(ValueError, match="two or more. Received: 1"):
         mixtures.fit_mixture(np.zeros((1, 3)), 5)
-    arrays = mixtures.fit_mixture(np.ones((50, 3)), 5)
-    logs = mixtures.log_density(np.array([[1, 1, 1], [2, 1, 1]], np.float32), arrays)
+    mixture = mixtures.fit_mixture(np.ones((50, 3)), 5)
+    logs = mixture.log_density(np.array([[1, 1, 1], [2, 1, 1]], np.float32))
     assert np.isfinite(logs).all() and logs[0] > logs[1] + 10.0
 
 
@@ -133,14 +133,14 @@ def test_the_selected_mixture_is_what_other_rows_are_likeliest_under():
 
     train, held_out, new = rows(800), rows(400), rows(4000).astype(np.float32)
     likelihood = {
-        count: mixtures.log_density(new, mixtures.fit_mixture(train, count))
+        count: mixtures.fit_mixture(train, count).log_density(new)
         for count in (2, 4, 8)
     }
-    arrays = mixtures.select_mixture(train, held_out, 2)
+    mixture = mixtures.select_mixture(train, held_out, 2)
     # Five fits of 4 x 2 components, where two alone would lie across clusters.
-    assert arrays["log_weights"].shape == (40,)
-    np.testing.assert_allclose(mixtures.weights(arrays).sum(), 1.0, rtol=1e-5)
-    selected = np.mean(mixtures.log_density(new, arrays))
+    assert mixture.log_weights.shape == (40,)
+    np.testing.assert_allclose(mixture.weights().sum(), 1.0, rtol=1e-5)
+    selected = np.mean(mixture.log_density(new))
     assert selected > np.mean(likelihood[4]) > np.mean(likelihood[2]) + 0.5
     # Each cluster as wide as it is and the ridge, 1/100 of the variance 25 / 2 + 0.01.
     variance = 0.01 + 0.01 * 12.51
@@ -153,14 +153,14 @@ def test_a_selected_mixture_is_the_mean_of_its_fits():
     rng = np.random.default_rng(0)
     train = rng.exponential(size=(120, 3))
     held_out = rng.exponential(size=(60, 3))
-    arrays = mixtures.select_mixture(train, held_out, 2)
-    assert arrays["log_weights"].shape == (10,)
+    mixture = mixtures.select_mixture(train, held_out, 2)
+    assert mixture.log_weights.shape == (10,)
     x = held_out.astype(np.float32)
-    found = np.exp(mixtures.log_density(x, arrays))
+    found = np.exp(mixture.log_density(x))
     means = [
         np.mean(
             [
-                np.exp(mixtures.log_density(x, mixtures.fit_mixture(train, 2, r, s)))
+                np.exp(mixtures.fit_mixture(train, 2, r, s).log_density(x))
                 for s in range(5)
             ],
             axis=0,
@@ -168,10 +168,10 @@ def test_a_selected_mixture_is_the_mean_of_its_fits():
         for r in mixtures.RIDGES
     ]
     singles = [
-        np.mean(mixtures.log_density(x, mixtures.fit_mixture(train, 2, r)))
+        np.mean(mixtures.fit_mixture(train, 2, r).log_density(x))
         for r in mixtures.RIDGES
     ]
     np.testing.assert_allclose(found, means[int(np.argmax(singles))], rtol=1e-3)
     # A single Gaussian has one fit.
     one = mixtures.select_mixture(train[:30], held_out, 1)
-    assert one["log_weights"].shape == (1,)
+    assert one.log_weights.shape == (1,)

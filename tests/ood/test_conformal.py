@@ -9,7 +9,7 @@ import tensorflow as tf
 from scipy import stats
 
 from keras_ebm.ood import ConformalDetector, conformal_band
-from keras_ebm.ood.conformal import rows_needed
+from keras_ebm.ood.conformal_rates import rows_needed
 
 
 def draw(size, seed=0):

@@ -563,7 +563,7 @@ def test_gaps_and_long_numbers_are_taken_in_any_part_and_served(
     detector, rows = fit_detector(ExportSettings(model, spec, target_fpr=0.1))
     assert np.isnan(rows).any() and rows.dtype == np.float64
     assert not any(detector.model.preprocessor.missing)
-    explainer = Explainer.fit(detector, rows)
+    explainer = Explainer.for_detector(detector, rows)
     path = export_classifier(detector, tmp_path / "served", rows, explainer=explainer)
     loaded, found = signatures(path)
     # A millisecond apart, which float32 would take for the same time.

@@ -72,6 +72,6 @@ SOURCE = source.Source(
   year={2019}
 }""",
     class_names=CLASSES,
-    num_features=NUM_FEATURES,
+    num_columns=NUM_FEATURES,
     read=read_crop,
 )

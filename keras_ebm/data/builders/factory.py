@@ -19,7 +19,7 @@ def builder_class(name: str):
     It is made when first asked for, as tensorflow_datasets is optional, and once,
     as that package refuses a name that it has. Rows are `{"features", "label"}`, in
     the order of the source, in the splits `train`, `validation` and `test`;
-    `info.metadata["columns"]` names the features. Where features are dropped by
+    `info.metadata["columns"]` names the columns. Where columns are dropped by
     their values, their number is declared as `None`: it depends on the file, and
     the declaration must also hold where a prepared set is read without the file.
 
@@ -72,7 +72,7 @@ def _features(tfds, source):
     return tfds.features.FeaturesDict(
         {
             "features": tfds.features.Tensor(
-                shape=(source.num_features,), dtype=np.float32
+                shape=(source.num_columns,), dtype=np.float32
             ),
             "label": tfds.features.ClassLabel(names=list(source.class_names)),
         }

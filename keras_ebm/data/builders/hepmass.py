@@ -9,7 +9,7 @@ import numpy as np
 from keras_ebm.data.builders import source
 from keras_ebm.data.builders.numbers import class_labels, read_numbers
 
-#: A label and 27 features; the test file has a column more, which says nothing.
+#: A label and 27 numbers; the test file has a column more, which says nothing.
 WIDTH = 28
 TRAIN, TEST = (
     (f"1000_{part}.csv", f"1000_{part}.csv.gz") for part in ("train", "test")
@@ -20,7 +20,7 @@ def read_hepmass(folder: pathlib.Path) -> source.Table:
     """Reads the two files `1000_train.csv` and `1000_test.csv`, or `.gz`.
 
     Column 0 is the label. Features that are discrete in the training file are
-    dropped from both (`source.continuous_features`), of the original's 27 all but
+    dropped from both (`source.continuous_columns`), of the original's 27 all but
     15. Validation is the last tenth of the training file, in its order.
 
     Args:
@@ -34,7 +34,7 @@ def read_hepmass(folder: pathlib.Path) -> source.Table:
         ValueError: if a file is not of that form.
     """
     path, values = _read(folder, TRAIN, (WIDTH,))
-    kept = source.continuous_features(values[:, 1:])
+    kept = source.continuous_columns(values[:, 1:])
     if not len(kept):
         raise ValueError(
             f"{path}: there must be a feature whose smallest value occurs at most "
@@ -88,6 +88,6 @@ SOURCE = source.Source(
   year={2016}
 }""",
     class_names=("background", "signal"),
-    num_features=None,
+    num_columns=None,
     read=read_hepmass,
 )

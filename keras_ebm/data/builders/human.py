@@ -35,7 +35,7 @@ def read_human(folder: pathlib.Path) -> source.Table:
 
     They lie in `UCI HAR Dataset/train` and `.../test`, as unpacked, in `train` and
     `test`, or directly in the folder. Features that are discrete in the training
-    file are dropped from both (`source.continuous_features`), of the original's 561
+    file are dropped from both (`source.continuous_columns`), of the original's 561
     all but 523. The training rows are shuffled, and their last tenth is validation.
     Training and validation share persons, the test has others.
 
@@ -51,7 +51,7 @@ def read_human(folder: pathlib.Path) -> source.Table:
         ValueError: if a file is not of that form.
     """
     path, values, y = _read(folder, "train")
-    kept = source.continuous_features(values)
+    kept = source.continuous_columns(values)
     if not len(kept):
         raise ValueError(
             f"{path}: there must be a feature whose smallest value occurs at most "
@@ -107,6 +107,6 @@ SOURCE = source.Source(
   year={2013}
 }""",
     class_names=CLASSES,
-    num_features=None,
+    num_columns=None,
     read=read_human,
 )

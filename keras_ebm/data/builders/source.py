@@ -20,9 +20,9 @@ class Table:
     """A table cut into splits.
 
     Args:
-        columns: tuple of str, the names of the features.
+        columns: tuple of str, the names of the columns but the label.
         splits: dict of `"train"`, `"validation"` and `"test"` to `(x, y)`:
-            float32 of shape `(n, features)` and int64 of shape `(n,)`.
+            float32 of shape `(n, columns)` and int64 of shape `(n,)`.
     """
 
     columns: tuple[str, ...]
@@ -42,7 +42,7 @@ class Source:
         instructions: str, how to get them.
         citation: str, BibTeX.
         class_names: tuple of str.
-        num_features: int, how many features every copy has; `None` where that
+        num_columns: int, how many columns every copy has; `None` where that
             depends on the file's values.
         read: callable from the folder of the files to a `Table`.
     """
@@ -54,7 +54,7 @@ class Source:
     instructions: str
     citation: str
     class_names: tuple[str, ...]
-    num_features: int | None
+    num_columns: int | None
     read: Callable[[pathlib.Path], Table]
 
 
@@ -71,14 +71,14 @@ def find_file(folder: str | os.PathLike, candidates: Sequence[str]) -> pathlib.P
     raise FileNotFoundError(candidates[0])
 
 
-def continuous_features(x: np.ndarray) -> np.ndarray:
-    """Numbers of the features whose smallest value occurs at most 5 times.
+def continuous_columns(x: np.ndarray) -> np.ndarray:
+    """Numbers of the columns whose smallest value occurs at most 5 times.
 
     A value that recurs says that a feature is discrete or clipped. That only the
     smallest one is counted is the published rule.
 
     Args:
-        x: float array of shape `(n, features)`, as precise as the file.
+        x: float array of shape `(n, columns)`, as precise as the file.
 
     Returns:
         int64 array, in increasing order.
@@ -112,6 +112,6 @@ def cut_last_tenth(x: np.ndarray, y: np.ndarray, path: str | os.PathLike):
     return (x[:end], y[:end]), (x[end:], y[end:])
 
 
-def column_names(features: Sequence[int], first: int) -> tuple[str, ...]:
+def column_names(numbers: Sequence[int], first: int) -> tuple[str, ...]:
     """Names such as `f7` by position in the file; `first` names the first one."""
-    return tuple(f"f{first + int(feature)}" for feature in features)
+    return tuple(f"f{first + int(number)}" for number in numbers)

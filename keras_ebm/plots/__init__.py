@@ -1,0 +1,34 @@
+"""Pictures; matplotlib is imported only when one is drawn."""
+
+from keras_ebm.plots.figures import pyplot, save, to_array
+from keras_ebm.plots.parallel import ParallelAxis, parallel_coordinates
+from keras_ebm.plots.pictures import (
+    draw_energy_histograms,
+    draw_energy_map,
+    draw_energy_pair,
+    draw_images,
+    draw_reliability,
+    image_grid,
+    model_figure,
+    pixel_range,
+    samples_figure,
+    samples_of,
+)
+
+__all__ = [
+    "ParallelAxis",
+    "draw_energy_histograms",
+    "draw_energy_map",
+    "draw_energy_pair",
+    "draw_images",
+    "draw_reliability",
+    "image_grid",
+    "model_figure",
+    "parallel_coordinates",
+    "pixel_range",
+    "pyplot",
+    "samples_figure",
+    "samples_of",
+    "save",
+    "to_array",
+]
