@@ -86,7 +86,7 @@ def fit_detector(settings: ExportSettings):
     if ood.make_score(settings.score).fitted_names:
         run = record.recall(settings.model, data_dir=settings.data_dir)
         parts = {name: run.rows(name) for name in ("train", "validation")}
-    detector = ood.Detector.fit(
+    detector = ood.Detector.calibrate(
         model,
         rows,
         score=settings.score,
@@ -107,7 +107,7 @@ def fit_explainer(settings: ExportSettings, detector: ood.Detector) -> Explainer
     # The recorded file may have moved to where the calibration rows are read from.
     own = record.is_training_data(settings.model, spec, data_dir)
     run = record.recall(settings.model, spec if own else "", data_dir)
-    return Explainer.fit(detector, run.rows("train")[0])
+    return Explainer.for_detector(detector, run.rows("train")[0])
 
 
 def calibration_rows(settings: ExportSettings) -> np.ndarray:
