@@ -91,7 +91,7 @@ def measure(path: Path, seed: int, epochs: int) -> dict:
 def share_accepted(detector: Detector, rows: np.ndarray, distance: float) -> float:
     """Mean over columns and both directions of the share of moved rows that pass."""
     encoder, shares = detector.model.preprocessor, []
-    for column in encoder.feature_columns[: encoder.num_numeric]:
+    for column in encoder.entry_columns[: encoder.num_numeric]:
         for side in (-1.0, 1.0):
             moved = rows.copy()
             moved[:, column] += side * distance * encoder.stddev[column]

@@ -169,7 +169,7 @@ def check_features(model, run: RunData) -> None:
         row = int(np.argmax(bad))
         column = int(np.argmin(np.isfinite(features[row])))
         if isinstance(model.preprocessor, TableEncoder):
-            column = int(model.preprocessor.feature_columns[column])
+            column = int(model.preprocessor.entry_columns[column])
         schema = run.dataset.schema
         named = column if schema is None else repr(schema.columns[column].name)
         raise ValueError(

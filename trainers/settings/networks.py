@@ -147,7 +147,7 @@ def build_preprocessor(dataset, train_x: np.ndarray, settings: NetworkSettings):
             "dropped, as nearly all rows hold one value: "
             f"{listed(encoder.dropped_columns)}; --drop_constant=false keeps them"
         )
-    return encoder, (encoder.num_features,), None
+    return encoder, (encoder.num_entries,), None
 
 
 @functools.cache
