@@ -1,5 +1,6 @@
 """Layers that networks and models need and Keras lacks."""
 
+from keras_ebm.layers.class_logits import BinaryLogits, LogOdds, LogProbabilities
 from keras_ebm.layers.conditional_gain_bias import ConditionalBias, ConditionalGain
 from keras_ebm.layers.doubled_conv import DoubledConv2D
 from keras_ebm.layers.gaussian_base import GaussianBase
@@ -12,10 +13,13 @@ from keras_ebm.layers.table_encoder import TableEncoder
 from keras_ebm.layers.weight_norm import WeightNorm
 
 __all__ = [
+    "BinaryLogits",
     "ConditionalBias",
     "ConditionalGain",
     "DoubledConv2D",
     "GaussianBase",
+    "LogOdds",
+    "LogProbabilities",
     "LogitEnergy",
     "LogitPixels",
     "MixtureBase",

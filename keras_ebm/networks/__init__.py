@@ -1,5 +1,6 @@
 """Energy networks and decoders."""
 
+from keras_ebm.networks.adopted import from_classifier
 from keras_ebm.networks.class_conditional import ClassConditional
 from keras_ebm.networks.convolutional import (
     convolutional_decoder,
@@ -28,6 +29,7 @@ __all__ = [
     "convolutional_energy",
     "dcgan_decoder",
     "dcgan_energy",
+    "from_classifier",
     "igebm_dsprites",
     "igebm_mnist",
     "igebm_resnet128",

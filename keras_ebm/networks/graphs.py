@@ -1,0 +1,77 @@
+"""Functional networks as graphs: nested models opened, the way back from an output."""
+
+from __future__ import annotations
+
+import keras
+from keras import tree
+
+
+def is_functional(model: keras.Model) -> bool:
+    """Whether a model's tensors are known: functional, or a built `Sequential`."""
+    return bool(getattr(model, "inputs", None) and getattr(model, "outputs", None))
+
+
+def flatten(model: keras.Model) -> tuple[list, list]:
+    """Runs the layers of a functional model anew, nested models opened.
+
+    Args:
+        model: functional, of which it is a copy that nobody else holds, as its layers
+            are called once more.
+
+    Returns:
+        `(inputs, outputs)`: lists of Keras tensors. Batches are of any size, whatever
+        size the model was built by.
+    """
+    inputs = [
+        keras.Input(tuple(x.shape)[1:], dtype=x.dtype, name=_input_name(x))
+        for x in model.inputs
+    ]
+    values = {id(old): new for old, new in zip(model.inputs, inputs, strict=True)}
+    return inputs, _run(model.outputs, values)
+
+
+def _input_name(tensor) -> str:
+    return tensor._keras_history.operation.name
+
+
+def _run(outputs, values: dict) -> list:
+    """New tensors of old ones; `values` maps those that are there by id."""
+    # Not recursive: networks are deeper than Python's stack.
+    waiting = list(outputs)
+    while waiting:
+        tensor = waiting[-1]
+        if id(tensor) in values:
+            waiting.pop()
+            continue
+        operation, index, _ = tensor._keras_history
+        node = operation._inbound_nodes[index]
+        absent = [x for x in node.input_tensors if id(x) not in values]
+        if absent:
+            waiting += absent
+            continue
+        made = _call(operation, node, values)
+        for old, new in zip(node.outputs, tree.flatten(made), strict=True):
+            values[id(old)] = new
+        waiting.pop()
+    return [values[id(output)] for output in outputs]
+
+
+def _call(operation, node, values):
+    arguments = node.arguments
+
+    def new(argument):
+        return values.get(id(argument), argument)
+
+    args = tree.map_structure(new, arguments.args)
+    kwargs = tree.map_structure(new, arguments.kwargs)
+    if isinstance(operation, keras.Model) and is_functional(operation):
+        inner = tree.flatten(args)[: len(operation.inputs)]
+        own = {id(old): x for old, x in zip(operation.inputs, inner, strict=True)}
+        return _run(operation.outputs, own)
+    return operation(*args, **kwargs)
+
+
+def producer(tensor):
+    """The operation that gives a Keras tensor, and the tensors that it takes."""
+    operation, index, _ = tensor._keras_history
+    return operation, operation._inbound_nodes[index].input_tensors
