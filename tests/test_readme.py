@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
+import numpy as np
+
+import keras_ebm
 from keras_ebm import data
 from trainers.presets import LANGEVIN_PRESETS, LIKELIHOOD_PRESETS, VERA_PRESETS
 from trainers.program.options import choices_of
@@ -72,6 +76,20 @@ def test_the_readmes_chains_are_a_model():
     names = {}
     exec(block, names)
     assert type(names["model"]).__name__ == "LangevinModel"
+
+
+def test_the_readmes_trained_classifier_gets_a_decision():
+    blocks = re.findall(r"```python\n(.*?)```", README, re.S)
+    x_known = np.random.default_rng(0).normal(size=(100, 4)).astype(np.float32)
+    heads = [keras.layers.Dense(8, "relu"), keras.layers.Dense(3, "softmax")]
+    trained = keras.Sequential([keras.Input((4,)), *heads])
+    names = {"ebm": keras_ebm, "trained": trained, "x_known": x_known}
+    exec(next(block for block in blocks if "from_classifier(" in block), names)
+    decision = names["detector"].predict(x_known)
+    np.testing.assert_allclose(
+        decision["probabilities"], trained.predict(x_known, verbose=0), atol=1e-6
+    )
+    assert np.mean(decision["accept"]) >= 0.95
 
 
 def test_the_readmes_explanations_run():
