@@ -66,7 +66,7 @@ def written_beside(path: str | os.PathLike) -> Iterator[BinaryIO]:
         sync(target.parent)
 
 
-def write_bytes(path: str | os.PathLike, content: bytes) -> None:
+def write_bytes(path: str | os.PathLike, content: bytes | memoryview) -> None:
     """Writes bytes to a file; see `written_beside`."""
     with written_beside(path) as file:
         file.write(content)
@@ -151,7 +151,7 @@ def sync(path: str | os.PathLike) -> None:
 
 def sync_tree(folder: str | os.PathLike) -> None:
     """Waits until a folder and all that is below it are on the disk."""
-    for parent, _, names in os.walk(folder):
+    for parent, _, names in os.walk(Path(folder)):
         for name in names:
             sync(os.path.join(parent, name))
         sync(parent)

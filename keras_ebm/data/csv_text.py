@@ -12,6 +12,8 @@ import pathlib
 import re
 import warnings
 import zlib
+from collections.abc import Callable
+from typing import IO
 
 import numpy as np
 
@@ -19,7 +21,11 @@ from keras_ebm.arguments import listed
 from keras_ebm.data.optional import require
 
 #: How files are opened, by the end of their name; others are plain text.
-OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+OPENERS: dict[str, Callable[..., IO]] = {
+    ".gz": gzip.open,
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
+}
 #: What pandas writes in the place of a name that is empty.
 UNNAMED = re.compile(r"Unnamed: \d+(\.\d+)*")
 #: What goes wrong in a file that is no csv, or is cut off.

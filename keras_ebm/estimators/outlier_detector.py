@@ -151,8 +151,8 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
 
     def _train(self, encoder, train, held_out, seed) -> EnergyModel:
         """The energy of the mixture and, if it is asked for, what a network adds."""
-        rows = (encoder(part).numpy() for part in (train, held_out))
-        mixture = select_mixture(*rows, self.num_components)
+        rows, others = (encoder(part).numpy() for part in (train, held_out))
+        mixture = select_mixture(rows, others, self.num_components)
         network = training.build_network(encoder, 1, self, initial_gain=1 / 3)
         # The energy starts as the mixture's.
         logits = network.get_layer("logits")

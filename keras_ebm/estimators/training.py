@@ -29,6 +29,9 @@ PREDICTION_BATCH = 256
 class TakesGaps:
     """What both estimators ask of rows: numbers, NaN where a cell is missing."""
 
+    #: Of the estimator.
+    random_state: int | np.random.RandomState | None
+
     def _rows(self, X, *arrays, encoder=None, **options):
         """Rows (and labels) as `validate_data` checks them, in the type that serves.
 

@@ -89,7 +89,7 @@ class NumericColumns:
         absent = ops.isnan(values)
         # Replaced before the arithmetic, for 0 * NaN in its gradient is NaN.
         values = ops.where(absent, self._mean, values)
-        if not self._has_knots:
+        if self._scores is None or not self._has_knots:
             parts = [(values - self._mean) / self._stddev]
         else:
             # The mean score is 0 whatever the column's mean is mapped to.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
@@ -24,6 +25,8 @@ from keras_ebm.models.raw_inputs import TakesRawInputs
 from keras_ebm.models.reporting import ReportsMeans
 from keras_ebm.models.saving import SavesParts
 from keras_ebm.models.updating import descend
+from keras_ebm.negatives import NegativeSource
+from keras_ebm.protocols import Generator
 from keras_ebm.random import StepRandom, reseed
 
 
@@ -93,8 +96,8 @@ class BaseEnergyModel(
     """
 
     _read_anew = ("temperature", "lapse_rate", "class_names", "trained_on")
-    generator = None
-    negatives = None
+    generator: Generator | None = None
+    negatives: NegativeSource | Callable | None = None
     objective = None
     conditional = False
     #: Whether a weight may have no part in the loss.

@@ -77,8 +77,13 @@ class EnergyModel(BaseEnergyModel):
         - Grathwohl et al. (2021), https://arxiv.org/abs/2010.04230.
     """
 
-    _parts = ("network", "preprocessor", "negatives", "semi_supervised")
-    _values = (
+    _parts: tuple[str, ...] = (
+        "network",
+        "preprocessor",
+        "negatives",
+        "semi_supervised",
+    )
+    _values: tuple[str, ...] = (
         "objective",
         "energy_weight",
         "classification_weight",
@@ -108,7 +113,7 @@ class EnergyModel(BaseEnergyModel):
         **kwargs,
     ):
         super().__init__(network, **kwargs)
-        as_source(negatives)  # Raises where it is none.
+        source = as_source(negatives)
         self.negatives = negatives
         self.objective = check_choice("objective", objective, objectives.OBJECTIVES)
         weights = {
@@ -128,8 +133,8 @@ class EnergyModel(BaseEnergyModel):
         self._add_trackers("negative_energy")
         if self.gradient_penalty and self.energy_weight:
             self._add_trackers("gradient_penalty")
-        if negatives is not None:
-            self._add_trackers(*self._source().log_names)
+        if source is not None:
+            self._add_trackers(*source.log_names)
         if self.num_classes > 1:
             self._add_trackers("accuracy", "cross_entropy", "conditional_entropy")
         if semi_supervised is not None:

@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras_ebm.arguments import check_choice, check_positive, check_size
 from keras_ebm.models.base import Drawn
 from keras_ebm.models.energy_model import EnergyModel
-from keras_ebm.negatives import MarkovChains
+from keras_ebm.negatives import MarkovChains, ReplayBuffer
 from keras_ebm.objectives.walks import THROUGH, WalkTerms
 from keras_ebm.random import StepRandom
 
@@ -64,7 +64,8 @@ class LangevinModel(EnergyModel):
         - Du et al. (2021), https://arxiv.org/abs/2012.01316, equations 5 to 8.
     """
 
-    _values = (
+    negatives: MarkovChains
+    _values: tuple[str, ...] = (
         "conditional",
         "energy_l2",
         "kl_weight",
@@ -288,11 +289,8 @@ class LangevinModel(EnergyModel):
         """
         check_size("num_samples", num_samples)
         random = StepRandom(seed, 0)
-        buffer = self.negatives.buffer
-        goes_on = buffer is not None and bool(np.any(buffer.whole()["visited"]))
-        if self.conditional and goes_on:
-            goes_on = buffer.store_labels
-        if goes_on and not fresh:
+        buffer = None if fresh else self._buffer_to_go_on_from()
+        if buffer is not None:
             x, labels = buffer.pick(num_samples, random)
         else:
             x, labels = self._start_anew(num_samples, random)
@@ -309,6 +307,13 @@ class LangevinModel(EnergyModel):
             return end
 
         return tf.function(walk, autograph=False)(x, labels)
+
+    def _buffer_to_go_on_from(self) -> ReplayBuffer | None:
+        """The buffer, if `sample` can go on from chains in it."""
+        buffer = self.negatives.buffer
+        if buffer is None or not np.any(buffer.whole()["visited"]):
+            return None
+        return None if self.conditional and not buffer.store_labels else buffer
 
     def _start_anew(self, num_samples, random):
         if self.negatives.start == "data":

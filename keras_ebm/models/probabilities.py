@@ -1,5 +1,7 @@
 """Probabilities of the classes, as sure as held-out rows say."""
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 
@@ -18,6 +20,14 @@ class GivesProbabilities:
     Both are in a variable, so that a function that was traced with it follows a change.
     They are part of the model's configuration, and no weights.
     """
+
+    #: Of the model: raw inputs to logits `(batch, K)`.
+    logits: Callable[..., tf.Tensor]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of logits, which the model says."""
+        raise NotImplementedError
 
     def _add_calibration(self, temperature: float, lapse_rate: float) -> None:
         # TensorFlow's, so that it is none of the model's weights.

@@ -14,6 +14,10 @@ class TakesRawInputs:
     call their parts, so that a fitted or loaded one would count as never called.
     """
 
+    # Of the model.
+    network: keras.Model
+    preprocessor: keras.layers.Layer | None
+
     def raw_spec(self) -> tf.TensorSpec:
         """Spec of a batch of raw inputs, named `inputs`.
 

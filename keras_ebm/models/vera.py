@@ -14,6 +14,7 @@ from keras_ebm.models.energy_model import EnergyModel
 from keras_ebm.models.loss_scaling import with_loss_scale
 from keras_ebm.models.updating import descend
 from keras_ebm.negatives import Proposal
+from keras_ebm.protocols import Generator
 from keras_ebm.random import StepRandom
 
 
@@ -72,8 +73,9 @@ class VERA(EnergyModel):
           https://arxiv.org/abs/2010.04230, algorithm 1.
     """
 
-    _parts = ("generator", "entropy", "correction")
-    _values = ("entropy_weight",)
+    generator: Generator
+    _parts: tuple[str, ...] = ("generator", "entropy", "correction")
+    _values: tuple[str, ...] = ("entropy_weight",)
 
     def __init__(
         self,
@@ -124,7 +126,8 @@ class VERA(EnergyModel):
     @property
     def _walks(self) -> bool:
         """Whether other negatives take the place of the generator's samples."""
-        return self.negatives is not None and self._source().walks
+        source = self._source()
+        return source is not None and source.walks
 
     @property
     def can_sample(self) -> bool:
@@ -274,10 +277,10 @@ class VERA(EnergyModel):
         """Corrected negatives, and `dE/dx` at the generator's own samples."""
         energy_fn = self.inputs_energy
         energy, gradient = energy_and_gradient(energy_fn, held.x)
-        if self._walks:
-            made = self._source().draw(
-                energy_fn, held.x, random, training=True, start=held.x
-            )
+        source = self._source()
+        if source is not None and source.walks:
+            start = held.x
+            made = source.draw(energy_fn, start, random, training=True, start=start)
             return made, gradient
         log_density = None if estimate is None else estimate.log_density
         if log_density is not None:

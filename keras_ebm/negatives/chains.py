@@ -6,6 +6,7 @@ import tensorflow as tf
 from keras_ebm.arguments import check_choice, check_positive
 from keras_ebm.negatives.base import Negatives, NegativeSource
 from keras_ebm.negatives.replay_buffer import ReplayBuffer
+from keras_ebm.protocols import EnergyFn, RandomDraws
 from keras_ebm.saveable import Saveable
 
 STARTS = ("normal", "uniform", "data")
@@ -96,13 +97,14 @@ class MarkovChains(Saveable, NegativeSource, keras.layers.Layer):
         self.log_names = tuple(moves.log_names)
         self.built = True
 
+    # A source of a user's own may set plain attributes; these two follow from others.
     @property
-    def starts_without_data(self) -> bool:
+    def starts_without_data(self) -> bool:  # type: ignore[override]
         """Whether fresh chains start from noise."""
         return self.start != "data"
 
     @property
-    def num_gradients(self) -> int:
+    def num_gradients(self) -> int:  # type: ignore[override]
         """How many gradients of the energy a negative takes."""
         return self.moves.num_gradients
 
@@ -117,14 +119,14 @@ class MarkovChains(Saveable, NegativeSource, keras.layers.Layer):
 
     def draw(
         self,
-        energy_fn,
-        x,
-        random,
-        labels=None,
-        training=False,
+        energy_fn: EnergyFn,
+        x: tf.Tensor,
+        random: RandomDraws,
+        labels: tf.Tensor | None = None,
+        training: bool = False,
         *,
-        start=None,
-        last_steps=0,
+        start: tf.Tensor | None = None,
+        last_steps: int = 0,
     ) -> Negatives | None:
         """Moves as many chains as there are data, and leaves them in the buffer.
 

@@ -1,5 +1,6 @@
 """Negatives nearer to `p` than the generator's samples, and made from them."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
@@ -27,7 +28,7 @@ class Proposal(NamedTuple):
     log_density: tf.Tensor | None
     latents: tf.Tensor
     noise: tf.Tensor
-    decode: callable
+    decode: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 class Correction(Saveable, keras.layers.Layer):

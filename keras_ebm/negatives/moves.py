@@ -1,5 +1,7 @@
 """What moves chains: unadjusted Langevin steps, MALA, Hamiltonian Monte Carlo."""
 
+from typing import cast
+
 import keras
 import tensorflow as tf
 
@@ -65,7 +67,7 @@ class LangevinMoves(Saveable, keras.layers.Layer):
         self.noise_first = bool(noise_first)
         self.max_gradient = max_gradient
         self.clip = clip
-        self.box = None if box is None else tuple(box)
+        self.box = None if box is None else cast("tuple[float, float]", tuple(box))
         self.temperature = temperature
         self.sampler.check()
         self.built = True

@@ -50,7 +50,7 @@ class NICE(VectorDensity):
           Grathwohl et al. (2021).
     """
 
-    _values = ("hidden", "num_couplings")
+    _values: tuple[str, ...] = ("hidden", "num_couplings")
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 import numbers
 from collections.abc import Mapping
+from typing import TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +14,7 @@ from keras_ebm.ood.conformal_rates import (
     rows_needed,
 )
 
-Rate = float | tf.Tensor
+Rate: TypeAlias = float | tf.Tensor
 
 
 class ConformalDetector:
@@ -125,7 +126,7 @@ class ConformalDetector:
             ValueError: if a float `target_fpr` cannot be kept.
         """
         if isinstance(target_fpr, numbers.Real):
-            threshold = self.threshold(target_fpr)
+            threshold = self.threshold(float(target_fpr))
             if self.by_class:
                 threshold = tf.gather(tf.constant(threshold), _required(classes))
             return _check_batch(scores) <= threshold

@@ -1,6 +1,7 @@
 """A network, a score and a threshold: the decision that is served."""
 
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -52,7 +53,7 @@ class Detector:
         self.target_fpr = float(target_fpr)
         self.guard = bool(guard)
         self._outputs = output_function(model, score.requires)
-        self._compiled = {}
+        self._compiled: dict[tuple, Callable] = {}
 
     def __reduce__(self):
         # What it compiles cannot be pickled, and is made of these.

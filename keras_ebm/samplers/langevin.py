@@ -41,9 +41,8 @@ class Region(NamedTuple):
         """The nearest place of the region; what is not a number stays so."""
         inside = x
         if self.radius is not None:
-            inside = tf.clip_by_value(
-                inside, self.start - self.radius, self.start + self.radius
-            )
+            start: tf.Tensor = self.start  # Never None beside a radius; see `check`.
+            inside = tf.clip_by_value(inside, start - self.radius, start + self.radius)
         if self.box is not None:
             inside = tf.clip_by_value(inside, *self.box)
         inside = _where_finite(x, inside)

@@ -86,7 +86,7 @@ def clear_of_threshold(model: Detector, expected: dict, rates=None) -> np.ndarra
     for rate in np.unique(rates):
         rows, threshold = rates == rate, model.conformal.threshold(float(rate))
         if model.conformal.by_class:
-            threshold = threshold[expected["class_id"][rows]]
+            threshold = np.asarray(threshold)[expected["class_id"][rows]]
         thresholds[rows] = threshold
     limit = TOLERANCE * np.maximum(1.0, np.abs(thresholds))
     return ~(np.abs(scores - thresholds) <= limit)
