@@ -90,7 +90,7 @@ def _find_knots(values: np.ndarray, transform: str):
 
 def _near_constant(values: np.ndarray) -> bool:
     counts = np.unique(values, return_counts=True)[1]
-    return counts.max(initial=0) >= NEAR_CONSTANT * len(values)
+    return bool(counts.max(initial=0) >= NEAR_CONSTANT * len(values))
 
 
 def _heavy_tailed(values: np.ndarray) -> bool:

@@ -193,7 +193,7 @@ class ConformalDetector:
             ValueError: if the rate cannot be kept.
         """
         self.check_rate(target_fpr)
-        ranks = [size - num_refused(target_fpr, size) for size in self.sizes]
+        ranks = [size - num_refused(target_fpr, size) for size in self.sizes.tolist()]
         thresholds = self.table[np.arange(self.num_classes), ranks]
         return thresholds if self.by_class else float(thresholds[0])
 
@@ -219,7 +219,7 @@ class ConformalDetector:
     def _padded_table(self) -> np.ndarray:
         """Ascending scores of each class in a row, filled up with `inf`."""
         table = np.full((self.num_classes, self.sizes.max()), np.inf, np.float32)
-        columns = np.concatenate([np.arange(size) for size in self.sizes])
+        columns = np.concatenate([np.arange(size) for size in self.sizes.tolist()])
         table[self.classes, columns] = self.scores
         return table
 
