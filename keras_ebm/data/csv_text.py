@@ -13,7 +13,7 @@ import re
 import warnings
 import zlib
 from collections.abc import Callable
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -194,7 +194,7 @@ def _free_name(position: int, names) -> str:
     return name
 
 
-def check_header(frame, path) -> None:
+def check_header(frame: Any, path: str | os.PathLike) -> None:
     """Refuses a file whose first line is a row like the others, and no header.
 
     It is one where the name of each column of numbers is a number about as large as
@@ -246,7 +246,7 @@ def _counts_up(names) -> bool:
     return bool(starts and (np.diff(numbers) == 1).all())
 
 
-def check_unnamed(frame, path) -> tuple[str, ...]:
+def check_unnamed(frame: Any, path: str | os.PathLike) -> tuple[str, ...]:
     """Refuses columns without a name but for those that name the rows.
 
     These are the first ones, as R and pandas write them: whole numbers or words, all

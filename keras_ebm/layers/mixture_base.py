@@ -35,7 +35,9 @@ class MixtureBase(Saveable, keras.layers.Layer):
 
     _values = ("num_components", "dim")
 
-    def __init__(self, num_components: int, dim: int, mixture=None, **kwargs):
+    def __init__(
+        self, num_components: int, dim: int, mixture: Mixture | None = None, **kwargs
+    ):
         # float32 under mixed precision too: energies are.
         super().__init__(dtype="float32", trainable=False, **kwargs)
         self.num_components = check_size("num_components", num_components)

@@ -99,7 +99,7 @@ def _heavy_tailed(values: np.ndarray) -> bool:
     return bool(np.mean(scores**4) > 3.0)
 
 
-def check_rows(x: np.ndarray, expected: int, is_numeric) -> None:
+def check_rows(x: np.ndarray, expected: int, is_numeric: np.ndarray) -> None:
     """Raises ValueError unless statistics can be had of rows.
 
     Args:

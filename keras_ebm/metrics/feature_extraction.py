@@ -68,7 +68,7 @@ class InceptionFeatures:
         }
         return keras.Model(network.inputs, outputs)
 
-    def __call__(self, images):
+    def __call__(self, images: tf.Tensor):
         model = self.model
         images = ops.convert_to_tensor(images)
         is_float = keras.backend.is_float_dtype(
@@ -111,7 +111,7 @@ def extractor_name(feature_extractor: Extractor) -> str:
 
 def extract(
     feature_extractor: Extractor,
-    images,
+    images: tf.Tensor,
     output: str = "features",
     from_logits: bool = False,
 ):

@@ -130,7 +130,8 @@ def reference_statistics(
         raise ValueError(
             f"`batches` must hold at least 2 images. Received: {num_samples}."
         )
-    mean, cov = mean_and_cov(*(np.asarray(value) for value in moments.state()))
+    count, total, products = (np.asarray(value) for value in moments.state())
+    mean, cov = mean_and_cov(count, total, products)
     check_finite("batches", mean, 1)
     warn_if_few("the reference", num_samples, len(mean))
     return ReferenceStatistics(

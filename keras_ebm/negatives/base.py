@@ -111,7 +111,7 @@ class _OfFunction(BatchNegatives):
         return self._function(x, random)
 
 
-def as_source(negatives) -> NegativeSource | None:
+def as_source(negatives: NegativeSource | Callable | None) -> NegativeSource | None:
     """What a model was given for `negatives`, as a source.
 
     Args:

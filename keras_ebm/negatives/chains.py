@@ -1,10 +1,13 @@
 """Negatives from Markov chains: fresh ones, or those of a replay buffer."""
 
+from typing import cast
+
 import keras
 import tensorflow as tf
 
 from keras_ebm.arguments import check_choice, check_positive
 from keras_ebm.negatives.base import Negatives, NegativeSource
+from keras_ebm.negatives.moves import LangevinMoves, MALAMoves
 from keras_ebm.negatives.replay_buffer import ReplayBuffer
 from keras_ebm.protocols import EnergyFn, RandomDraws
 from keras_ebm.saveable import Saveable
@@ -58,7 +61,7 @@ class MarkovChains(Saveable, NegativeSource, keras.layers.Layer):
 
     def __init__(
         self,
-        moves,
+        moves: LangevinMoves | MALAMoves,
         buffer: ReplayBuffer | None = None,
         *,
         start: str = "normal",
@@ -108,7 +111,7 @@ class MarkovChains(Saveable, NegativeSource, keras.layers.Layer):
         """How many gradients of the energy a negative takes."""
         return self.moves.num_gradients
 
-    def begin(self, x, random):
+    def begin(self, x: tf.Tensor, random: RandomDraws):
         """Where fresh chains start, shaped like `x`, the data `(count, ...)`."""
         if self.start == "uniform":
             return random.uniform(tf.shape(x), "restart", *self.start_range)
@@ -157,15 +160,17 @@ class MarkovChains(Saveable, NegativeSource, keras.layers.Layer):
             slots, fresh, labels = self._continue(x, random, labels, fresh)
         before = fresh
         if last_steps:
-            before, _ = self.moves.move(
+            # The one kind that takes steps again; see `WalkTerms`.
+            moves = cast(LangevinMoves, self.moves)
+            before, _ = moves.move(
                 energy_fn,
                 before,
                 random,
                 labels,
-                num_steps=self.moves.num_steps - last_steps,
+                num_steps=moves.num_steps - last_steps,
             )
-            first = self.moves.num_steps - last_steps
-            end, logs = self.moves.move(energy_fn, before, random, labels, first=first)
+            first = moves.num_steps - last_steps
+            end, logs = moves.move(energy_fn, before, random, labels, first=first)
         else:
             end, logs = self.moves.move(energy_fn, before, random, labels)
         end, before = tf.stop_gradient(end), tf.stop_gradient(before)

@@ -65,7 +65,7 @@ class GaussianMixture(VectorDensity):
             ),
         )
 
-    def log_prob(self, x):
+    def log_prob(self, x: tf.Tensor):
         """`log p(x)` of `(batch, input_dim)` inputs, `(batch,)` nats."""
         return self.distribution.log_prob(tf.convert_to_tensor(x, self.compute_dtype))
 
