@@ -1,6 +1,6 @@
 # Two commands on a fresh machine with Python 3.11+ and make:
 #   make demo    install, train, calibrate, export, verify, report
-#   make test    install, lint, test
+#   make test    install, lint, check types, test
 # And `make faults`: kills, full disks and power cuts; a quarter of an hour.
 PYTHON ?= python3
 VENV ?= .venv
@@ -18,6 +18,7 @@ test: lint
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 install: $(STAMP)
 

@@ -37,6 +37,7 @@ DEV = [
     *PLOTS,
     *DATA,
     *TUNE,
+    "mypy>=2.0",
     "protobuf>=6.31.1",
     "pytest>=8.0",
     "pytest-xdist>=3.6.1",
@@ -54,6 +55,8 @@ setup(
     long_description=Path(__file__).with_name("README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
     packages=find_packages(include=["keras_ebm", "keras_ebm.*"]),
+    # Says that the annotations are meant for the type checkers of users.
+    package_data={"keras_ebm": ["py.typed"]},
     python_requires=">=3.11",
     install_requires=CORE,
     extras_require={

@@ -4,12 +4,13 @@ import importlib
 import math
 import numbers
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from typing import Any
 
 import keras
 
 
-def check_positive(name: str, value, *, zero_allowed: bool = False):
+def check_positive(name: str, value: Any, *, zero_allowed: bool = False):
     """Returns `value`, or raises if it is not a finite number above zero."""
     rule = "at least 0" if zero_allowed else "above 0"
     good = isinstance(value, int | float) and math.isfinite(value)
@@ -20,14 +21,14 @@ def check_positive(name: str, value, *, zero_allowed: bool = False):
     return value
 
 
-def check_share(name: str, value, *, zero_allowed: bool = False):
+def check_share(name: str, value: Any, *, zero_allowed: bool = False):
     """Returns `value`, or raises if it is not above 0 (or 0) and below 1."""
     if check_positive(name, value, zero_allowed=zero_allowed) >= 1:
         raise ValueError(f"`{name}` must be below 1. Received: {name}={value!r}.")
     return value
 
 
-def check_choice(name: str, value, choices):
+def check_choice(name: str, value: Any, choices: Collection):
     """Returns `value`, or raises if it is none of `choices`."""
     if value not in choices:
         raise ValueError(
@@ -37,7 +38,7 @@ def check_choice(name: str, value, choices):
     return value
 
 
-def check_integer(name: str, value):
+def check_integer(name: str, value: Any):
     """Returns `value`, or raises if it is not an integer of 64 bits."""
     good = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     if not good or not -(2**63) <= value < 2**63:
@@ -47,7 +48,7 @@ def check_integer(name: str, value):
     return int(value)
 
 
-def check_names(name: str, values) -> list[str] | None:
+def check_names(name: str, values: Iterable | None) -> list[str] | None:
     """Strings from a sequence, all different, or None where it is empty or None.
 
     Raises:
@@ -79,7 +80,7 @@ def listed(values: Iterable, limit: int = 20) -> str:
     return ", ".join(cut) + more
 
 
-def check_size(name: str, value):
+def check_size(name: str, value: Any):
     """Returns `value`, or raises if it is not an integer of at least 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(

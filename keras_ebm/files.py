@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import h5py
+import keras
 
 #: How the names of what is not finished begin.
 UNFINISHED = ".keras_ebm-unfinished-"
@@ -66,7 +67,7 @@ def written_beside(path: str | os.PathLike) -> Iterator[BinaryIO]:
         sync(target.parent)
 
 
-def write_bytes(path: str | os.PathLike, content: bytes) -> None:
+def write_bytes(path: str | os.PathLike, content: bytes | memoryview) -> None:
     """Writes bytes to a file; see `written_beside`."""
     with written_beside(path) as file:
         file.write(content)
@@ -94,7 +95,7 @@ class _Memory(io.BytesIO):
         return self.label
 
 
-def save_model(model, path: str | os.PathLike) -> None:
+def save_model(model: keras.Model, path: str | os.PathLike) -> None:
     """Writes a Keras model as a `.keras` file; see `written_beside`.
 
     It is put together in memory: HDF5, which holds the weights, ends the process where
@@ -105,7 +106,7 @@ def save_model(model, path: str | os.PathLike) -> None:
     write_bytes(path, memory.getbuffer())
 
 
-def save_weights(model, path: str | os.PathLike, **notes) -> None:
+def save_weights(model: keras.Model, path: str | os.PathLike, **notes) -> None:
     """Writes a Keras model's weights, put together in memory as by `save_model`.
 
     Args:
@@ -151,7 +152,7 @@ def sync(path: str | os.PathLike) -> None:
 
 def sync_tree(folder: str | os.PathLike) -> None:
     """Waits until a folder and all that is below it are on the disk."""
-    for parent, _, names in os.walk(folder):
+    for parent, _, names in os.walk(Path(folder)):
         for name in names:
             sync(os.path.join(parent, name))
         sync(parent)

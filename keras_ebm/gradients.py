@@ -1,10 +1,8 @@
 """Energies and their gradients with respect to inputs: the one tape over inputs."""
 
-from collections.abc import Callable
-
 import tensorflow as tf
 
-EnergyFn = Callable[[tf.Tensor], tf.Tensor]
+from keras_ebm.protocols import EnergyFn
 
 
 def squared_norm(gradient: tf.Tensor) -> tf.Tensor:

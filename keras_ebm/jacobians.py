@@ -75,11 +75,11 @@ class Linearization:
             self._output, self.latents, output_gradients=cotangent
         )
 
-    def transposed_product(self, cotangent):
+    def transposed_product(self, cotangent: tf.Tensor):
         """`J' w` for `w` of shape `(batch, D)`; returns `(batch, k)`."""
         return self._transposed(cotangent)
 
-    def product(self, direction):
+    def product(self, direction: tf.Tensor):
         """`J v` for `v` of shape `(batch, k)`; returns `(batch, D)`."""
         return self._transposed_tape.gradient(
             self._pullback, self._cotangent, output_gradients=direction

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from keras_ebm.protocols import RandomDraws
+
 #: Different rows that a component must have on average.
 ROWS_A_COMPONENT = 20
 #: Added to the variances, in mean variances of the rows; which are tried.
@@ -37,7 +39,13 @@ class Mixture(NamedTuple):
     log_weights: np.ndarray
 
     @classmethod
-    def of_components(cls, center, whitenings, means, weights) -> Mixture:
+    def of_components(
+        cls,
+        center: np.ndarray,
+        whitenings: np.ndarray,
+        means: np.ndarray,
+        weights: np.ndarray,
+    ) -> Mixture:
         """The mixture of Gaussians `N(means[k], S_k)`, as float32 arrays.
 
         Args:
@@ -73,7 +81,7 @@ class Mixture(NamedTuple):
         squared = tf.reduce_sum(tf.square(white), axis=-1)
         return tf.reduce_logsumexp(self.log_weights - 0.5 * squared, axis=-1)
 
-    def sample(self, count, random) -> tf.Tensor:
+    def sample(self, count: int | tf.Tensor, random: RandomDraws) -> tf.Tensor:
         """Independent draws `(count, dim)`, float32.
 
         Args:

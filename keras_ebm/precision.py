@@ -89,7 +89,8 @@ def warn_of_merged_integers(x: np.ndarray, names: Sequence[str] | None = None) -
     if x.ndim != 2 or x.dtype.kind not in "iu" or x.dtype.itemsize < 8 or not len(x):
         return
     lost = []
-    for place in np.flatnonzero((x.max(axis=0) > 2**53) | (x.min(axis=0) < -(2**53))):
+    beyond = (x.max(axis=0) > 2**53) | (x.min(axis=0) < -(2**53))
+    for place in np.flatnonzero(beyond).tolist():
         count = len(np.unique(x[:, place]))
         left = len(np.unique(x[:, place].astype(np.float64)))
         if left < count:

@@ -2,6 +2,7 @@
 
 import math
 import zlib
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -34,13 +35,13 @@ class StepRandom:
             `optimizer.iterations`.
     """
 
-    def __init__(self, seed: int, iteration):
+    def __init__(self, seed: int, iteration: int | tf.Tensor):
         self.seed = seed
         # Read now: an optimizer's counter moves on before its step is over.
         self.iteration = tf.cast(tf.convert_to_tensor(iteration), tf.int64)
         self._base = tf.stack([tf.cast(seed, tf.int64), self.iteration])
 
-    def fold(self, index) -> "StepRandom":
+    def fold(self, index: int | tf.Tensor) -> "StepRandom":
         """Other draws under the same names, for each `index`, such as a chain's step.
 
         Args:
@@ -78,7 +79,7 @@ class StepRandom:
         key = _fold_in(self.key(name), replica)
         return tf.cast(key % (2**31 - 1), tf.int32)
 
-    def normal(self, shape, name: str):
+    def normal(self, shape: Sequence | tf.Tensor, name: str):
         """Standard normal draws of `shape`; the first axis is the batch.
 
         By Box and Muller's transformation, two draws from each pair of uniform
@@ -92,12 +93,18 @@ class StepRandom:
         draws = tf.concat([radius * tf.cos(angle), radius * tf.sin(angle)], axis=0)
         return _own_rows(tf.reshape(draws[:size], shape))
 
-    def uniform(self, shape, name: str, minval=0.0, maxval=1.0):
+    def uniform(
+        self,
+        shape: Sequence | tf.Tensor,
+        name: str,
+        minval: float | tf.Tensor = 0.0,
+        maxval: float | tf.Tensor = 1.0,
+    ):
         """Uniform draws of `shape` in `(minval, maxval)`."""
         draws = _own_rows(self._fractions(_all_rows(shape), name))
         return minval + (maxval - minval) * draws
 
-    def integers(self, shape, name: str, maxval):
+    def integers(self, shape: Sequence | tf.Tensor, name: str, maxval: int | tf.Tensor):
         """Uniform integers of `shape` in `[0, maxval)`, `maxval` up to `2**23`."""
         scaled = self.uniform(shape, name) * tf.cast(maxval, tf.float32)
         return tf.minimum(tf.cast(scaled, tf.int32), tf.cast(maxval, tf.int32) - 1)

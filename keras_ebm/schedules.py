@@ -1,6 +1,9 @@
 """Learning-rate schedules that Keras does not ship."""
 
+from collections.abc import Callable
+
 import keras
+import tensorflow as tf
 from keras import ops
 
 from keras_ebm.arguments import check_size
@@ -15,11 +18,11 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         warmup_steps: int >= 1.
     """
 
-    def __init__(self, rate, warmup_steps: int):
+    def __init__(self, rate: float | Callable, warmup_steps: int):
         self.rate = rate
         self.warmup_steps = check_size("warmup_steps", warmup_steps)
 
-    def __call__(self, step):
+    def __call__(self, step: int | tf.Tensor):
         rate = self.rate(step) if callable(self.rate) else self.rate
         done = (ops.cast(step, "float32") + 1.0) / self.warmup_steps
         return rate * ops.minimum(1.0, done)

@@ -1,15 +1,19 @@
 """Weights of a run's epochs in files that are never half written."""
 
+import os
 from pathlib import Path
 
 import h5py
+import keras
 
 from keras_ebm import files
 
 PATTERN = "epoch-*.weights.h5"
 
 
-def save_epoch(model, folder, epochs: int, **notes) -> Path:
+def save_epoch(
+    model: keras.Model, folder: str | os.PathLike, epochs: int, **notes
+) -> Path:
     """Saves weights and optimizer states as `epoch-NNNNNN.weights.h5`.
 
     The file gets that name when it is complete, so a process that is killed
@@ -34,7 +38,7 @@ def save_epoch(model, folder, epochs: int, **notes) -> Path:
     return path
 
 
-def epoch_files(folder) -> list[tuple[Path, int]]:
+def epoch_files(folder: str | os.PathLike) -> list[tuple[Path, int]]:
     """The files and how many epochs each has behind it, the newest first."""
     paths = sorted(Path(folder).glob(PATTERN), reverse=True)
     return [
@@ -42,7 +46,7 @@ def epoch_files(folder) -> list[tuple[Path, int]]:
     ]
 
 
-def read_notes(path) -> dict:
+def read_notes(path: str | os.PathLike) -> dict:
     """What `save_epoch` was given as `notes`.
 
     Raises:

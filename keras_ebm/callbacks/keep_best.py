@@ -1,6 +1,7 @@
 """The best weights of a run by one of its logs, in a file."""
 
 import math
+import os
 from pathlib import Path
 
 import keras
@@ -57,7 +58,7 @@ class KeepBest(keras.callbacks.Callback):
 
     def __init__(
         self,
-        folder,
+        folder: str | os.PathLike,
         monitor: str,
         mode: str | None = None,
         initial_epoch: int = 0,
@@ -130,7 +131,7 @@ class KeepBest(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         self.restore(self.model)
 
-    def restore(self, model) -> None:
+    def restore(self, model: keras.Model) -> None:
         """Gives a model the best weights; leaves it as it is if there are none.
 
         Args:

@@ -1,5 +1,6 @@
 """Checkpoints of a run's past, which samplers can cycle through."""
 
+import os
 from pathlib import Path
 
 import keras
@@ -28,7 +29,7 @@ class KeepCheckpoints(keras.callbacks.Callback):
           an ensemble of ten.
     """
 
-    def __init__(self, folder, every: int = 300, keep: int = 10):
+    def __init__(self, folder: str | os.PathLike, every: int = 300, keep: int = 10):
         super().__init__()
         self.folder = Path(folder)
         self.every = check_size("every", every)

@@ -1,6 +1,9 @@
 """Pictures of a run in TensorBoard."""
 
+import os
+
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_ebm import plots
@@ -20,7 +23,7 @@ class SamplePictures(keras.callbacks.Callback):
         every: int, epochs between pictures.
     """
 
-    def __init__(self, log_dir, data, every: int = 5):
+    def __init__(self, log_dir: str | os.PathLike, data: np.ndarray, every: int = 5):
         super().__init__()
         self.log_dir = str(log_dir)
         self.data = data

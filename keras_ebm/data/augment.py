@@ -3,7 +3,9 @@
 import tensorflow as tf
 
 
-def crop_and_flip(images, seed, *, padding: int = 4, flip: bool = True):
+def crop_and_flip(
+    images: tf.Tensor, seed: tf.Tensor, *, padding: int = 4, flip: bool = True
+):
     """Moves each image by up to `padding` pixels, and mirrors half of them.
 
     The border is filled by reflection, as wide residual networks are trained.

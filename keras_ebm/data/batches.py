@@ -77,7 +77,7 @@ def training_batches(
     return batches.prefetch(tf.data.AUTOTUNE), steps
 
 
-def rows_of_worker(batches, batch_size: int, index: int, count: int):
+def rows_of_worker(batches: tf.data.Dataset, batch_size: int, index: int, count: int):
     """A worker's share of each batch, for a strategy of several workers.
 
     Such a strategy cuts a worker's batches into `count` steps of its own. So that a
@@ -101,7 +101,7 @@ def rows_of_worker(batches, batch_size: int, index: int, count: int):
     return own.with_options(options)
 
 
-def steps_per_epoch(y, batch_size: int) -> int:
+def steps_per_epoch(y: np.ndarray, batch_size: int) -> int:
     """Steps of one pass over rows with labels `y`; see `training_batches`."""
     per_batch, _ = _rows_a_step(y, batch_size)
     return len(y) // per_batch

@@ -12,6 +12,8 @@ import pathlib
 import re
 import warnings
 import zlib
+from collections.abc import Callable
+from typing import IO, Any
 
 import numpy as np
 
@@ -19,7 +21,11 @@ from keras_ebm.arguments import listed
 from keras_ebm.data.optional import require
 
 #: How files are opened, by the end of their name; others are plain text.
-OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+OPENERS: dict[str, Callable[..., IO]] = {
+    ".gz": gzip.open,
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
+}
 #: What pandas writes in the place of a name that is empty.
 UNNAMED = re.compile(r"Unnamed: \d+(\.\d+)*")
 #: What goes wrong in a file that is no csv, or is cut off.
@@ -188,7 +194,7 @@ def _free_name(position: int, names) -> str:
     return name
 
 
-def check_header(frame, path) -> None:
+def check_header(frame: Any, path: str | os.PathLike) -> None:
     """Refuses a file whose first line is a row like the others, and no header.
 
     It is one where the name of each column of numbers is a number about as large as
@@ -240,7 +246,7 @@ def _counts_up(names) -> bool:
     return bool(starts and (np.diff(numbers) == 1).all())
 
 
-def check_unnamed(frame, path) -> tuple[str, ...]:
+def check_unnamed(frame: Any, path: str | os.PathLike) -> tuple[str, ...]:
     """Refuses columns without a name but for those that name the rows.
 
     These are the first ones, as R and pandas write them: whole numbers or words, all

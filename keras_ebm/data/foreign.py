@@ -9,7 +9,6 @@ import numpy as np
 
 from keras_ebm.data.dataset import Dataset, validate
 from keras_ebm.data.images import fit_channels
-from keras_ebm.data.parsing import parse_spec
 from keras_ebm.data.sources import find_source
 from keras_ebm.data.specs import read
 
@@ -62,7 +61,7 @@ def foreign(
     if spec in NOISE:
         return _noise(spec, reference, np.random.default_rng(seed))
     if spec in ROTATIONS:
-        return _rotate(reference, int(parse_spec(spec).name) // 90)
+        return _rotate(reference, int(spec.removeprefix("rotate:")) // 90)
     if spec == INTERPOLATION:
         return _interpolate(reference, np.random.default_rng(seed))
     if spec == "holdout":
@@ -158,7 +157,7 @@ def _fitted(spec: str, other: Dataset, reference: Dataset) -> np.ndarray:
     return fit_images(x, reference.input_shape) if is_image else x
 
 
-def fit_images(x: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+def fit_images(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Fits images to a size, without resampling, and to a number of channels.
 
     Height and width are cut or padded with zeros about the centre; when the

@@ -117,7 +117,7 @@ def _image_paths(folder: Path, skipped: Skipped) -> list[Path]:
 
 def _visible(folder: Path, skipped: Skipped) -> list[Path]:
     """What lies in a folder and is not hidden, in the order of names."""
-    visible = []
+    visible: list[Path] = []
     for path in sorted(folder.glob("*")):
         is_hidden = path.name.startswith(".") or path.name.lower() in HIDDEN
         (skipped.hidden if is_hidden else visible).append(path)

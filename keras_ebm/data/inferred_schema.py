@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import warnings
+from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +23,13 @@ FEW_TEXTS = 20
 BOOLEANS = (("false", "true"), ("f", "t"), ("no", "yes"), ("n", "y"))
 
 
-def infer_schema(frame, target: str, row_names, missing, path) -> TableSchema:
+def infer_schema(
+    frame: Any,
+    target: str,
+    row_names: Collection[str],
+    missing: tuple[str, ...],
+    path: str | os.PathLike,
+) -> TableSchema:
     """The schema of a table without one; see `read_csv` for the rules.
 
     Args:

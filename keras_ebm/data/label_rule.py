@@ -174,7 +174,7 @@ def _encode_numbers(values):
     return classes, np.where(classes[codes] == values, codes, -1)
 
 
-def whole_numbers(y, name: str) -> np.ndarray:
+def whole_numbers(y: np.ndarray, name: str) -> np.ndarray:
     """Labels that are numbers of classes, as integers with -1 where one is missing.
 
     Args:

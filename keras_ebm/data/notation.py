@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +41,7 @@ DATES = re.compile(
 )
 
 
-def check_no_dates(cells, path) -> None:
+def check_no_dates(cells: Any, path: str | os.PathLike) -> None:
     """Refuses a column in which most texts are dates or times of day.
 
     As categories, or names of the rows, they would lose their order, and a date after
@@ -78,7 +80,9 @@ def _parts(text: str) -> dict[str, str]:
     return time if re.match(r"\d{1,2}:", text) else {**day, **time}
 
 
-def check_no_numbers(cells, numbers, path, *, names_rows: bool) -> None:
+def check_no_numbers(
+    cells: Any, numbers: Any, path: str | os.PathLike, *, names_rows: bool
+) -> None:
     """Refuses a column of texts of which most are numbers, in another notation.
 
     Such are `12,5`, `1.234,50`, `45%`, `$12.50`, `(3)`, `12 kg` and `1.2M`. Texts that
@@ -129,7 +133,7 @@ def _is_number(cells):
     return require("pandas").to_numeric(cells, errors="coerce").notna()
 
 
-def to_number(cells):
+def to_number(cells: Any):
     """A column of texts as float64; NaN where a text is no number."""
     numbers = require("pandas").to_numeric(cells, errors="coerce").astype(np.float64)
     if numbers.notna().all():

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -223,19 +224,20 @@ def load_splits(path: str | os.PathLike, num_rows: int | None = None) -> Splits:
     """
     names = [field.name for field in dataclasses.fields(Splits)]
     try:
-        fields, _ = read_arrays(path, names)
-        absent = [name for name in names if name not in fields]
+        arrays, _ = read_arrays(path, names)
+        absent = [name for name in names if name not in arrays]
         if absent:
             raise ValueError(f"it lacks {', '.join(absent)}")
-        _check_parts({name: fields[name] for name in PARTS}, num_rows)
-        _check_marks(fields)
+        _check_parts({name: arrays[name] for name in PARTS}, num_rows)
+        _check_marks(arrays)
     except (ValueError, TypeError) as error:
         raise ValueError(
             f"{path}: it must be a file that `save_splits` wrote. It could not be "
             f"read: {error}. Restore the file of the run, or train again."
         ) from error
-    fields["seed"] = int(fields["seed"])
-    fields["fingerprint"] = str(fields["fingerprint"])
+    fields: dict[str, Any] = dict(arrays)
+    fields["seed"] = int(arrays["seed"])
+    fields["fingerprint"] = str(arrays["fingerprint"])
     return Splits(**fields)
 
 

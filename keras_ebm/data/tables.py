@@ -6,6 +6,7 @@ import dataclasses
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -76,10 +77,11 @@ def read_csv(
             f"The columns are: {listed(frame.columns)}."
         )
     if schema is None:
-        words = TableSchema((), missing=MISSING if missing is None else missing).missing
-        schema = infer_schema(frame, target, row_names, words, path)
+        words = MISSING if missing is None else tuple(missing)
+        words = TableSchema((), missing=words).missing
+        schema = infer_schema(frame, target or "", row_names, words, path)
     else:
-        changed = {} if target is None else {"target": target or None}
+        changed: dict[str, Any] = {} if target is None else {"target": target or None}
         changed |= {} if missing is None else {"missing": tuple(missing)}
         schema = dataclasses.replace(schema, **changed)
     _check_columns(frame, [column.name for column in schema.columns], path)
@@ -182,7 +184,7 @@ def _leave_out(frame, ignore_columns, path):
 def _tell_missing(frame, schema: TableSchema, path) -> None:
     """Warns of the words that are taken for missing values, by column."""
     words = {column.name: schema.missing for column in schema.columns}
-    if schema.target in frame.columns:
+    if schema.target is not None and schema.target in frame.columns:
         labels = set(missing_labels(schema.missing)) - set(schema.class_names)
         words[schema.target] = tuple(labels)
     told = []

@@ -95,7 +95,7 @@ def _check_bytes(builder, splits, size):
         )
 
 
-def middle_square(image, size: int):
+def middle_square(image: np.ndarray, size: int):
     """The middle square of an image whose shorter side is brought to `size`.
 
     Args:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from keras_ebm.protocols import DensityGenerator, RandomDraws
 from keras_ebm.saveable import Saveable
 
 
@@ -48,7 +49,7 @@ class EntropyEstimator(Saveable, keras.layers.Layer):
         # float32 in mixed precision too: these are log-densities.
         super().__init__(dtype=kwargs.pop("dtype", "float32"), **kwargs)
 
-    def build_for(self, generator) -> None:
+    def build_for(self, generator: DensityGenerator) -> None:
         """Creates the weights that depend on the generator's sizes.
 
         Raises:
@@ -57,19 +58,25 @@ class EntropyEstimator(Saveable, keras.layers.Layer):
         if not self.built:
             self.build((None, generator.latent_dim))
 
-    def prepare(self, generator, draw: Draw, random) -> dict[str, tf.Tensor]:
+    def prepare(
+        self, generator: DensityGenerator, draw: Draw, random: RandomDraws
+    ) -> dict[str, tf.Tensor]:
         """Computes what needs no gradient; returns tensors for `estimate`."""
         return {}
 
-    def estimate(self, generator, draw: Draw, prepared) -> Estimate:
+    def estimate(
+        self, generator: DensityGenerator, draw: Draw, prepared: dict[str, tf.Tensor]
+    ) -> Estimate:
         """The entropy's surrogate, and `log q(x)` if there is one."""
         raise NotImplementedError
 
-    def loss(self, generator, draw: Draw, random) -> tf.Tensor:
+    def loss(
+        self, generator: DensityGenerator, draw: Draw, random: RandomDraws
+    ) -> tf.Tensor:
         """What the estimator's own weights descend; only where `learns`."""
         raise NotImplementedError
 
-    def logs(self, prepared) -> dict[str, tf.Tensor]:
+    def logs(self, prepared: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Scalars worth watching, named as in `log_names`."""
         return {}
 
@@ -77,7 +84,7 @@ class EntropyEstimator(Saveable, keras.layers.Layer):
     log_names: tuple[str, ...] = ()
 
 
-def score_surrogate(x, score):
+def score_surrogate(x: tf.Tensor, score: tf.Tensor):
     """`mean_b sum_d(-score * x)`: the entropy surrogate of a score estimate.
 
     With `score = d log q(x) / dx` held constant, its gradient in the weights

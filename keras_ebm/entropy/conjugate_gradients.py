@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from keras_ebm.jacobians import Linearization
+
 
 class Solution(NamedTuple):
     """What the iterations leave.
@@ -18,7 +20,9 @@ class Solution(NamedTuple):
     log_moment: tf.Tensor
 
 
-def solve(linearization, factor, u, num_iterations: int) -> Solution:
+def solve(
+    linearization: Linearization, factor: tf.Tensor, u: tf.Tensor, num_iterations: int
+) -> Solution:
     """Solves `A w = L u` for `A = J'J + I` and the preconditioner `L L'`.
 
     Args:
@@ -59,12 +63,12 @@ def solve(linearization, factor, u, num_iterations: int) -> Solution:
     return Solution(w, image, moment)
 
 
-def precondition(factor, residual):
+def precondition(factor: tf.Tensor, residual: tf.Tensor):
     """`(L L')^-1 r` of each row `r`."""
     return tf.transpose(tf.linalg.cholesky_solve(factor, tf.transpose(residual)))
 
 
-def backward(factor, u):
+def backward(factor: tf.Tensor, u: tf.Tensor):
     """`L^-T u` of each row."""
     upper = tf.linalg.matrix_transpose(factor)
     solved = tf.linalg.triangular_solve(upper, tf.transpose(u), lower=False)

@@ -6,7 +6,8 @@ import keras
 import tensorflow as tf
 
 from keras_ebm.arguments import listed
-from keras_ebm.entropy.base import EntropyEstimator, Estimate
+from keras_ebm.entropy.base import Draw, EntropyEstimator, Estimate
+from keras_ebm.protocols import DensityGenerator
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
@@ -26,7 +27,7 @@ class ExactLinear(EntropyEstimator):
     gives_log_density = True
     linear_only = True
 
-    def build_for(self, generator):
+    def build_for(self, generator: DensityGenerator):
         self._dense(generator)
         super().build_for(generator)
 
@@ -50,7 +51,9 @@ class ExactLinear(EntropyEstimator):
             )
         return layers[0]
 
-    def estimate(self, generator, draw, prepared):
+    def estimate(
+        self, generator: DensityGenerator, draw: Draw, prepared: dict[str, tf.Tensor]
+    ):
         size = math.prod(generator.sample_shape)
         stddev = tf.reshape(generator.stddev, [-1])
         # In units of the noise: log det(W W' + S^2) is that of W'S^-2 W + I plus

@@ -5,7 +5,13 @@ import math
 import tensorflow as tf
 
 
-def fold_excess(x, means, jacobians, log_density, width: float = 0.3):
+def fold_excess(
+    x: tf.Tensor,
+    means: tf.Tensor,
+    jacobians: tf.Tensor,
+    log_density: tf.Tensor,
+    width: float = 0.3,
+):
     """`log(1 + q_opposite(x) / q_own(x))`: what a local density misses at a fold.
 
     Where latent and data dimension agree, a decoder may cover a region twice,

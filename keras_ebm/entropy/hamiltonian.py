@@ -5,8 +5,9 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_ebm.arguments import check_positive, check_share, check_size
-from keras_ebm.entropy.base import EntropyEstimator, Estimate, score_surrogate
+from keras_ebm.entropy.base import Draw, EntropyEstimator, Estimate, score_surrogate
 from keras_ebm.entropy.requirements import check_differentiable, check_own_density
+from keras_ebm.protocols import DensityGenerator, RandomDraws
 
 
 # Registered by its earlier name, which saved models have.
@@ -74,7 +75,7 @@ class HamiltonianChains(EntropyEstimator):
         self.target_acceptance = check_share("target_acceptance", target_acceptance)
         self.compat = bool(compat)
 
-    def build_for(self, generator):
+    def build_for(self, generator: DensityGenerator):
         name = type(self).__name__
         check_own_density(name, generator)
         check_differentiable(
@@ -93,7 +94,9 @@ class HamiltonianChains(EntropyEstimator):
         )
         self.built = True
 
-    def log_posterior(self, generator, x, latents):
+    def log_posterior(
+        self, generator: DensityGenerator, x: tf.Tensor, latents: tf.Tensor
+    ):
         """`log q(x, z)` in nats, `(batch,)`; `compat` holds the likelihood still."""
         likelihood = generator.log_likelihood(
             x, tf.cast(generator(latents), tf.float32)
@@ -102,7 +105,7 @@ class HamiltonianChains(EntropyEstimator):
             likelihood = tf.stop_gradient(likelihood)
         return generator.log_prior(latents) + likelihood
 
-    def prepare(self, generator, draw, random):
+    def prepare(self, generator: DensityGenerator, draw: Draw, random: RandomDraws):
         kernel = tfp.mcmc.HamiltonianMonteCarlo(
             lambda latents: self.log_posterior(generator, draw.x, latents),
             step_size=tf.convert_to_tensor(self.step_size),
@@ -131,10 +134,12 @@ class HamiltonianChains(EntropyEstimator):
             "acceptance": acceptance,
         }
 
-    def estimate(self, generator, draw, prepared):
+    def estimate(
+        self, generator: DensityGenerator, draw: Draw, prepared: dict[str, tf.Tensor]
+    ):
         return Estimate(score_surrogate(draw.x, prepared["score"]))
 
-    def logs(self, prepared):
+    def logs(self, prepared: dict[str, tf.Tensor]):
         return {
             "chain_acceptance": prepared["acceptance"],
             "chain_step_size": tf.convert_to_tensor(self.step_size),

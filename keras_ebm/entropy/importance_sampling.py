@@ -7,8 +7,9 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_ebm.arguments import check_positive, check_size
-from keras_ebm.entropy.base import EntropyEstimator, Estimate, score_surrogate
+from keras_ebm.entropy.base import Draw, EntropyEstimator, Estimate, score_surrogate
 from keras_ebm.entropy.requirements import check_own_density
+from keras_ebm.protocols import DensityGenerator, RandomDraws
 
 #: Entries of a feature map, for the proposals of one sample, that are worth passes.
 _LARGE = 2**18
@@ -67,16 +68,16 @@ class ImportanceSampling(EntropyEstimator):
         )
         self.built = True
 
-    def build_for(self, generator):
+    def build_for(self, generator: DensityGenerator):
         check_own_density(type(self).__name__, generator)
         super().build_for(generator)
 
-    def proposal(self, centre, widening: float = 1.0):
+    def proposal(self, centre: tf.Tensor, widening: float = 1.0):
         """`N(centre, diag((widening * eta)^2))`, independent dimensions."""
         width = widening * tf.exp(tf.convert_to_tensor(self.log_width))
         return tfp.distributions.Normal(centre, width)
 
-    def prepare(self, generator, draw, random):
+    def prepare(self, generator: DensityGenerator, draw: Draw, random: RandomDraws):
         batch, latent_dim = tf.shape(draw.latents)[0], generator.latent_dim
         # Drawn batch-first, so that every replica gets the rows of its share.
         shape = [batch, self.num_samples, latent_dim]
@@ -121,10 +122,12 @@ class ImportanceSampling(EntropyEstimator):
             passes.append(tf.reshape(tf.cast(means, tf.float32), shape))
         return tf.concat(passes, axis=1)
 
-    def estimate(self, generator, draw, prepared):
+    def estimate(
+        self, generator: DensityGenerator, draw: Draw, prepared: dict[str, tf.Tensor]
+    ):
         return Estimate(score_surrogate(draw.x, prepared["score"]))
 
-    def loss(self, generator, draw, random):
+    def loss(self, generator: DensityGenerator, draw: Draw, random: RandomDraws):
         """Minus the evidence lower bound of `eta`, one reparameterised sample."""
         noise = random.normal(tf.shape(draw.latents), "posterior")
         proposal = self.proposal(tf.stop_gradient(draw.latents))
@@ -135,7 +138,7 @@ class ImportanceSampling(EntropyEstimator):
         ) + generator.log_prior(latents)
         return -tf.reduce_mean(log_joint) - tf.reduce_sum(proposal.entropy()[0])
 
-    def logs(self, prepared):
+    def logs(self, prepared: dict[str, tf.Tensor]):
         return {
             "effective_sample_size": tf.reduce_mean(prepared["effective_sample_size"]),
             "posterior_width": tf.reduce_mean(

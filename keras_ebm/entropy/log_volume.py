@@ -11,6 +11,7 @@ from keras_ebm.entropy.base import Draw, EntropyEstimator, Estimate
 from keras_ebm.entropy.folds import fold_excess
 from keras_ebm.entropy.requirements import check_differentiable, check_own_density
 from keras_ebm.jacobians import Linearization, dense_jacobian, jacobian_product
+from keras_ebm.protocols import DensityGenerator, RandomDraws
 
 #: Largest latent for the dense route: its memory and time grow with the latent.
 MAX_DENSE = 64
@@ -72,7 +73,7 @@ class LogVolume(EntropyEstimator):
         self.fold_weight = check_positive("fold_weight", fold_weight, zero_allowed=True)
         self.decay = check_share("decay", decay)
 
-    def build_for(self, generator):
+    def build_for(self, generator: DensityGenerator):
         name = type(self).__name__
         check_own_density(name, generator)
         check_differentiable(
@@ -115,7 +116,7 @@ class LogVolume(EntropyEstimator):
             return latent_dim <= AUTO_DENSE or bool(self.fold_weight)
         return self.method == "dense"
 
-    def prepare(self, generator, draw, random):
+    def prepare(self, generator: DensityGenerator, draw: Draw, random: RandomDraws):
         if self._is_dense(generator.latent_dim):
             return {}
         linearization = Linearization(generator.whitened, draw.latents)
@@ -170,7 +171,9 @@ class LogVolume(EntropyEstimator):
         explained = tf.reduce_sum(target * solution.w, axis=-1)
         return _laplace(generator, draw, log_det, explained)
 
-    def estimate(self, generator, draw, prepared):
+    def estimate(
+        self, generator: DensityGenerator, draw: Draw, prepared: dict[str, tf.Tensor]
+    ):
         if self._is_dense(generator.latent_dim):
             return self._estimate_dense(generator, draw)
         # tr(A^-1 J' dJ) by one probe: v = J A^-1 L u is held, dJ is not.

@@ -6,8 +6,9 @@ import keras
 import tensorflow as tf
 
 from keras_ebm.arguments import check_choice, check_size
-from keras_ebm.entropy.base import EntropyEstimator, Estimate
+from keras_ebm.entropy.base import Draw, EntropyEstimator, Estimate
 from keras_ebm.networks.mlp import mlp_energy
+from keras_ebm.protocols import DensityGenerator, RandomDraws
 
 BOUNDS = ("jensen_shannon", "donsker_varadhan")
 
@@ -53,7 +54,7 @@ class MutualInformation(EntropyEstimator):
         self.bound = check_choice("bound", bound, BOUNDS)
         self.hidden = tuple(check_size("hidden", width) for width in hidden)
 
-    def build_for(self, generator):
+    def build_for(self, generator: DensityGenerator):
         if not self.built:
             size = math.prod(generator.sample_shape)
             self.build((None, size + generator.latent_dim))
@@ -71,7 +72,7 @@ class MutualInformation(EntropyEstimator):
         if not self.built:
             self.build(tuple(config["input_shape"]))
 
-    def information(self, x, latents):
+    def information(self, x: tf.Tensor, latents: tf.Tensor):
         """The bound on `I(x; z)` of one batch, a scalar.
 
         Args:
@@ -93,16 +94,18 @@ class MutualInformation(EntropyEstimator):
             tf.reduce_mean(together) - tf.reduce_logsumexp(apart) + tf.math.log(count)
         )
 
-    def prepare(self, generator, draw, random):
+    def prepare(self, generator: DensityGenerator, draw: Draw, random: RandomDraws):
         return {"information": self.information(draw.x, draw.latents)}
 
-    def estimate(self, generator, draw, prepared):
+    def estimate(
+        self, generator: DensityGenerator, draw: Draw, prepared: dict[str, tf.Tensor]
+    ):
         information = self.information(draw.x, draw.latents)
         return Estimate(information + generator.log_noise_volume)
 
-    def loss(self, generator, draw, random):
+    def loss(self, generator: DensityGenerator, draw: Draw, random: RandomDraws):
         """Minus the bound, which the critic raises."""
         return -self.information(draw.x, draw.latents)
 
-    def logs(self, prepared):
+    def logs(self, prepared: dict[str, tf.Tensor]):
         return {"mutual_information": prepared["information"]}

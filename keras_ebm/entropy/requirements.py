@@ -4,11 +4,12 @@ import keras
 import tensorflow as tf
 
 from keras_ebm.jacobians import dense_jacobian
+from keras_ebm.protocols import Generator
 
 ALTERNATIVE = "MutualInformation() (--entropy=mutual_information)"
 
 
-def check_own_density(name: str, generator) -> None:
+def check_own_density(name: str, generator: Generator) -> None:
     """Refuses a decoder whose outputs depend on the rest of the batch.
 
     Raises:
@@ -26,7 +27,9 @@ def check_own_density(name: str, generator) -> None:
             )
 
 
-def check_differentiable(name: str, generator, alternative: str, twice=False) -> None:
+def check_differentiable(
+    name: str, generator: Generator, alternative: str, twice: bool = False
+) -> None:
     """Refuses a decoder without a derivative in its latent.
 
     Args:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from keras_ebm.arguments import check_choice, check_positive, check_size
@@ -81,24 +83,24 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        method="vera",
+        method: str = "vera",
         *,
-        feature_transform="quantile",
-        hidden=(256, 256, 256),
-        dropout=0.3,
-        initial_gain=1 / 3,
-        energy_weight=0.1,
-        gradient_penalty=0.1,
-        entropy_weight=1.0,
-        latent_dim=None,
-        generator_hidden=(128, 128),
-        steps=2400,
-        batch_size=128,
-        learning_rate=1e-3,
-        ramp_steps=100,
-        random_state=None,
-        verbose=0,
-        run_eagerly=False,
+        feature_transform: str = "quantile",
+        hidden: Sequence[int] = (256, 256, 256),
+        dropout: float = 0.3,
+        initial_gain: float = 1 / 3,
+        energy_weight: float = 0.1,
+        gradient_penalty: float = 0.1,
+        entropy_weight: float = 1.0,
+        latent_dim: int | None = None,
+        generator_hidden: Sequence[int] = (128, 128),
+        steps: int = 2400,
+        batch_size: int = 128,
+        learning_rate: float = 1e-3,
+        ramp_steps: int = 100,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+        run_eagerly: bool = False,
     ):
         self.method = method
         self.feature_transform = feature_transform
@@ -194,17 +196,17 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         logits = self._logits(X)
         return self.classes_[np.argmax(logits, axis=1)]
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: np.ndarray):
         """`p(y|x)` of each row, `(n, K)`."""
         logits = self._logits(X).astype(np.float64)
         return self.model_.to_probabilities(logits).numpy()
 
-    def decision_function(self, X):
+    def decision_function(self, X: np.ndarray):
         """Logits `(n, K)`, or with two classes their difference `(n,)`."""
         logits = self._logits(X)
         return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
 
-    def score_samples(self, X):
+    def score_samples(self, X: np.ndarray):
         """`log p(x)` up to a constant, `(n,)` nats: higher is more like training."""
         logits = self._logits(X)
         largest = logits.max(axis=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -84,20 +85,20 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
 
     def __init__(
         self,
-        target_fpr=None,
+        target_fpr: float | None = None,
         *,
-        calibration_share=None,
-        ood_score="energy+nearest",
-        feature_transform="blend",
-        hidden=(256, 256, 256),
-        dropout=0.3,
-        num_components=10,
-        steps=1500,
-        batch_size=128,
-        learning_rate=1e-3,
-        random_state=None,
-        verbose=0,
-        run_eagerly=False,
+        calibration_share: float | None = None,
+        ood_score: str = "energy+nearest",
+        feature_transform: str = "blend",
+        hidden: Sequence[int] = (256, 256, 256),
+        dropout: float = 0.3,
+        num_components: int = 10,
+        steps: int = 1500,
+        batch_size: int = 128,
+        learning_rate: float = 1e-3,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+        run_eagerly: bool = False,
     ):
         self.target_fpr = target_fpr
         self.calibration_share = calibration_share
@@ -151,8 +152,8 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
 
     def _train(self, encoder, train, held_out, seed) -> EnergyModel:
         """The energy of the mixture and, if it is asked for, what a network adds."""
-        rows = (encoder(part).numpy() for part in (train, held_out))
-        mixture = select_mixture(*rows, self.num_components)
+        rows, others = (encoder(part).numpy() for part in (train, held_out))
+        mixture = select_mixture(rows, others, self.num_components)
         network = training.build_network(encoder, 1, self, initial_gain=1 / 3)
         # The energy starts as the mixture's.
         logits = network.get_layer("logits")
@@ -230,7 +231,7 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
             stacklevel=5,
         )
 
-    def score_samples(self, X):
+    def score_samples(self, X: np.ndarray):
         """Minus the score, `(n,)`: higher is more like the rows of `fit`."""
         check_is_fitted(self)
         X = self._rows(X, reset=False, encoder=self.detector_.model.preprocessor)
@@ -238,7 +239,7 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
         decision = self.detector_.predict(padded, training.PREDICTION_BATCH)
         return -decision["ood_score"][: len(X)].astype(np.float64)
 
-    def decision_function(self, X):
+    def decision_function(self, X: np.ndarray):
         """`score_samples` over the threshold, `(n,)`: below 0 is an outlier."""
         return self.score_samples(X) - self.offset_
 

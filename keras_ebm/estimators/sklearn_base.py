@@ -12,7 +12,7 @@ try:
 except ImportError as error:
     _reason = why_not_imported("sklearn", error, LOWEST)
 
-    class BaseEstimator:
+    class _NeedsScikitLearn:
         """Says what to install as soon as an estimator is made."""
 
         def __new__(cls, *args, **kwargs):
@@ -21,12 +21,10 @@ except ImportError as error:
                 'Run `pip install "keras_ebm[data]"`.'
             )
 
-    class ClassifierMixin:
-        """Nothing, without scikit-learn."""
+    class _Nothing:
+        """What a mixin is without scikit-learn."""
 
-    class OutlierMixin:
-        """Nothing, without scikit-learn."""
-
+    BaseEstimator, ClassifierMixin, OutlierMixin = _NeedsScikitLearn, _Nothing, _Nothing
     check_random_state = column_or_1d = None
     check_is_fitted = validate_data = None
 

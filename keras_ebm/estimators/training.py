@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import random
+from typing import Any
 
 import keras
 import numpy as np
@@ -28,6 +29,9 @@ PREDICTION_BATCH = 256
 
 class TakesGaps:
     """What both estimators ask of rows: numbers, NaN where a cell is missing."""
+
+    #: Of the estimator.
+    random_state: int | np.random.RandomState | None
 
     def _rows(self, X, *arrays, encoder=None, **options):
         """Rows (and labels) as `validate_data` checks them, in the type that serves.
@@ -96,7 +100,7 @@ def build_encoder(x: np.ndarray, transform: str, bounded: bool = False) -> Table
 
 
 def build_network(
-    encoder: TableEncoder, num_outputs: int, estimator, initial_gain: float
+    encoder: TableEncoder, num_outputs: int, estimator: Any, initial_gain: float
 ) -> keras.Model:
     """The energy network of an estimator, by its `hidden` and `dropout`."""
     return mlp_energy(
@@ -108,7 +112,15 @@ def build_network(
     )
 
 
-def build_model(encoder, network, estimator, *, with_generator, seed, **arguments):
+def build_model(
+    encoder: TableEncoder,
+    network: keras.Model,
+    estimator: Any,
+    *,
+    with_generator: bool,
+    seed: int,
+    **arguments,
+):
     """An uncompiled `VERA`, or an `EnergyModel` without a generator."""
     arguments |= {"preprocessor": encoder, "seed": seed}
     if not with_generator:
@@ -125,7 +137,7 @@ def build_model(encoder, network, estimator, *, with_generator, seed, **argument
     )
 
 
-def averaging_adam(estimator) -> keras.optimizers.Optimizer:
+def averaging_adam(estimator: Any) -> keras.optimizers.Optimizer:
     """Adam at a constant rate, whose weights end as their averages.
 
     The averages' momentum is .99, or that of a tenth of the steps where it is less.
@@ -142,14 +154,21 @@ def averaging_adam(estimator) -> keras.optimizers.Optimizer:
     )
 
 
-def decaying_adam(estimator) -> keras.optimizers.Optimizer:
+def decaying_adam(estimator: Any) -> keras.optimizers.Optimizer:
     """Adam whose rate falls to 0 over the steps, along a cosine."""
     schedules = keras.optimizers.schedules
     rate = schedules.CosineDecay(estimator.learning_rate, estimator.steps)
     return keras.optimizers.Adam(rate, 0.9, 0.99, weight_decay=1e-4)
 
 
-def train(model, optimizer, x: np.ndarray, y: np.ndarray, estimator, seed: int) -> None:
+def train(
+    model: EnergyModel,
+    optimizer: keras.optimizers.Optimizer,
+    x: np.ndarray,
+    y: np.ndarray,
+    estimator: Any,
+    seed: int,
+) -> None:
     """Trains a model for the steps of an estimator.
 
     Raises:
@@ -172,7 +191,7 @@ def train(model, optimizer, x: np.ndarray, y: np.ndarray, estimator, seed: int) 
     check_finite(model)
 
 
-def check_finite(model) -> None:
+def check_finite(model: EnergyModel) -> None:
     """Raises RuntimeError if training has left weights that are not finite."""
     if not all(np.isfinite(weight).all() for weight in model.network.get_weights()):
         raise RuntimeError(
@@ -181,7 +200,7 @@ def check_finite(model) -> None:
         )
 
 
-def logits_of(model, x: np.ndarray) -> np.ndarray:
+def logits_of(model: EnergyModel, x: np.ndarray) -> np.ndarray:
     """Logits `(n, K)` of raw rows, each the same whatever rows stand beside it."""
     rows = padded(x)
     parts = np.split(rows, len(rows) // PREDICTION_BATCH)

@@ -27,7 +27,7 @@ def ranges(encoder: TableEncoder, rows: np.ndarray) -> Bounds:
     return found
 
 
-def check_bounds(encoder: TableEncoder, bounds) -> Bounds:
+def check_bounds(encoder: TableEncoder, bounds: Mapping) -> Bounds:
     """Returns bounds in float, or raises ValueError if one breaks its rule."""
     if not isinstance(bounds, Mapping):
         raise ValueError(
@@ -54,7 +54,7 @@ def check_bounds(encoder: TableEncoder, bounds) -> Bounds:
     return checked
 
 
-def check_fixed(encoder: TableEncoder, fixed, bounds) -> set[str]:
+def check_fixed(encoder: TableEncoder, fixed: Iterable, bounds: Mapping) -> set[str]:
     """Returns the names as a set, or raises ValueError if one breaks its rule."""
     if not isinstance(fixed, Iterable):
         raise ValueError(
@@ -76,7 +76,7 @@ def check_fixed(encoder: TableEncoder, fixed, bounds) -> set[str]:
     return set(fixed)
 
 
-def check_rows(encoder: TableEncoder, name: str, rows) -> np.ndarray:
+def check_rows(encoder: TableEncoder, name: str, rows: np.ndarray) -> np.ndarray:
     """Returns rows of the encoder's type, or raises ValueError if of another shape."""
     try:
         rows = np.asarray(rows, encoder.input_dtype)

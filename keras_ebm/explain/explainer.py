@@ -151,7 +151,7 @@ class Explainer:
         """The earlier name of `for_detector`, of which it is an alias."""
         return cls.for_detector(detector, train_rows, **settings)
 
-    def contributions(self, x) -> Contributions:
+    def contributions(self, x: np.ndarray) -> Contributions:
         """Integrated gradients of the energy, from the baseline to each row.
 
         The entries of a column (an indicator, categories) are summed. A dropped
@@ -168,7 +168,7 @@ class Explainer:
         """
         return self._contributions(_checked(self.encoder, x))
 
-    def acceptable(self, x) -> Change:
+    def acceptable(self, x: np.ndarray) -> Change:
         """The smallest change found with which the detector accepts each row.
 
         Rows that it accepts come back unchanged.

@@ -21,7 +21,14 @@ class Moves:
         high: likewise.
     """
 
-    def __init__(self, encoder: TableEncoder, x, start, low, high):
+    def __init__(
+        self,
+        encoder: TableEncoder,
+        x: tf.Tensor,
+        start: tf.Tensor,
+        low: np.ndarray,
+        high: np.ndarray,
+    ):
         self._decode = encoder.decode_numeric
         self._columns = encoder.entry_columns[: encoder.num_numeric]
         self._x, self._start, self._low, self._high = x, start, low, high

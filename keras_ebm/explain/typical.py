@@ -2,10 +2,11 @@
 
 import numpy as np
 
+from keras_ebm.models import EnergyModel
 from keras_ebm.ood import Energy, network_outputs
 
 
-def typical_row(model, rows: np.ndarray) -> np.ndarray:
+def typical_row(model: EnergyModel, rows: np.ndarray) -> np.ndarray:
     """The nearest to the mean of all, among the rows of the lower energies.
 
     Contributions relative to it should say what is particular about the other row.

@@ -20,7 +20,7 @@ class LogBounds(Saveable, keras.constraints.Constraint):
         self.low = low
         self.high = high
 
-    def __call__(self, value):
+    def __call__(self, value: tf.Tensor):
         return keras.ops.clip(value, math.log(self.low), math.log(self.high))
 
 
@@ -121,7 +121,7 @@ class GaussianGenerator(Saveable, keras.Model):
             return tf.reduce_sum(log_stddev)
         return math.prod(self.sample_shape) * log_stddev
 
-    def whitened(self, latents):
+    def whitened(self, latents: tf.Tensor):
         """`g(z) / sigma`, flattened to `(batch, D)`: the noise is 1 in its units."""
         mean = tf.cast(self.decoder(latents), tf.float32) / self.stddev
         return tf.reshape(mean, [-1, math.prod(self.sample_shape)])
@@ -129,7 +129,7 @@ class GaussianGenerator(Saveable, keras.Model):
     def call(self, inputs, training=False):
         return self.decoder(inputs, training=training)
 
-    def sample(self, latents, noise, training=False):
+    def sample(self, latents: tf.Tensor, noise: tf.Tensor, training: bool = False):
         """Returns `g(latents) + sigma * noise`, differentiable in the weights.
 
         Args:
@@ -140,12 +140,12 @@ class GaussianGenerator(Saveable, keras.Model):
         mean = tf.cast(self.decoder(latents, training=training), tf.float32)
         return mean + self.stddev * noise
 
-    def log_prior(self, latents):
+    def log_prior(self, latents: tf.Tensor):
         """`log N(z; 0, I)` in nats, shape `(batch,)`."""
         prior = tfp.distributions.Normal(0.0, 1.0)
         return tf.reduce_sum(prior.log_prob(latents), axis=-1)
 
-    def log_likelihood(self, x, mean):
+    def log_likelihood(self, x: tf.Tensor, mean: tf.Tensor):
         """`log N(x; mean, sigma^2 I)` in nats; `x` broadcasts against `mean`.
 
         Args:

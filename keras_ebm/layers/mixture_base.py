@@ -35,20 +35,21 @@ class MixtureBase(Saveable, keras.layers.Layer):
 
     _values = ("num_components", "dim")
 
-    def __init__(self, num_components: int, dim: int, mixture=None, **kwargs):
+    def __init__(
+        self, num_components: int, dim: int, mixture: Mixture | None = None, **kwargs
+    ):
         # float32 under mixed precision too: energies are.
         super().__init__(dtype="float32", trainable=False, **kwargs)
         self.num_components = check_size("num_components", num_components)
         self.dim = check_size("dim", dim)
         count = (num_components,)
         shapes = ((dim,), (*count, dim, dim), (*count, dim), count)
-        self.mixture = Mixture(
-            *(
-                self.add_weight(name=name, shape=shape, trainable=False)
-                for name, shape in zip(NAMES, shapes, strict=True)
-            )
-        )
-        for variable, array in zip(self.mixture, mixture or (), strict=False):
+        variables = [
+            self.add_weight(name=name, shape=shape, trainable=False)
+            for name, shape in zip(NAMES, shapes, strict=True)
+        ]
+        self.mixture = Mixture(*variables)
+        for variable, array in zip(variables, mixture or (), strict=False):
             variable.assign(array)
         self.built = True
 
@@ -78,5 +79,6 @@ def with_mixture_base(network: keras.Model, mixture: Mixture) -> keras.Model:
         A model that shares the network's weights.
     """
     (inputs,), (logits,) = network.inputs, network.outputs
-    base = MixtureBase(*mixture.white_means.shape, mixture, name="base")
+    num_components, dim = mixture.white_means.shape
+    base = MixtureBase(num_components, dim, mixture, name="base")
     return keras.Model(inputs, base([inputs, logits]), name=network.name)

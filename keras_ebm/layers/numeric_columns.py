@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from keras_ebm.arguments import listed
@@ -60,11 +62,11 @@ class NumericColumns:
             1.0 / self._stddev,
         )
 
-    def cells(self, inputs):
+    def cells(self, inputs: tf.Tensor):
         """Their cells `(batch, m)` of raw rows."""
         return ops.take(ops.convert_to_tensor(inputs), self.positions, axis=1)
 
-    def far(self, inputs):
+    def far(self, inputs: tf.Tensor):
         """See `TableEncoder.far`."""
         cells = ops.cast(self.cells(inputs), self.input_dtype)
         if self._reach is None:
@@ -72,7 +74,7 @@ class NumericColumns:
         low, high = self._reach
         return ops.logical_or(cells < low, cells > high)
 
-    def encode(self, inputs, bounded: bool) -> list:
+    def encode(self, inputs: tf.Tensor, bounded: bool) -> list:
         """Entries of raw rows: the columns' values, and indicators of missing cells.
 
         With `bounded`, cells count as no further away than `far` begins.
@@ -89,7 +91,7 @@ class NumericColumns:
         absent = ops.isnan(values)
         # Replaced before the arithmetic, for 0 * NaN in its gradient is NaN.
         values = ops.where(absent, self._mean, values)
-        if not self._has_knots:
+        if self._scores is None or not self._has_knots:
             parts = [(values - self._mean) / self._stddev]
         else:
             # The mean score is 0 whatever the column's mean is mapped to.
@@ -99,7 +101,7 @@ class NumericColumns:
             parts.append(ops.cast(indicators, "float32"))
         return parts
 
-    def decode(self, entries):
+    def decode(self, entries: tf.Tensor):
         """See `TableEncoder.decode_numeric`."""
         if self._scores is None:
             values = entries
@@ -127,7 +129,13 @@ def _reach(positions, statistics: dict, dtype: str):
         return low, np.where(np.isnan(high), np.inf, high + width).astype(dtype)
 
 
-def warn_of_merged(x: np.ndarray, entries, positions, centers, names) -> None:
+def warn_of_merged(
+    x: np.ndarray,
+    entries: tf.Tensor,
+    positions: np.ndarray,
+    centers: Sequence[float | None],
+    names: Sequence[str],
+) -> None:
     """Warns of columns whose different values become equal entries.
 
     Args:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
@@ -83,17 +85,22 @@ class PiecewiseLinear:
         slopes: list of float > 0, one a column, used beyond the knots.
     """
 
-    def __init__(self, positions, values, slopes):
+    def __init__(
+        self,
+        positions: Sequence[Sequence[float]],
+        values: Sequence[Sequence[float]],
+        slopes: Sequence[float] | np.ndarray,
+    ):
         self._positions = _padded(positions)
         self._values = _padded(values)
         self._last = np.array([len(knots) - 2 for knots in positions], np.int32)
         self._slopes = np.array(slopes, np.float32)
 
-    def __call__(self, x):
+    def __call__(self, x: tf.Tensor):
         """Maps `(batch, columns)`; NaN stays NaN."""
         return self._map(x, self._positions, self._values, self._slopes)
 
-    def inverse(self, y):
+    def inverse(self, y: tf.Tensor):
         """Maps `(batch, columns)` back."""
         return self._map(y, self._values, self._positions, 1.0 / self._slopes)
 

@@ -1,5 +1,7 @@
 """Self-attention over the positions of a feature map."""
 
+from collections.abc import Callable
+
 import keras
 from keras import ops
 
@@ -47,7 +49,7 @@ class SelfAttention2D(Saveable, keras.layers.Layer):
     def __init__(
         self,
         key_dim: int | None = None,
-        activation="leaky_relu",
+        activation: str | Callable | None = "leaky_relu",
         spectral_norm: bool = True,
         dropout: float = 0.0,
         seed: int | None = None,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from keras_ebm.arguments import check_choice
@@ -115,20 +119,25 @@ class TableEncoder(Saveable, keras.layers.Layer):
         "bounded",
     )
 
+    # The statistics are None before `adapt`, and lists to all that reads them.
+    mean: Any
+    kept: Any
+    wide: Any
+
     def __init__(
         self,
-        schema=None,
-        mean=None,
-        stddev=None,
-        missing=None,
-        kept=None,
-        knots=None,
+        schema: Any = None,
+        mean: Sequence[float] | None = None,
+        stddev: Sequence[float] | None = None,
+        missing: Sequence[bool] | None = None,
+        kept: Sequence[bool] | None = None,
+        knots: Sequence | None = None,
         transform: str = "standardise",
         drop_constant: bool = False,
-        centers=None,
-        wide=None,
-        low=None,
-        high=None,
+        centers: Sequence[float | None] | None = None,
+        wide: Sequence[bool] | None = None,
+        low: Sequence[float | None] | None = None,
+        high: Sequence[float | None] | None = None,
         bounded: bool = False,
         **kwargs,
     ):
@@ -224,7 +233,7 @@ class TableEncoder(Saveable, keras.layers.Layer):
             return [str(position) for position in range(len(self.mean))]
         return [column["name"] for column in self.schema["columns"]]
 
-    def far(self, inputs):
+    def far(self, inputs: tf.Tensor):
         """Which numeric cells are further outside their column's range than it is wide.
 
         Args:
@@ -237,7 +246,7 @@ class TableEncoder(Saveable, keras.layers.Layer):
         self._require_statistics()
         return self._numeric.far(inputs)
 
-    def absent(self, inputs):
+    def absent(self, inputs: tf.Tensor):
         """Which numeric cells are missing, so that the column's mean stands for them.
 
         Args:
@@ -269,7 +278,7 @@ class TableEncoder(Saveable, keras.layers.Layer):
         self._require_statistics()
         return len(self._numeric.positions)
 
-    def decode_numeric(self, entries):
+    def decode_numeric(self, entries: tf.Tensor):
         """Values of the numeric columns that are kept, in their units.
 
         Args:

@@ -90,7 +90,7 @@ def _find_knots(values: np.ndarray, transform: str):
 
 def _near_constant(values: np.ndarray) -> bool:
     counts = np.unique(values, return_counts=True)[1]
-    return counts.max(initial=0) >= NEAR_CONSTANT * len(values)
+    return bool(counts.max(initial=0) >= NEAR_CONSTANT * len(values))
 
 
 def _heavy_tailed(values: np.ndarray) -> bool:
@@ -99,7 +99,7 @@ def _heavy_tailed(values: np.ndarray) -> bool:
     return bool(np.mean(scores**4) > 3.0)
 
 
-def check_rows(x: np.ndarray, expected: int, is_numeric) -> None:
+def check_rows(x: np.ndarray, expected: int, is_numeric: np.ndarray) -> None:
     """Raises ValueError unless statistics can be had of rows.
 
     Args:

@@ -22,7 +22,8 @@ class Reliability(NamedTuple):
     """
 
     edges: np.ndarray
-    count: np.ndarray
+    # A name that it shares with the method of tuples, which nothing here calls.
+    count: np.ndarray  # type: ignore[assignment]
     confidence: np.ndarray
     accuracy: np.ndarray
 

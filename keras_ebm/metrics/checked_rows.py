@@ -72,7 +72,7 @@ def refuse_rows(
         return tf.where(rows, tf.constant(math.nan, values.dtype), values)
 
 
-def as_vector(name: str, values) -> tf.Tensor:
+def as_vector(name: str, values: tf.Tensor) -> tf.Tensor:
     """A tensor `(batch,)` of one that is that or `(batch, 1)`.
 
     Raises:

@@ -249,7 +249,8 @@ def _count_ranks(known_ranks, foreign_ranks, num_scores) -> ScoreCounts:
 
 def _count(known: np.ndarray, foreign: np.ndarray) -> ScoreCounts:
     ranks, num_scores = _ranks(known, foreign)
-    return _count_ranks(*np.split(ranks, [len(known)]), num_scores)
+    known_ranks, foreign_ranks = np.split(ranks, [len(known)])
+    return _count_ranks(known_ranks, foreign_ranks, num_scores)
 
 
 def _resamples(num_known, num_foreign, num_resamples, seed):

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 from collections.abc import Callable
+from typing import TypeAlias, cast
 
 import keras
 import tensorflow as tf
@@ -14,7 +15,7 @@ INCEPTION = "inception"
 #: Name of the extractor of features that were extracted elsewhere.
 GIVEN = "features as given"
 
-Extractor = keras.Layer | Callable | str | None
+Extractor: TypeAlias = keras.Layer | Callable | str | None
 
 
 class InceptionFeatures:
@@ -67,7 +68,7 @@ class InceptionFeatures:
         }
         return keras.Model(network.inputs, outputs)
 
-    def __call__(self, images):
+    def __call__(self, images: tf.Tensor):
         model = self.model
         images = ops.convert_to_tensor(images)
         is_float = keras.backend.is_float_dtype(
@@ -103,15 +104,14 @@ def extractor_name(feature_extractor: Extractor) -> str:
         for weight in feature_extractor.get_weights():
             digest.update(str(weight.shape).encode() + weight.tobytes())
         return f"keras weights {digest.hexdigest()[:16]}"
+    kind = type(feature_extractor).__name__
     name = getattr(feature_extractor, "name", None)
-    return name or getattr(
-        feature_extractor, "__qualname__", type(feature_extractor).__name__
-    )
+    return str(name or getattr(feature_extractor, "__qualname__", kind))
 
 
 def extract(
     feature_extractor: Extractor,
-    images,
+    images: tf.Tensor,
     output: str = "features",
     from_logits: bool = False,
 ):
@@ -137,7 +137,8 @@ def extract(
     elif isinstance(feature_extractor, keras.Layer):
         found = feature_extractor(images, training=False)
     else:
-        found = feature_extractor(images)
+        # Any other string was refused when the metric was made.
+        found = cast(Callable, feature_extractor)(images)
     if isinstance(found, dict):
         found = _pick(found, output)
     elif from_logits:

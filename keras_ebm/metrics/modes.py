@@ -23,7 +23,7 @@ class ModeCount(NamedTuple):
     kl: float
 
 
-def to_pixels(x) -> np.ndarray:
+def to_pixels(x: np.ndarray) -> np.ndarray:
     """Images in `[-1, 1]`, as generators make them, as uint8 values 0 to 255.
 
     Values beyond are clipped; what is not finite is an error, never a pixel.

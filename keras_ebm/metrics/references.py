@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Iterable
+from typing import Any
 
 import keras
 import numpy as np
@@ -64,8 +65,8 @@ class ReferenceStatistics:
         """
         names = [field.name for field in dataclasses.fields(cls)]
         try:
-            values, _ = read_arrays(path, names)
-            absent = [name for name in names if name not in values]
+            arrays, _ = read_arrays(path, names)
+            absent = [name for name in names if name not in arrays]
             if absent:
                 raise ValueError(f"it lacks {', '.join(absent)}")
         except ValueError as error:
@@ -75,8 +76,9 @@ class ReferenceStatistics:
                 f"{path} must be a file that `ReferenceStatistics.save` wrote. "
                 f"Received: {error}."
             ) from error
+        values: dict[str, Any] = dict(arrays)
         for name in ("num_samples", "extractor", "description"):
-            values[name] = values[name].item()
+            values[name] = arrays[name].item()
         statistics = cls(**values)
         if feature_extractor is not None:
             statistics.check_extractor(feature_extractor, str(path))
@@ -128,7 +130,8 @@ def reference_statistics(
         raise ValueError(
             f"`batches` must hold at least 2 images. Received: {num_samples}."
         )
-    mean, cov = mean_and_cov(*(np.asarray(value) for value in moments.state()))
+    count, total, products = (np.asarray(value) for value in moments.state())
+    mean, cov = mean_and_cov(count, total, products)
     check_finite("batches", mean, 1)
     warn_if_few("the reference", num_samples, len(mean))
     return ReferenceStatistics(

@@ -78,7 +78,13 @@ class SampleMetric(Saveable, keras.metrics.Metric):
 class ReferencedMetric(SampleMetric):
     """A metric of samples against reference statistics."""
 
-    def __init__(self, reference, feature_extractor, name, **kwargs):
+    def __init__(
+        self,
+        reference: ReferenceStatistics | str | os.PathLike,
+        feature_extractor: Extractor,
+        name: str,
+        **kwargs,
+    ):
         super().__init__(feature_extractor, name, **kwargs)
         self.reference_path = None
         if not isinstance(reference, ReferenceStatistics):

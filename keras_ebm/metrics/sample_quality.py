@@ -177,7 +177,9 @@ def kernel_distance(features_a: np.ndarray, features_b: np.ndarray) -> KernelEst
     return KernelEstimate(float(value), float(np.sqrt(variance)))
 
 
-def inception_estimate(count, total, negentropy) -> InceptionEstimate:
+def inception_estimate(
+    count: np.ndarray, total: np.ndarray, negentropy: np.ndarray
+) -> InceptionEstimate:
     """From sums over each split: of rows, of `p (splits, K)`, and of `p log p`."""
     with np.errstate(invalid="ignore"):  # 0 / 0 is the nan of an empty split
         mean = total / count[:, None]
@@ -190,7 +192,7 @@ def _x_log_x(x: np.ndarray) -> np.ndarray:
     return x * np.log(np.where(x == 0.0, 1.0, x))
 
 
-def mean_and_cov(count, total, products):
+def mean_and_cov(count: int | np.ndarray, total: np.ndarray, products: np.ndarray):
     """Mean `(d,)` and covariance `(d, d)` from sums over the rows."""
     mean = total / count
     cov = (products - count * np.outer(mean, mean)) / (count - 1.0)
@@ -236,7 +238,7 @@ def _left_out_mean(sums: np.ndarray, others: int) -> np.ndarray:
     return (sums.sum() - sums) / ((len(sums) - 1) * others)
 
 
-def check_finite(name: str, values, rank: int) -> np.ndarray:
+def check_finite(name: str, values: np.ndarray, rank: int) -> np.ndarray:
     """`values` in float64; ValueError if they are not finite or of another rank."""
     values = np.asarray(values, np.float64)
     if values.ndim != rank or not values.size:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -24,6 +25,8 @@ from keras_ebm.models.raw_inputs import TakesRawInputs
 from keras_ebm.models.reporting import ReportsMeans
 from keras_ebm.models.saving import SavesParts
 from keras_ebm.models.updating import descend
+from keras_ebm.negatives import NegativeSource
+from keras_ebm.protocols import Generator, RandomDraws
 from keras_ebm.random import StepRandom, reseed
 
 
@@ -44,7 +47,7 @@ class Drawn(NamedTuple):
     weights: tf.Tensor | None = None
     labels: tuple | None = None
     logs: dict = {}
-    rest: object = None
+    rest: Any = None
 
 
 class EnergyStep(NamedTuple):
@@ -93,9 +96,9 @@ class BaseEnergyModel(
     """
 
     _read_anew = ("temperature", "lapse_rate", "class_names", "trained_on")
-    generator = None
-    negatives = None
-    objective = None
+    generator: Generator | None = None
+    negatives: NegativeSource | Callable | None = None
+    objective: str | None = None
     conditional = False
     #: Whether a weight may have no part in the loss.
     _may_be_constant = False
@@ -106,7 +109,7 @@ class BaseEnergyModel(
         *,
         preprocessor: keras.layers.Layer | None = None,
         data_stddev: float = 0.0,
-        class_names=None,
+        class_names: Iterable[str] | None = None,
         temperature: float = 1.0,
         lapse_rate: float = 0.0,
         seed: int = 0,
@@ -154,7 +157,7 @@ class BaseEnergyModel(
             )
         return names
 
-    def preprocess(self, x):
+    def preprocess(self, x: tf.Tensor):
         """Raw inputs to the float32 inputs of `network`."""
         if self.preprocessor is not None:
             x = self.preprocessor(x)
@@ -163,11 +166,11 @@ class BaseEnergyModel(
     def call(self, inputs, training=False):
         return self.network(self.preprocess(inputs), training=training)
 
-    def logits(self, x):
+    def logits(self, x: tf.Tensor):
         """Logits of raw inputs, `(batch, K)`."""
         return self(x, training=False)
 
-    def energy(self, x, y=None):
+    def energy(self, x: tf.Tensor, y: tf.Tensor | None = None):
         """Energies of raw inputs in nats, `(batch,)`; low means likely.
 
         Args:
@@ -184,7 +187,7 @@ class BaseEnergyModel(
         y = check_labels(y, self.num_classes, logits.shape[0])
         return -tf.gather(logits, tf.cast(y, tf.int32), batch_dims=1)
 
-    def log_prob(self, x):
+    def log_prob(self, x: tf.Tensor):
         """`log p` of the preprocessed form of raw inputs, `(batch,)` nats.
 
         The change of volume by the preprocessor is not in it: after dividing
@@ -206,11 +209,11 @@ class BaseEnergyModel(
         """Whether `Z = 1`, as the network's method `log_prob` says."""
         return hasattr(self.network, "log_prob")
 
-    def inputs_energy(self, x):
+    def inputs_energy(self, x: tf.Tensor):
         """Energies of preprocessed inputs, as samplers see them, `(batch,)` nats."""
         return self.to_energy(self.network(x, training=False))
 
-    def energy_fn(self, labels=None):
+    def energy_fn(self, labels: tf.Tensor | None = None):
         """The energy as a function of preprocessed inputs alone.
 
         Args:
@@ -220,7 +223,7 @@ class BaseEnergyModel(
             return self.inputs_energy
         return lambda x: self.class_energy(x, labels)
 
-    def class_energy(self, x, y, training=False):
+    def class_energy(self, x: tf.Tensor, y: tf.Tensor, training: bool = False):
         """`E(x, y)` of preprocessed inputs with their labels, `(batch,)` nats."""
         logits = tf.cast(self.network(x, training=training), tf.float32)
         return -tf.gather(logits, tf.cast(y, tf.int32), batch_dims=1)
@@ -231,7 +234,7 @@ class BaseEnergyModel(
         """Keras optimizers by the names of `compile`'s arguments."""
         return {"optimizer": self.optimizer}
 
-    def begin_step(self, data) -> Batch:
+    def begin_step(self, data: Any) -> Batch:
         """What every training step starts with.
 
         Spectral norms are brought up to date, once for all passes of the step, and so
@@ -243,7 +246,7 @@ class BaseEnergyModel(
         reseed(self.network, random)
         return Batch(self.add_data_noise(x, random), y, random, **views)
 
-    def add_data_noise(self, x, random):
+    def add_data_noise(self, x: tf.Tensor, random: RandomDraws):
         """Adds the Gaussian noise of `data_stddev` to preprocessed data."""
         if not self.data_stddev:
             return x
@@ -304,7 +307,7 @@ class BaseEnergyModel(
         return self.report(logs, x)
 
 
-def check_part(name: str, value, good: bool, rule: str) -> None:
+def check_part(name: str, value: Any, good: bool, rule: str) -> None:
     """Raises ValueError for a part that is none of its kind, such as its name."""
     if not good:
         raise ValueError(f"`{name}` must be {rule}. Received: {name}={value!r}.")

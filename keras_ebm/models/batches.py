@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -27,7 +28,7 @@ class Batch(NamedTuple):
     class_y: tf.Tensor | None = None
 
 
-def unpack(data, preprocess, num_classes: int):
+def unpack(data: Any, preprocess: Callable[..., tf.Tensor], num_classes: int):
     """Preprocessed inputs and labels, -1 where there are none.
 
     Args:
@@ -57,7 +58,7 @@ def unpack(data, preprocess, num_classes: int):
     return x, tf.reshape(check_batch(y, num_classes), [-1])
 
 
-def unpack_views(data, preprocess, num_classes: int):
+def unpack_views(data: Any, preprocess: Callable[..., tf.Tensor], num_classes: int):
     """As `unpack`, and a dict of the classifier's own rows and labels, if any."""
     inputs, *labels = data if isinstance(data, tuple) else (data,)
     if not isinstance(inputs, tuple):

@@ -3,8 +3,10 @@
 import keras
 import tensorflow as tf
 
-from keras_ebm.models.base import BaseEnergyModel
+from keras_ebm.models.base import BaseEnergyModel, Drawn
+from keras_ebm.models.batches import Batch
 from keras_ebm.objectives import Criterion
+from keras_ebm.protocols import RandomDraws
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
@@ -72,7 +74,9 @@ class DensityModel(BaseEnergyModel):
         criterion.check_network(network)
         self.criterion = criterion
 
-    def criterion_losses(self, x, random, training=False):
+    def criterion_losses(
+        self, x: tf.Tensor, random: RandomDraws, training: bool = False
+    ):
         """Losses `(batch,)` of preprocessed data, and the logs by name."""
         logs = {}
 
@@ -86,11 +90,11 @@ class DensityModel(BaseEnergyModel):
         logs["loss"] = self.criterion(energy_fn, x, random)
         return logs["loss"], logs
 
-    def step_loss(self, batch, drawn):
+    def step_loss(self, batch: Batch, drawn: Drawn):
         losses, logs = self.criterion_losses(batch.x, batch.random, training=True)
         return tf.reduce_mean(losses), logs
 
-    def test_loss(self, batch):
+    def test_loss(self, batch: Batch):
         losses, logs = self.criterion_losses(batch.x, batch.random)
         if "data_energy" not in logs:
             logs["data_energy"] = self.inputs_energy(batch.x)

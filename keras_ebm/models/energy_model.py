@@ -1,5 +1,8 @@
 """Energies trained against negatives, and classifiers with them."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -8,6 +11,7 @@ from keras_ebm.arguments import check_choice, check_positive
 from keras_ebm.gradients import energy_and_gradient
 from keras_ebm.models.base import BaseEnergyModel, Batch, Drawn, check_part
 from keras_ebm.negatives import NegativeSource, as_source
+from keras_ebm.protocols import RandomDraws
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
@@ -77,8 +81,14 @@ class EnergyModel(BaseEnergyModel):
         - Grathwohl et al. (2021), https://arxiv.org/abs/2010.04230.
     """
 
-    _parts = ("network", "preprocessor", "negatives", "semi_supervised")
-    _values = (
+    objective: str
+    _parts: tuple[str, ...] = (
+        "network",
+        "preprocessor",
+        "negatives",
+        "semi_supervised",
+    )
+    _values: tuple[str, ...] = (
         "objective",
         "energy_weight",
         "classification_weight",
@@ -97,7 +107,7 @@ class EnergyModel(BaseEnergyModel):
         self,
         network: keras.Model,
         *,
-        negatives=None,
+        negatives: NegativeSource | Callable | None = None,
         objective: str = "contrastive",
         energy_weight: float = 1.0,
         classification_weight: float = 1.0,
@@ -108,7 +118,7 @@ class EnergyModel(BaseEnergyModel):
         **kwargs,
     ):
         super().__init__(network, **kwargs)
-        as_source(negatives)  # Raises where it is none.
+        source = as_source(negatives)
         self.negatives = negatives
         self.objective = check_choice("objective", objective, objectives.OBJECTIVES)
         weights = {
@@ -128,8 +138,8 @@ class EnergyModel(BaseEnergyModel):
         self._add_trackers("negative_energy")
         if self.gradient_penalty and self.energy_weight:
             self._add_trackers("gradient_penalty")
-        if negatives is not None:
-            self._add_trackers(*self._source().log_names)
+        if source is not None:
+            self._add_trackers(*source.log_names)
         if self.num_classes > 1:
             self._add_trackers("accuracy", "cross_entropy", "conditional_entropy")
         if semi_supervised is not None:
@@ -144,7 +154,7 @@ class EnergyModel(BaseEnergyModel):
         # No attribute: Keras saves the states of what attributes hold by their names.
         return as_source(self.negatives)
 
-    def draw_negatives(self, x, random, training=False):
+    def draw_negatives(self, x: tf.Tensor, random: RandomDraws, training: bool = False):
         """Negatives of `negatives`, which need no gradient.
 
         Args:
@@ -158,10 +168,12 @@ class EnergyModel(BaseEnergyModel):
             scalars by name.
         """
         source = self._source()
-        made = source and source.draw(self.inputs_energy, x, random, training=training)
+        if source is None:
+            return [], {}
+        made = source.draw(self.inputs_energy, x, random, training=training)
         return ([], {}) if made is None else ([made.x], made.logs)
 
-    def draw_step(self, batch):
+    def draw_step(self, batch: Batch):
         negatives, logs = self.draw_negatives(batch.x, batch.random, training=True)
         return Drawn(negatives, logs=logs)
 
@@ -169,7 +181,7 @@ class EnergyModel(BaseEnergyModel):
         """Batches of negatives outside of training; none if they would have to walk."""
         return self.draw_negatives(batch.x, batch.random)[0]
 
-    def step_loss(self, batch, drawn):
+    def step_loss(self, batch: Batch, drawn: Drawn):
         samples = [] if drawn.samples is None else [drawn.samples]
         return self.energy_loss(
             batch.x,
@@ -183,7 +195,7 @@ class EnergyModel(BaseEnergyModel):
             labels=drawn.labels,
         )
 
-    def test_loss(self, batch):
+    def test_loss(self, batch: Batch):
         negatives = self.test_negatives(batch)
         loss, logs = self.energy_loss(batch.x, batch.y, negatives)
         # Of a density without negatives nothing is left to measure.
@@ -191,15 +203,15 @@ class EnergyModel(BaseEnergyModel):
 
     def energy_loss(
         self,
-        x,
-        y,
-        negatives,
-        training=False,
-        weights=None,
-        class_x=None,
-        class_y=None,
-        random=None,
-        labels=None,
+        x: tf.Tensor,
+        y: tf.Tensor,
+        negatives: list,
+        training: bool = False,
+        weights: tf.Tensor | None = None,
+        class_x: tf.Tensor | None = None,
+        class_y: tf.Tensor | None = None,
+        random: RandomDraws | None = None,
+        labels: tuple | None = None,
     ):
         """The energy network's loss; see the class docstring.
 
@@ -223,7 +235,8 @@ class EnergyModel(BaseEnergyModel):
             `loss_parts` is a list of `(value, rows)`: terms of the loss that are
             means over others than all rows, which an epoch's loss weighs by them.
         """
-        logs, share = {}, self.ramp(training)
+        logs: dict[str, Any] = {}
+        share = self.ramp(training)
         logits, energy = self._data_pass(x, y, labels, training, logs)
         logs["data_energy"] = energy
         labelled = loss = 0.0
@@ -278,7 +291,7 @@ class EnergyModel(BaseEnergyModel):
     def _train_logits(self, x, training):
         return tf.cast(self.network(x, training=training), tf.float32)
 
-    def ramp(self, training=True):
+    def ramp(self, training: bool = True):
         """Share, in (0, 1], at which all but the cross-entropy counts by now."""
         if not (training and self.ramp_steps):
             return 1.0
@@ -320,7 +333,7 @@ class EnergyModel(BaseEnergyModel):
             logs |= term_logs
         return loss
 
-    def sample_slope(self, logs):
+    def sample_slope(self, logs: dict[str, Any]):
         energies = logs["negative_energies"][0]
         total = tf.cast(tf.shape(logs["negative_energy"])[0], tf.float32)
         slope = objectives.negative_slope(self.objective, energies)

@@ -1,5 +1,7 @@
 """Labels of `fit` and `evaluate`: the numbers of classes, -1 where there is none."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -7,7 +9,7 @@ import tensorflow as tf
 from keras_ebm.data.label_rule import whole_numbers
 
 
-def check_array(y, num_classes: int):
+def check_array(y: Any, num_classes: int):
     """Looks at all labels of an array before the first step.
 
     Args:
@@ -37,7 +39,7 @@ def check_array(y, num_classes: int):
     return y if np.asarray(y).dtype.kind in "iub" else numbers
 
 
-def check_labels(y, num_classes: int, num_rows: int | None):
+def check_labels(y: Any, num_classes: int, num_rows: int | None):
     """Looks at the labels of `E(x, y)`, of which each row needs one.
 
     Only values that are at hand are looked at: a tensor of a graph costs nothing there
@@ -77,7 +79,7 @@ def check_labels(y, num_classes: int, num_rows: int | None):
     return numbers
 
 
-def check_batch(y, num_classes: int):
+def check_batch(y: tf.Tensor, num_classes: int):
     """Labels of a batch as int32, which TensorFlow looks at in each step.
 
     That costs a comparison of the batch's integers. XLA leaves such checks out: there,

@@ -1,14 +1,18 @@
 """Energies trained by Markov chains: CD, PCD, short-run, IGEBM and JEM."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_ebm.arguments import check_choice, check_positive, check_size
 from keras_ebm.models.base import Drawn
+from keras_ebm.models.batches import Batch
 from keras_ebm.models.energy_model import EnergyModel
-from keras_ebm.negatives import MarkovChains
+from keras_ebm.negatives import MarkovChains, Negatives, ReplayBuffer
 from keras_ebm.objectives.walks import THROUGH, WalkTerms
+from keras_ebm.protocols import RandomDraws
 from keras_ebm.random import StepRandom
 
 
@@ -64,7 +68,8 @@ class LangevinModel(EnergyModel):
         - Du et al. (2021), https://arxiv.org/abs/2012.01316, equations 5 to 8.
     """
 
-    _values = (
+    negatives: MarkovChains
+    _values: tuple[str, ...] = (
         "conditional",
         "energy_l2",
         "kl_weight",
@@ -160,7 +165,7 @@ class LangevinModel(EnergyModel):
     def can_sample(self) -> bool:
         return self.negatives.starts_without_data
 
-    def class_energy(self, x, y, training=False):
+    def class_energy(self, x: tf.Tensor, y: tf.Tensor, training: bool = False):
         if hasattr(self.network, "class_logits"):
             return -self.network.class_logits(x, y, training=training)
         return super().class_energy(x, y, training)
@@ -169,7 +174,7 @@ class LangevinModel(EnergyModel):
         """The energy function that chains walk on, of `x` or of `(x, y)`."""
         return self.class_energy if self.conditional else self.inputs_energy
 
-    def complete_labels(self, x, y, random):
+    def complete_labels(self, x: tf.Tensor, y: tf.Tensor, random: RandomDraws):
         """Labels in which -1 is replaced by a draw from `p(y|x)`, `(batch,)`."""
 
         def draw():
@@ -182,7 +187,7 @@ class LangevinModel(EnergyModel):
         # All classes are a pass each, which a fully labelled batch does without.
         return tf.cond(tf.reduce_any(y < 0), draw, lambda: y)
 
-    def add_data_noise(self, x, random):
+    def add_data_noise(self, x: tf.Tensor, random: RandomDraws):
         x = super().add_data_noise(x, random)
         if not self.dequantisation:
             return x
@@ -208,8 +213,18 @@ class LangevinModel(EnergyModel):
             return super()._negatives_energy(x, labels, training)
         return self.class_energy(x, labels, training=training)
 
-    def energy_loss(self, x, y, negatives, training=False, **arguments):
-        loss, logs = super().energy_loss(x, y, negatives, training, **arguments)
+    def energy_loss(
+        self,
+        x: tf.Tensor,
+        y: tf.Tensor,
+        negatives: list,
+        training: bool = False,
+        *others: Any,
+        **arguments: Any,
+    ):
+        loss, logs = super().energy_loss(
+            x, y, negatives, training, *others, **arguments
+        )
         if self.energy_l2 and negatives:
             squares = tf.reduce_mean(tf.square(logs["data_energy"]))
             squares += tf.reduce_mean(tf.square(logs["negative_energy"]))
@@ -217,7 +232,7 @@ class LangevinModel(EnergyModel):
             loss += self.energy_l2 * squares
         return loss, logs
 
-    def walk(self, x, random, labels=None):
+    def walk(self, x: tf.Tensor, random: RandomDraws, labels: tf.Tensor | None = None):
         """Moves the chains of one training step; see `MarkovChains.draw`."""
         return self.negatives.draw(
             self.chain_energy(),
@@ -228,7 +243,7 @@ class LangevinModel(EnergyModel):
             last_steps=self.walk_terms.last_steps(self.negatives.moves),
         )
 
-    def draw_step(self, batch):
+    def draw_step(self, batch: Batch):
         x, random = batch.x, batch.random
         labels = self.complete_labels(x, batch.y, random) if self.conditional else None
         neighbours = self.walk_terms.neighbours(self.negatives.buffer, random)
@@ -240,7 +255,7 @@ class LangevinModel(EnergyModel):
             rest=(made, neighbours),
         )
 
-    def step_loss(self, batch, drawn):
+    def step_loss(self, batch: Batch, drawn: Drawn):
         loss, logs = super().step_loss(batch, drawn)
         if not self.walk_terms:
             return loss, logs
@@ -248,7 +263,9 @@ class LangevinModel(EnergyModel):
         extra, extra_logs = self.walk_loss(made, batch.random, neighbours)
         return loss + extra, {**logs, **extra_logs}
 
-    def walk_loss(self, made, random, neighbours=None):
+    def walk_loss(
+        self, made: Negatives, random: RandomDraws, neighbours: tuple | None = None
+    ):
         """The terms through the chains' last steps; see the class docstring.
 
         Args:
@@ -288,11 +305,8 @@ class LangevinModel(EnergyModel):
         """
         check_size("num_samples", num_samples)
         random = StepRandom(seed, 0)
-        buffer = self.negatives.buffer
-        goes_on = buffer is not None and bool(np.any(buffer.whole()["visited"]))
-        if self.conditional and goes_on:
-            goes_on = buffer.store_labels
-        if goes_on and not fresh:
+        buffer = None if fresh else self._buffer_to_go_on_from()
+        if buffer is not None:
             x, labels = buffer.pick(num_samples, random)
         else:
             x, labels = self._start_anew(num_samples, random)
@@ -309,6 +323,13 @@ class LangevinModel(EnergyModel):
             return end
 
         return tf.function(walk, autograph=False)(x, labels)
+
+    def _buffer_to_go_on_from(self) -> ReplayBuffer | None:
+        """The buffer, if `sample` can go on from chains in it."""
+        buffer = self.negatives.buffer
+        if buffer is None or not np.any(buffer.whole()["visited"]):
+            return None
+        return None if self.conditional and not buffer.store_labels else buffer
 
     def _start_anew(self, num_samples, random):
         if self.negatives.start == "data":

@@ -4,7 +4,9 @@ import keras
 import tensorflow as tf
 
 
-def with_loss_scale(optimizer, part: keras.layers.Layer):
+def with_loss_scale(
+    optimizer: keras.optimizers.Optimizer | str, part: keras.layers.Layer
+):
     """The optimizer of a part, inside a `LossScaleOptimizer` if it needs one.
 
     Gradients of float16 activations underflow; scaled up they do not. bfloat16 has

@@ -1,5 +1,7 @@
 """Probabilities of the classes, as sure as held-out rows say."""
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 
@@ -18,6 +20,14 @@ class GivesProbabilities:
     Both are in a variable, so that a function that was traced with it follows a change.
     They are part of the model's configuration, and no weights.
     """
+
+    #: Of the model: raw inputs to logits `(batch, K)`.
+    logits: Callable[..., tf.Tensor]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of logits, which the model says."""
+        raise NotImplementedError
 
     def _add_calibration(self, temperature: float, lapse_rate: float) -> None:
         # TensorFlow's, so that it is none of the model's weights.
@@ -47,11 +57,11 @@ class GivesProbabilities:
         values[place] = value
         self._calibration.assign(values)
 
-    def probabilities(self, x):
+    def probabilities(self, x: tf.Tensor):
         """`p(y|x)` of raw inputs, `(batch, K)` float32."""
         return self.to_probabilities(self.logits(x))
 
-    def to_probabilities(self, logits):
+    def to_probabilities(self, logits: tf.Tensor):
         """The probabilities of logits `(batch, K)`, in their precision.
 
         Half precision is raised to float32.
@@ -60,7 +70,7 @@ class GivesProbabilities:
         lapse_rate = self._read(1, p.dtype)
         return (1.0 - lapse_rate) * p + lapse_rate / self.num_classes
 
-    def to_log_probabilities(self, logits):
+    def to_log_probabilities(self, logits: tf.Tensor):
         """Their logarithms, which are finite where a probability rounds to 0."""
         plain = tf.nn.log_softmax(self._tempered(logits))
         lapsing = tf.math.log(self.to_probabilities(logits))
@@ -76,7 +86,9 @@ class GivesProbabilities:
             logits = tf.cast(logits, tf.float32)
         return logits / self._read(0, logits.dtype)
 
-    def fit_temperature(self, x, y, batch_size: int = 256) -> tuple[float, float]:
+    def fit_temperature(
+        self, x: np.ndarray, y: np.ndarray, batch_size: int = 256
+    ) -> tuple[float, float]:
         """Sets `temperature` and `lapse_rate` by labelled rows unseen in training.
 
         Args:

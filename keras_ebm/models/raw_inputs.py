@@ -1,5 +1,7 @@
 """What raw inputs a model takes, and Keras's own ways to give it some."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -13,6 +15,10 @@ class TakesRawInputs:
     Keras finds out what a model takes when it is called. The steps of these models
     call their parts, so that a fitted or loaded one would count as never called.
     """
+
+    # Of the model.
+    network: keras.Model
+    preprocessor: keras.layers.Layer | None
 
     def raw_spec(self) -> tf.TensorSpec:
         """Spec of a batch of raw inputs, named `inputs`.
@@ -29,7 +35,7 @@ class TakesRawInputs:
             shape, tf.uint8 if scaled_image else tf.float32, name="inputs"
         )
 
-    def check_finite(self, x) -> None:
+    def check_finite(self, x: Any) -> None:
         """Raises ValueError if an array that `fit` is given is not finite.
 
         Training on it would leave weights of NaN. A `TableEncoder` takes NaN for a

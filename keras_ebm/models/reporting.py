@@ -1,5 +1,7 @@
 """The means that a model's steps report, in training logs and in `evaluate`."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 from keras import ops
@@ -126,7 +128,7 @@ class ReportsMeans:
             return tracker.result()
         return ops.where(tracker.count > 0, tracker.result(), float("nan"))
 
-    def report(self, logs, x):
+    def report(self, logs: dict[str, Any], x: tf.Tensor):
         """Updates each tracker that `logs` has a value for.
 
         Args:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import keras
 import tensorflow as tf
 
 from keras_ebm.random import replica_context
 
 
-def descend(tape, loss, variables, optimizer, sources=(), constant_allowed=False):
+def descend(
+    tape: tf.GradientTape,
+    loss: tf.Tensor,
+    variables: list,
+    optimizer: keras.optimizers.Optimizer,
+    sources: Sequence[tf.Tensor] = (),
+    constant_allowed: bool = False,
+):
     """One update of variables down a loss: a mean over replicas, at any loss scale.
 
     TensorFlow has a variable's update wait for the passes that read it, but its

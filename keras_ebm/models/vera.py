@@ -1,19 +1,21 @@
 """VERA: an energy and the generator that amortises its sampling."""
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import keras
 import tensorflow as tf
 
 from keras_ebm import objectives
 from keras_ebm.arguments import check_choice, check_positive, check_size
-from keras_ebm.entropy import Draw, ImportanceSampling
+from keras_ebm.entropy import Draw, EntropyEstimator, ImportanceSampling
 from keras_ebm.gradients import energy_and_gradient
-from keras_ebm.models.base import Drawn
+from keras_ebm.models.base import Drawn, EnergyStep
+from keras_ebm.models.batches import Batch
 from keras_ebm.models.energy_model import EnergyModel
 from keras_ebm.models.loss_scaling import with_loss_scale
 from keras_ebm.models.updating import descend
-from keras_ebm.negatives import Proposal
+from keras_ebm.negatives import Correction, Proposal
+from keras_ebm.protocols import DensityGenerator, Generator, RandomDraws
 from keras_ebm.random import StepRandom
 
 
@@ -72,17 +74,18 @@ class VERA(EnergyModel):
           https://arxiv.org/abs/2010.04230, algorithm 1.
     """
 
-    _parts = ("generator", "entropy", "correction")
-    _values = ("entropy_weight",)
+    generator: Generator
+    _parts: tuple[str, ...] = ("generator", "entropy", "correction")
+    _values: tuple[str, ...] = ("entropy_weight",)
 
     def __init__(
         self,
-        network,
-        generator,
+        network: keras.Model,
+        generator: Generator,
         *,
-        entropy=None,
-        entropy_weight=1.0,
-        correction=None,
+        entropy: EntropyEstimator | None = None,
+        entropy_weight: float = 1.0,
+        correction: Correction | None = None,
         **kwargs,
     ):
         super().__init__(network, **kwargs)
@@ -109,7 +112,8 @@ class VERA(EnergyModel):
         self._check_correction()
         self._add_trackers("generator_loss", "generator_stddev")
         if self._uses_entropy:
-            self.entropy.build_for(generator)
+            # An estimator may ask for more than sampling does.
+            self.entropy.build_for(cast(DensityGenerator, generator))
             self._add_trackers(*self.entropy.log_names)
             if self.entropy.learns:
                 self._add_trackers("posterior_loss")
@@ -124,7 +128,8 @@ class VERA(EnergyModel):
     @property
     def _walks(self) -> bool:
         """Whether other negatives take the place of the generator's samples."""
-        return self.negatives is not None and self._source().walks
+        source = self._source()
+        return source is not None and source.walks
 
     @property
     def can_sample(self) -> bool:
@@ -180,7 +185,9 @@ class VERA(EnergyModel):
             "posterior_optimizer": self.posterior_optimizer,
         }
 
-    def draw(self, num_samples, random, training=False) -> Draw:
+    def draw(
+        self, num_samples: int | tf.Tensor, random: RandomDraws, training: bool = False
+    ) -> Draw:
         """Draws latents and noise, and pushes them through the generator."""
         generator = self.generator
         latents = random.normal([num_samples, generator.latent_dim], "latents")
@@ -231,7 +238,7 @@ class VERA(EnergyModel):
         x = tf.reshape(x, [num_samples, candidates, *self.generator.sample_shape])
         return tf.gather(x, tf.argmax(perturbed, axis=1), batch_dims=1)
 
-    def draw_step(self, batch):
+    def draw_step(self, batch: Batch):
         random = batch.random
         watched = [v.value for v in self.generator.trainable_variables]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -251,7 +258,7 @@ class VERA(EnergyModel):
             rest=turn._replace(gradient=gradient),
         )
 
-    def follow(self, batch, drawn, step):
+    def follow(self, batch: Batch, drawn: Drawn, step: EnergyStep):
         turn, logs = drawn.rest, {}
         if self._uses_entropy and self.entropy.learns:
             # Before the generator's update, as the draw is of its old weights.
@@ -274,10 +281,10 @@ class VERA(EnergyModel):
         """Corrected negatives, and `dE/dx` at the generator's own samples."""
         energy_fn = self.inputs_energy
         energy, gradient = energy_and_gradient(energy_fn, held.x)
-        if self._walks:
-            made = self._source().draw(
-                energy_fn, held.x, random, training=True, start=held.x
-            )
+        source = self._source()
+        if source is not None and source.walks:
+            start = held.x
+            made = source.draw(energy_fn, start, random, training=True, start=start)
             return made, gradient
         log_density = None if estimate is None else estimate.log_density
         if log_density is not None:
@@ -316,6 +323,6 @@ class VERA(EnergyModel):
         descend(tape, loss, variables, self.posterior_optimizer)
         return loss
 
-    def test_negatives(self, batch):
+    def test_negatives(self, batch: Batch):
         samples = self.draw(tf.shape(batch.x)[0], batch.random).x
         return [samples, *super().test_negatives(batch)]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import tensorflow as tf
 
-from keras_ebm.gradients import EnergyFn
-from keras_ebm.random import StepRandom
+from keras_ebm.protocols import EnergyFn, RandomDraws
 from keras_ebm.saveable import Saveable
+
+if TYPE_CHECKING:
+    # Which imports this module.
+    from keras_ebm.negatives.replay_buffer import ReplayBuffer
 
 
 class Negatives(NamedTuple):
@@ -41,7 +44,7 @@ class NegativeSource:
     #: source has `moves`, and draws in training alone.
     walks = False
     #: Where its chains rest between steps, a `ReplayBuffer`, or None.
-    buffer = None
+    buffer: ReplayBuffer | None = None
     #: Whether it needs no data to start from.
     starts_without_data = True
     #: How many gradients of the energy a negative takes.
@@ -51,10 +54,12 @@ class NegativeSource:
         self,
         energy_fn: EnergyFn,
         x: tf.Tensor,
-        random: StepRandom,
+        random: RandomDraws,
         labels: tf.Tensor | None = None,
         training: bool = False,
-        **options,
+        *,
+        start: tf.Tensor | None = None,
+        last_steps: int = 0,
     ) -> Negatives | None:
         """Makes the negatives of one step, through which no gradient flows.
 
@@ -66,7 +71,8 @@ class NegativeSource:
             labels: `(n,)` integers of the data where the model's chains walk under
                 labels, else None.
             training: bool; outside of it nothing that is kept may change.
-            **options: of a source that walks; see `MarkovChains.draw`.
+            start: of a source that walks; see `MarkovChains.draw`.
+            last_steps: likewise.
 
         Returns:
             `Negatives`, or None where there are none outside of training.
@@ -77,11 +83,21 @@ class NegativeSource:
 class BatchNegatives(Saveable, NegativeSource):
     """Base of negatives that are a function `(x, random) -> x_neg` of the batch."""
 
-    def __call__(self, x: tf.Tensor, random: StepRandom) -> tf.Tensor:
+    def __call__(self, x: tf.Tensor, random: RandomDraws) -> tf.Tensor:
         raise NotImplementedError
 
-    def draw(self, energy_fn, x, random, labels=None, training=False, **options):
-        del energy_fn, labels, training, options
+    def draw(
+        self,
+        energy_fn: EnergyFn,
+        x: tf.Tensor,
+        random: RandomDraws,
+        labels: tf.Tensor | None = None,
+        training: bool = False,
+        *,
+        start: tf.Tensor | None = None,
+        last_steps: int = 0,
+    ) -> Negatives:
+        del energy_fn, labels, training, start, last_steps
         return Negatives(tf.stop_gradient(self(x, random)), None, {})
 
 
@@ -95,7 +111,7 @@ class _OfFunction(BatchNegatives):
         return self._function(x, random)
 
 
-def as_source(negatives) -> NegativeSource | None:
+def as_source(negatives: NegativeSource | Callable | None) -> NegativeSource | None:
     """What a model was given for `negatives`, as a source.
 
     Args:

@@ -6,9 +6,10 @@ import keras
 import tensorflow as tf
 
 from keras_ebm.negatives.base import BatchNegatives
+from keras_ebm.protocols import RandomDraws
 
 
-def partners(x):
+def partners(x: tf.Tensor):
     """Each row's neighbour in its pair: rows 0 and 1, 2 and 3, and so on.
 
     Batches are shuffled, so a neighbour is a random partner; and a pair never
@@ -37,7 +38,7 @@ class CutJoin(BatchNegatives):
         Tensor shaped like `x`.
     """
 
-    def __call__(self, x, random):
+    def __call__(self, x: tf.Tensor, random: RandomDraws):
         if len(x.shape) == 4:
             keep = self._half_planes(x, random)
         else:
@@ -75,7 +76,7 @@ class Blend(BatchNegatives):
             )
         self.share = (low, high)
 
-    def __call__(self, x, random):
+    def __call__(self, x: tf.Tensor, random: RandomDraws):
         shape = [tf.shape(x)[0], *[1] * (len(x.shape) - 1)]
         weight = random.uniform(shape, "blend", *self.share)
         return weight * x + (1.0 - weight) * partners(x)
@@ -92,7 +93,7 @@ class CutAndBlend(BatchNegatives):
         self.cut = CutJoin()
         self.blend = Blend()
 
-    def __call__(self, x, random):
+    def __call__(self, x: tf.Tensor, random: RandomDraws):
         index = tf.range(tf.shape(x)[0]) // 2 % 2
         first = tf.reshape(index == 0, [-1, *[1] * (len(x.shape) - 1)])
         return tf.where(first, self.cut(x, random), self.blend(x, random))
@@ -125,7 +126,7 @@ class Jitter(BatchNegatives):
             )
         self.stddev = (low, high)
 
-    def __call__(self, x, random):
+    def __call__(self, x: tf.Tensor, random: RandomDraws):
         low, high = (math.log(width) for width in self.stddev)
         shape = [tf.shape(x)[0], *[1] * (len(x.shape) - 1)]
         width = tf.exp(random.uniform(shape, "jitter_width", low, high))

@@ -1,11 +1,15 @@
 """Negatives from Markov chains: fresh ones, or those of a replay buffer."""
 
+from typing import cast
+
 import keras
 import tensorflow as tf
 
 from keras_ebm.arguments import check_choice, check_positive
 from keras_ebm.negatives.base import Negatives, NegativeSource
+from keras_ebm.negatives.moves import LangevinMoves, MALAMoves
 from keras_ebm.negatives.replay_buffer import ReplayBuffer
+from keras_ebm.protocols import EnergyFn, RandomDraws
 from keras_ebm.saveable import Saveable
 
 STARTS = ("normal", "uniform", "data")
@@ -57,7 +61,7 @@ class MarkovChains(Saveable, NegativeSource, keras.layers.Layer):
 
     def __init__(
         self,
-        moves,
+        moves: LangevinMoves | MALAMoves,
         buffer: ReplayBuffer | None = None,
         *,
         start: str = "normal",
@@ -96,17 +100,18 @@ class MarkovChains(Saveable, NegativeSource, keras.layers.Layer):
         self.log_names = tuple(moves.log_names)
         self.built = True
 
+    # A source of a user's own may set plain attributes; these two follow from others.
     @property
-    def starts_without_data(self) -> bool:
+    def starts_without_data(self) -> bool:  # type: ignore[override]
         """Whether fresh chains start from noise."""
         return self.start != "data"
 
     @property
-    def num_gradients(self) -> int:
+    def num_gradients(self) -> int:  # type: ignore[override]
         """How many gradients of the energy a negative takes."""
         return self.moves.num_gradients
 
-    def begin(self, x, random):
+    def begin(self, x: tf.Tensor, random: RandomDraws):
         """Where fresh chains start, shaped like `x`, the data `(count, ...)`."""
         if self.start == "uniform":
             return random.uniform(tf.shape(x), "restart", *self.start_range)
@@ -117,14 +122,14 @@ class MarkovChains(Saveable, NegativeSource, keras.layers.Layer):
 
     def draw(
         self,
-        energy_fn,
-        x,
-        random,
-        labels=None,
-        training=False,
+        energy_fn: EnergyFn,
+        x: tf.Tensor,
+        random: RandomDraws,
+        labels: tf.Tensor | None = None,
+        training: bool = False,
         *,
-        start=None,
-        last_steps=0,
+        start: tf.Tensor | None = None,
+        last_steps: int = 0,
     ) -> Negatives | None:
         """Moves as many chains as there are data, and leaves them in the buffer.
 
@@ -155,15 +160,17 @@ class MarkovChains(Saveable, NegativeSource, keras.layers.Layer):
             slots, fresh, labels = self._continue(x, random, labels, fresh)
         before = fresh
         if last_steps:
-            before, _ = self.moves.move(
+            # The one kind that takes steps again; see `WalkTerms`.
+            moves = cast(LangevinMoves, self.moves)
+            before, _ = moves.move(
                 energy_fn,
                 before,
                 random,
                 labels,
-                num_steps=self.moves.num_steps - last_steps,
+                num_steps=moves.num_steps - last_steps,
             )
-            first = self.moves.num_steps - last_steps
-            end, logs = self.moves.move(energy_fn, before, random, labels, first=first)
+            first = moves.num_steps - last_steps
+            end, logs = moves.move(energy_fn, before, random, labels, first=first)
         else:
             end, logs = self.moves.move(energy_fn, before, random, labels)
         end, before = tf.stop_gradient(end), tf.stop_gradient(before)

@@ -1,5 +1,6 @@
 """Negatives nearer to `p` than the generator's samples, and made from them."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
@@ -9,6 +10,7 @@ from keras_ebm.arguments import check_share, check_size
 from keras_ebm.gradients import EnergyFn
 from keras_ebm.negatives.base import Negatives
 from keras_ebm.negatives.moves import MALAMoves
+from keras_ebm.protocols import RandomDraws
 from keras_ebm.samplers import importance
 from keras_ebm.samplers.mala import MALAState
 from keras_ebm.saveable import Saveable
@@ -27,7 +29,7 @@ class Proposal(NamedTuple):
     log_density: tf.Tensor | None
     latents: tf.Tensor
     noise: tf.Tensor
-    decode: callable
+    decode: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 class Correction(Saveable, keras.layers.Layer):
@@ -41,7 +43,9 @@ class Correction(Saveable, keras.layers.Layer):
     def __init__(self, **kwargs):
         super().__init__(dtype=kwargs.pop("dtype", "float32"), **kwargs)
 
-    def correct(self, energy_fn: EnergyFn, proposal: Proposal, random) -> Negatives:
+    def correct(
+        self, energy_fn: EnergyFn, proposal: Proposal, random: RandomDraws
+    ) -> Negatives:
         """Makes the negatives of one step; no gradient flows through them."""
         raise NotImplementedError
 
@@ -133,7 +137,7 @@ class ImportanceCorrection(_MovingCorrection):
         names += ["mala_acceptance", "mala_step_size"] if num_steps else []
         self.log_names = tuple(names)
 
-    def correct(self, energy_fn, proposal, random):
+    def correct(self, energy_fn: EnergyFn, proposal: Proposal, random: RandomDraws):
         log_weights = -proposal.energy - proposal.log_density
         logs = {}
         if self.minimum_share:
@@ -188,7 +192,7 @@ class LatentRefinement(_MovingCorrection):
             num_steps, initial_step_size, target_acceptance, adaptation_rate, **kwargs
         )
 
-    def correct(self, energy_fn, proposal, random):
+    def correct(self, energy_fn: EnergyFn, proposal: Proposal, random: RandomDraws):
         latent_dim = proposal.latents.shape[-1]
         rows = tf.shape(proposal.noise)[0]
         shape = tf.shape(proposal.noise)

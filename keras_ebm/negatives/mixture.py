@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from keras_ebm.mixtures import Mixture
 from keras_ebm.negatives.base import BatchNegatives
+from keras_ebm.protocols import RandomDraws
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
@@ -29,7 +30,7 @@ class MixtureSamples(BatchNegatives):
     def __init__(self, mixture: Mixture):
         self.mixture = mixture
 
-    def __call__(self, x, random):
+    def __call__(self, x: tf.Tensor, random: RandomDraws):
         return tf.cast(self.mixture.sample(tf.shape(x)[0], random), x.dtype)
 
     def get_config(self):

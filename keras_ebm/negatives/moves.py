@@ -1,9 +1,12 @@
 """What moves chains: unadjusted Langevin steps, MALA, Hamiltonian Monte Carlo."""
 
+from typing import cast
+
 import keras
 import tensorflow as tf
 
 from keras_ebm.arguments import check_positive, check_share, check_size
+from keras_ebm.protocols import EnergyFn, RandomDraws
 from keras_ebm.samplers.chain import run_sampler
 from keras_ebm.samplers.independence import NormalJump
 from keras_ebm.samplers.langevin import Langevin, Region
@@ -65,7 +68,7 @@ class LangevinMoves(Saveable, keras.layers.Layer):
         self.noise_first = bool(noise_first)
         self.max_gradient = max_gradient
         self.clip = clip
-        self.box = None if box is None else tuple(box)
+        self.box = None if box is None else cast("tuple[float, float]", tuple(box))
         self.temperature = temperature
         self.sampler.check()
         self.built = True
@@ -90,15 +93,15 @@ class LangevinMoves(Saveable, keras.layers.Layer):
 
     def move(
         self,
-        energy_fn,
-        x,
-        random,
-        labels=None,
+        energy_fn: EnergyFn,
+        x: tf.Tensor,
+        random: RandomDraws,
+        labels: tf.Tensor | None = None,
         *,
-        first=0,
-        num_steps=None,
-        differentiable=False,
-        training=True,
+        first: int = 0,
+        num_steps: int | None = None,
+        differentiable: bool = False,
+        training: bool = True,
     ):
         """Moves chains.
 
@@ -204,13 +207,13 @@ class MALAMoves(Saveable, keras.layers.Layer):
 
     def move(
         self,
-        energy_fn,
-        x,
-        random,
-        labels=None,
+        energy_fn: EnergyFn,
+        x: tf.Tensor,
+        random: RandomDraws,
+        labels: tf.Tensor | None = None,
         *,
-        num_steps=None,
-        training=True,
+        num_steps: int | None = None,
+        training: bool = True,
     ):
         """Moves chains; see `LangevinMoves.move`."""
         if labels is not None:
@@ -224,7 +227,12 @@ class MALAMoves(Saveable, keras.layers.Layer):
         return state.x, logs
 
     def move_state(
-        self, energy_fn, state: MALAState, random, num_steps=None, training=True
+        self,
+        energy_fn: EnergyFn,
+        state: MALAState,
+        random: RandomDraws,
+        num_steps: int | None = None,
+        training: bool = True,
     ):
         """Runs the chains and adapts the step size; returns `(state, logs)`."""
         step_size = tf.convert_to_tensor(self.step_size)

@@ -1,10 +1,13 @@
 """Where chains rest between the training steps that move them."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_ebm.arguments import check_choice, check_size
+from keras_ebm.protocols import RandomDraws
 from keras_ebm.random import replica_context
 from keras_ebm.saveable import Saveable
 
@@ -59,7 +62,7 @@ class ReplayBuffer(Saveable, keras.layers.Layer):
 
     def __init__(
         self,
-        shape,
+        shape: Sequence[int],
         capacity: int = 10_000,
         *,
         replacement: str = "in_place",
@@ -106,12 +109,12 @@ class ReplayBuffer(Saveable, keras.layers.Layer):
         """States that one replica keeps."""
         return self.capacity // self.num_replicas
 
-    def holds(self, count):
+    def holds(self, count: int | tf.Tensor):
         """Whether the buffer has at least `count` states to give, a boolean scalar."""
         stored = self._local(self.stored)
         return tf.minimum(stored, self.part_capacity) >= tf.cast(count, tf.int64)
 
-    def take(self, count, random):
+    def take(self, count: int | tf.Tensor, random: RandomDraws):
         """Takes states out, to be moved and given back by `put`.
 
         Args:
@@ -149,7 +152,7 @@ class ReplayBuffer(Saveable, keras.layers.Layer):
         labels = tf.cast(tf.gather(self._local(self.labels), slots), tf.int32)
         return slots, self._decode(states, random), labels, known
 
-    def pick(self, count, random):
+    def pick(self, count: int | tf.Tensor, random: RandomDraws):
         """Copies of states outside of training, of all replicas, at random.
 
         Args:
@@ -170,7 +173,13 @@ class ReplayBuffer(Saveable, keras.layers.Layer):
         states = self._decode(tf.constant(whole["states"][rows]), random)
         return states, tf.constant(whole["labels"][rows], tf.int32)
 
-    def put(self, slots, states, random, labels=None) -> None:
+    def put(
+        self,
+        slots: tf.Tensor,
+        states: tf.Tensor,
+        random: RandomDraws,
+        labels: tf.Tensor | None = None,
+    ) -> None:
         """Stores moved states.
 
         Args:

@@ -92,7 +92,7 @@ class ClassConditional(Saveable, keras.Model):
         )
         return tf.transpose(logits)
 
-    def class_logits(self, x, y, training=False):
+    def class_logits(self, x: tf.Tensor, y: tf.Tensor, training: bool = False):
         """`f(x, y) = -E(x, y)` of each row with its own label, in one pass.
 
         Args:

@@ -1,5 +1,7 @@
 """Small convolutional energies and decoders for images of 28 to 32 pixels."""
 
+from collections.abc import Callable
+
 import keras
 
 from keras_ebm.arguments import check_size
@@ -12,7 +14,7 @@ def convolutional_energy(
     *,
     filters: tuple[int, ...] = (16, 32),
     features: int = 128,
-    activation="silu",
+    activation: str | Callable | None = "silu",
 ) -> keras.Model:
     """Builds a small image energy: (3x3 conv, 2x2 max-pool) blocks and a dense layer.
 
@@ -51,8 +53,8 @@ def convolutional_decoder(
     output_shape: tuple[int, int, int],
     *,
     filters: tuple[int, ...] = (32, 16),
-    activation="silu",
-    output_activation="tanh",
+    activation: str | Callable | None = "silu",
+    output_activation: str | Callable | None = "tanh",
 ) -> keras.Model:
     """Builds the mean of an image generator by transposed convolutions.
 

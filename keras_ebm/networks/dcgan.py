@@ -1,5 +1,7 @@
 """Energy and decoder of images in the manner of DCGAN: 4x4 kernels of stride 2."""
 
+from collections.abc import Callable
+
 import keras
 
 from keras_ebm.arguments import check_choice, check_size
@@ -22,7 +24,7 @@ def dcgan_energy(
     *,
     filters: int = 64,
     normalization: str | None = None,
-    activation="leaky_relu",
+    activation: str | Callable | None = "leaky_relu",
 ) -> keras.Model:
     """Builds a convolutional energy of four 4x4 convolutions of stride 2.
 
@@ -95,8 +97,8 @@ def dcgan_decoder(
     *,
     filters: int = 64,
     normalization: str | None = "layer",
-    activation="relu",
-    output_activation="tanh",
+    activation: str | Callable | None = "relu",
+    output_activation: str | Callable | None = "tanh",
 ) -> keras.Model:
     """Builds the mean of an image generator: four doublings of a small map.
 

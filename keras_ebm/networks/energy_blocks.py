@@ -51,10 +51,18 @@ class EnergyBlocks:
     def __post_init__(self):
         check_share("dropout", self.dropout, zero_allowed=True)
 
-    def activate(self, x, name):
+    def activate(self, x: keras.KerasTensor, name: str):
         return keras.layers.Activation(self.activation, name=f"{name}_activation")(x)
 
-    def convolve(self, x, filters, name, size=3, strides=1, starts_at_zero=False):
+    def convolve(
+        self,
+        x: keras.KerasTensor,
+        filters: int,
+        name: str,
+        size: int = 3,
+        strides: int = 1,
+        starts_at_zero: bool = False,
+    ):
         """A convolution without bias; near zero at first if `starts_at_zero`."""
         layer = keras.layers.Conv2D(
             check_size("filters", filters),
@@ -67,7 +75,7 @@ class EnergyBlocks:
         )
         return self._normalised(layer, "upper" if starts_at_zero else "exact")(x)
 
-    def dense(self, x, width, name):
+    def dense(self, x: keras.KerasTensor, width: int, name: str):
         layer = keras.layers.Dense(
             width, kernel_initializer=self._kernel_initializer(False), name=name
         )
@@ -85,11 +93,11 @@ class EnergyBlocks:
             return layer
         return SpectralNorm(layer, bound=bound, name=f"{layer.name}_norm")
 
-    def bias(self, x, name):
+    def bias(self, x: keras.KerasTensor, name: str):
         """Adds a bias to each channel, the label's own where there are labels."""
         return self._per_channel(ConditionalBias, x, f"{name}_bias")
 
-    def gain(self, x, name):
+    def gain(self, x: keras.KerasTensor, name: str):
         """Scales each channel, by the label's own gain where there are labels."""
         return self._per_channel(ConditionalGain, x, f"{name}_gain")
 
@@ -98,7 +106,9 @@ class EnergyBlocks:
             return layer(name=name)(x)
         return layer(self.labels.shape[-1], name=name)([x, self.labels])
 
-    def residual(self, x, filters, name, halve=False):
+    def residual(
+        self, x: keras.KerasTensor, filters: int, name: str, halve: bool = False
+    ):
         """A residual block, the activation after its sum and after its pooling.
 
         It starts as its shortcut: the identity, or a 3x3 convolution where the
@@ -119,12 +129,12 @@ class EnergyBlocks:
             )
         return self.activate(x, name)
 
-    def attention(self, x, name):
+    def attention(self, x: keras.KerasTensor, name: str):
         return SelfAttention2D(
             activation=self.activation, spectral_norm=self.spectral_norm, name=name
         )(x)
 
-    def pooled_logit(self, x):
+    def pooled_logit(self, x: keras.KerasTensor):
         """The head: activation, sum over positions, one logit.
 
         The activation is a ReLU, unless the network's is smooth: a kink in the
@@ -135,13 +145,13 @@ class EnergyBlocks:
         x = keras.layers.Activation(head, name="head_activation")(x)
         return self.logit(ops.sum(x, axis=(1, 2)))
 
-    def logit(self, features):
+    def logit(self, features: keras.KerasTensor):
         """`f = -E`, by the one layer that is not normalised."""
         return keras.layers.Dense(
             1, kernel_initializer="glorot_uniform", name="logits"
         )(features)
 
-    def model(self, x, logit):
+    def model(self, x: keras.KerasTensor, logit: keras.KerasTensor):
         """The network of `x`, or of `[x, y]` where there are labels."""
         inputs = x if self.labels is None else [x, self.labels]
         return keras.Model(inputs, logit, name="energy")

@@ -10,6 +10,8 @@ one-hot, or any vector of numbers that describes `x`. Biases and gains are then 
 for each class.
 """
 
+from collections.abc import Callable
+
 import keras
 
 from keras_ebm.arguments import check_choice
@@ -31,7 +33,7 @@ def igebm_resnet32(
     *,
     size: str = "plain",
     filters: int | None = None,
-    activation="leaky_relu",
+    activation: str | Callable | None = "leaky_relu",
     spectral_norm: bool = True,
     attention: bool = False,
     dropout: float = 0.0,
@@ -95,7 +97,7 @@ def igebm_resnet128(
     num_classes: int = 0,
     *,
     filters: int = 64,
-    activation="silu",
+    activation: str | Callable | None = "silu",
     spectral_norm: bool = True,
     attention: bool = False,
 ) -> keras.Model:
@@ -139,7 +141,7 @@ def igebm_dsprites(
     num_classes: int = 0,
     *,
     filters: int = 64,
-    activation="silu",
+    activation: str | Callable | None = "silu",
     spectral_norm: bool = True,
 ) -> keras.Model:
     """Builds a plain convolutional energy, for one factor of dSprites.
@@ -176,7 +178,7 @@ def igebm_mnist(
     num_classes: int = 0,
     *,
     filters: int = 64,
-    activation="leaky_relu",
+    activation: str | Callable | None = "leaky_relu",
     spectral_norm: bool = True,
 ) -> keras.Model:
     """Builds a plain convolutional energy, for MNIST.

@@ -1,6 +1,7 @@
 """Pieces that published image networks share: padding, normalisation, weights."""
 
 import math
+from collections.abc import Sequence
 
 import keras
 
@@ -18,7 +19,9 @@ def uniform_weights(fan_in: int) -> dict:
     }
 
 
-def normalize(x, kind: str | None, name: str, *, batch_momentum: float = 0.9):
+def normalize(
+    x: keras.KerasTensor, kind: str | None, name: str, *, batch_momentum: float = 0.9
+):
     """Applies one of `NORMALIZATIONS`, with a gain and a bias for each channel.
 
     Args:
@@ -50,7 +53,7 @@ def normalize(x, kind: str | None, name: str, *, batch_momentum: float = 0.9):
     return keras.layers.GroupNormalization(groups, epsilon=_EPSILON, name=name)(x)
 
 
-def convolve(x, filters: int, size: int, strides: int, name: str):
+def convolve(x: keras.KerasTensor, filters: int, size: int, strides: int, name: str):
     """A convolution with a bias, zeros around the image alike on both sides.
 
     Keras's own `"same"` with strides pads an image of even sides by less at the
@@ -68,17 +71,18 @@ def convolve(x, filters: int, size: int, strides: int, name: str):
     )(x)
 
 
-def check_image(name: str, shape) -> tuple[int, int, int]:
+def check_image(name: str, shape: Sequence[int]) -> tuple[int, int, int]:
     """Returns `(height, width, channels)`, or raises."""
     if len(shape) != 3 or any(size is None or size < 1 for size in shape):
         raise ValueError(
             f"`{name}` must be (height, width, channels), each at least 1. Received: "
             f"{name}={tuple(shape)}; use `mlp_decoder` for vectors."
         )
-    return tuple(shape)
+    height, width, channels = shape
+    return height, width, channels
 
 
-def cropped(x, height: int, width: int):
+def cropped(x: keras.KerasTensor, height: int, width: int):
     """The middle of a symbolic image, of these sides; `x` if they are its own."""
     rows, columns = x.shape[1] - height, x.shape[2] - width
     if not rows and not columns:
@@ -86,6 +90,6 @@ def cropped(x, height: int, width: int):
     return keras.layers.Cropping2D(halves(rows, columns), name="crop")(x)
 
 
-def halves(rows, columns):
+def halves(rows: int, columns: int):
     """Rows and columns split into what goes before an image and after it."""
     return tuple((count // 2, count - count // 2) for count in (rows, columns))

@@ -1,6 +1,7 @@
 """The fully connected networks of VERA's experiments on MNIST and on tables."""
 
 import math
+from collections.abc import Callable
 
 import keras
 
@@ -17,7 +18,7 @@ def large_mlp_energy(
     *,
     hidden: tuple[int, ...] = (1000, 500, 500, 250, 250, 250),
     weight_normalization: bool = False,
-    activation="leaky_relu",
+    activation: str | Callable | None = "leaky_relu",
 ) -> keras.Model:
     """Builds an energy of six dense hidden layers, widest at the input.
 
@@ -63,8 +64,8 @@ def large_mlp_decoder(
     *,
     hidden: tuple[int, ...] = (500, 500, 500),
     normalization: str | None = "layer",
-    activation="softplus",
-    output_activation=None,
+    activation: str | Callable | None = "softplus",
+    output_activation: str | Callable | None = None,
 ) -> keras.Model:
     """Builds the mean of a generator of dense layers.
 

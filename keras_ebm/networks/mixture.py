@@ -34,7 +34,7 @@ class GaussianMixture(VectorDensity):
         ValueError: if a size breaks its rule.
     """
 
-    _values = ("num_components", "seed")
+    _values: tuple[str, ...] = ("num_components", "seed")
 
     def __init__(
         self, input_dim: int, num_components: int = 10, seed: int = 0, **kwargs
@@ -65,7 +65,7 @@ class GaussianMixture(VectorDensity):
             ),
         )
 
-    def log_prob(self, x):
+    def log_prob(self, x: tf.Tensor):
         """`log p(x)` of `(batch, input_dim)` inputs, `(batch,)` nats."""
         return self.distribution.log_prob(tf.convert_to_tensor(x, self.compute_dtype))
 

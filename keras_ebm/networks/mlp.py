@@ -1,6 +1,7 @@
 """Fully connected energies and decoders."""
 
 import math
+from collections.abc import Callable
 
 import keras
 
@@ -14,7 +15,7 @@ def mlp_energy(
     num_outputs: int = 1,
     *,
     hidden: tuple[int, ...] = (256, 256),
-    activation="silu",
+    activation: str | Callable | None = "silu",
     dropout: float = 0.0,
     base_stddev: float | None = None,
     initial_gain: float = 1.0,
@@ -63,8 +64,8 @@ def mlp_decoder(
     output_shape: tuple[int, ...],
     *,
     hidden: tuple[int, ...] = (128, 128),
-    activation="silu",
-    output_activation=None,
+    activation: str | Callable | None = "silu",
+    output_activation: str | Callable | None = None,
     skip: float = 0.0,
 ) -> keras.Model:
     """Builds the mean of a generator, from latents to preprocessed inputs.

@@ -1,6 +1,7 @@
 """NICE: an invertible network, whose density is known exactly."""
 
 import math
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -50,14 +51,14 @@ class NICE(VectorDensity):
           Grathwohl et al. (2021).
     """
 
-    _values = ("hidden", "num_couplings")
+    _values: tuple[str, ...] = ("hidden", "num_couplings")
 
     def __init__(
         self,
         input_dim: int,
         hidden: tuple[int, ...] = (1000, 1000, 1000, 1000),
         num_couplings: int = 4,
-        activation="softplus",
+        activation: str | Callable | None = "softplus",
         **kwargs,
     ):
         super().__init__(input_dim, **kwargs)
@@ -94,7 +95,7 @@ class NICE(VectorDensity):
         )
         return keras.Sequential([keras.Input((num_inputs,)), *layers, last], name=name)
 
-    def forward(self, x):
+    def forward(self, x: tf.Tensor):
         """Maps data to the normal.
 
         Args:
@@ -113,7 +114,7 @@ class NICE(VectorDensity):
         y = tf.concat(halves, axis=-1) * tf.exp(log_scale)
         return y, tf.fill([tf.shape(x)[0]], tf.reduce_sum(log_scale))
 
-    def inverse(self, y):
+    def inverse(self, y: tf.Tensor):
         """Maps `(batch, input_dim)` normal draws to data; undoes `forward`."""
         y = tf.convert_to_tensor(y, self.compute_dtype)
         y *= tf.exp(-tf.convert_to_tensor(self.log_scale))
@@ -126,7 +127,7 @@ class NICE(VectorDensity):
         order = np.argsort(np.concatenate([entries[::2], entries[1::2]]))
         return tf.gather(tf.concat(halves, axis=-1), order, axis=1)
 
-    def log_prob(self, x):
+    def log_prob(self, x: tf.Tensor):
         """`log p(x)` of `(batch, input_dim)` inputs, `(batch,)` nats."""
         y, log_det = self.forward(x)
         constant = 0.5 * self.input_dim * math.log(2.0 * math.pi)

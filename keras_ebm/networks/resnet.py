@@ -1,5 +1,7 @@
 """Residual energy and decoder of images, of 128 or 256 channels throughout."""
 
+from collections.abc import Callable
+
 import keras
 
 from keras_ebm.arguments import check_choice, check_size
@@ -18,7 +20,7 @@ def resnet_energy(
     num_outputs: int = 1,
     *,
     filters: int = 128,
-    activation="leaky_relu",
+    activation: str | Callable | None = "leaky_relu",
 ) -> keras.Model:
     """Builds a residual energy of four blocks; the first two halve the image.
 
@@ -77,8 +79,8 @@ def resnet_decoder(
     *,
     filters: int = 128,
     normalization: str | None = "layer",
-    activation="relu",
-    output_activation="tanh",
+    activation: str | Callable | None = "relu",
+    output_activation: str | Callable | None = "tanh",
 ) -> keras.Model:
     """Builds the mean of an image generator: three blocks that double the image.
 

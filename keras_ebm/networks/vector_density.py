@@ -16,7 +16,7 @@ class VectorDensity(Saveable, keras.Model):
         **kwargs: forwarded to `keras.Model`.
     """
 
-    _values = ("input_dim",)
+    _values: tuple[str, ...] = ("input_dim",)
 
     def __init__(self, input_dim: int, **kwargs):
         # float32 whatever the policy: a likelihood of three digits is none.

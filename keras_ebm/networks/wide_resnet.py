@@ -1,6 +1,7 @@
 """The wide residual energies of JEM and VERA."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -23,7 +24,7 @@ def wide_resnet(
     width: int = 10,
     normalization: str | None = None,
     dropout: float = 0.0,
-    activation="leaky_relu",
+    activation: str | Callable | None = "leaky_relu",
 ) -> keras.Model:
     """Builds a wide residual network, WRN-`depth`-`width`.
 

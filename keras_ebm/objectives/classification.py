@@ -5,7 +5,7 @@ import tensorflow as tf
 from keras_ebm.random import replica_context
 
 
-def cross_entropy(logits, labels):
+def cross_entropy(logits: tf.Tensor, labels: tf.Tensor):
     """Cross-entropy of each row in nats, 0 where the label is -1; `(batch,)`.
 
     Args:
@@ -19,14 +19,14 @@ def cross_entropy(logits, labels):
     return tf.where(labelled, values, tf.zeros_like(values))
 
 
-def conditional_entropy(logits):
+def conditional_entropy(logits: tf.Tensor):
     """Entropy of `p(y|x)` of each row, nats; `(batch,)`."""
     log_probabilities = tf.nn.log_softmax(logits)
     probabilities = tf.exp(log_probabilities)
     return -tf.reduce_sum(probabilities * log_probabilities, axis=-1)
 
 
-def mean_over(values, mask):
+def mean_over(values: tf.Tensor, mask: tf.Tensor):
     """Mean of `values` over the rows of the global batch where `mask` holds.
 
     Replicas hold different numbers of such rows, so the count is summed over
@@ -38,7 +38,7 @@ def mean_over(values, mask):
     return tf.math.divide_no_nan(tf.reduce_sum(values * weights), count)
 
 
-def count_over(mask):
+def count_over(mask: tf.Tensor):
     """Rows of the global batch where `mask` holds, over the number of replicas.
 
     What a mean of `mean_over` has to be multiplied with, so that the sum over replicas

@@ -1,5 +1,9 @@
 """What every loss that needs no sampler answers to."""
 
+import keras
+import tensorflow as tf
+
+from keras_ebm.protocols import EnergyFn, RandomDraws
 from keras_ebm.saveable import Saveable
 
 
@@ -17,8 +21,8 @@ class Criterion(Saveable):
         Losses `(batch,)`, differentiable in the weights behind `energy_fn`.
     """
 
-    def __call__(self, energy_fn, x, random):
+    def __call__(self, energy_fn: EnergyFn, x: tf.Tensor, random: RandomDraws):
         raise NotImplementedError
 
-    def check_network(self, network) -> None:
+    def check_network(self, network: keras.Model) -> None:
         """Raises ValueError if `network` cannot be trained by this criterion."""

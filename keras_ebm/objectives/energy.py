@@ -5,7 +5,9 @@ import tensorflow as tf
 from keras_ebm.gradients import squared_norm
 
 
-def contrastive_loss(data_energy, negative_energy, weights=None):
+def contrastive_loss(
+    data_energy: tf.Tensor, negative_energy: tf.Tensor, weights: tf.Tensor | None = None
+):
     """`mean E(x) - mean E(x_neg)`: its gradient is that of `-log p(x)`.
 
     That holds where the negatives are samples of `p = exp(-E) / Z`, or are
@@ -24,7 +26,7 @@ def contrastive_loss(data_energy, negative_energy, weights=None):
     return tf.reduce_mean(data_energy) - tf.reduce_sum(weights * negative_energy)
 
 
-def logistic_loss(data_energy, negative_energy):
+def logistic_loss(data_energy: tf.Tensor, negative_energy: tf.Tensor):
     """`mean softplus(E(x)) + mean softplus(-E(x_neg))`.
 
     At its optimum `-E` is the log of the density ratio of data to negatives
@@ -42,7 +44,7 @@ def logistic_loss(data_energy, negative_energy):
     return data + tf.reduce_mean(tf.math.softplus(-negative_energy))
 
 
-def logsumexp_loss(data_energy, negative_energy):
+def logsumexp_loss(data_energy: tf.Tensor, negative_energy: tf.Tensor):
     """`mean E(x) - sum_i w_i E(x_neg_i)` with `w = softmax(-E(x_neg))` held fixed.
 
     The lowest negatives count most, as if the chains had not walked far enough
@@ -59,7 +61,7 @@ def logsumexp_loss(data_energy, negative_energy):
     return contrastive_loss(data_energy, negative_energy, weights)
 
 
-def softplus_loss(data_energy, negative_energy):
+def softplus_loss(data_energy: tf.Tensor, negative_energy: tf.Tensor):
     """`mean_i softplus(E(x_i) - E(x_neg_i))`, pairs by their place in the batch.
 
     IGEBM's "softplus" objective: a pair that is already far apart pulls no more.
@@ -93,7 +95,7 @@ OBJECTIVES = {
 GENERATOR_OBJECTIVES = ("contrastive", "logistic")
 
 
-def negative_slope(objective: str, negative_energy):
+def negative_slope(objective: str, negative_energy: tf.Tensor):
     """`-n * d loss / d E(x_neg)` of each negative, for `n` negatives.
 
     It says how much of `dE/dx_neg` the loss's own gradient carries, so that
@@ -106,7 +108,7 @@ def negative_slope(objective: str, negative_energy):
     return tf.math.maximum(tf.math.sigmoid(-negative_energy), 1e-30)
 
 
-def gradient_penalty(gradient):
+def gradient_penalty(gradient: tf.Tensor):
     """`mean 0.5 * ||dE/dx||^2` over data, with the paper's code's 1/2.
 
     Args:

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from keras_ebm.arguments import check_positive, check_size
 from keras_ebm.objectives.criterion import Criterion
+from keras_ebm.protocols import EnergyFn, RandomDraws
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
@@ -15,10 +16,10 @@ class MaximumLikelihood(Criterion):
     networks with a method `log_prob` are let in.
     """
 
-    def __call__(self, energy_fn, x, random):
+    def __call__(self, energy_fn: EnergyFn, x: tf.Tensor, random: RandomDraws):
         return energy_fn(x)
 
-    def check_network(self, network):
+    def check_network(self, network: keras.Model):
         if not hasattr(network, "log_prob"):
             raise ValueError(
                 "`criterion` MaximumLikelihood needs a normalised network, which has "
@@ -48,7 +49,7 @@ class GridLikelihood(Criterion):
         self.extent = check_positive("extent", extent)
         self.num_cells = check_size("num_cells", num_cells)
 
-    def __call__(self, energy_fn, x, random):
+    def __call__(self, energy_fn: EnergyFn, x: tf.Tensor, random: RandomDraws):
         side = 2.0 * self.extent / self.num_cells
         line = side * tf.range(self.num_cells, dtype=tf.float32) - self.extent
         corners = tf.reshape(tf.stack(tf.meshgrid(line, line), axis=-1), [-1, 2])
@@ -58,7 +59,7 @@ class GridLikelihood(Criterion):
         )
         return energy_fn(x) + log_partition
 
-    def check_network(self, network):
+    def check_network(self, network: keras.Model):
         if tuple(network.input_shape[1:]) != (2,):
             raise ValueError(
                 "`criterion` GridLikelihood needs a network over points of the plane. "

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from keras_ebm.arguments import check_positive, check_size
 from keras_ebm.objectives.criterion import Criterion
+from keras_ebm.protocols import EnergyFn, RandomDraws
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
@@ -33,7 +34,7 @@ class ConditionalNoiseContrastive(Criterion):
         self.stddev = check_positive("stddev", stddev)
         self.num_noise = check_size("num_noise", num_noise)
 
-    def __call__(self, energy_fn, x, random):
+    def __call__(self, energy_fn: EnergyFn, x: tf.Tensor, random: RandomDraws):
         energy = energy_fn(x)
         losses = []
         for index in range(self.num_noise):

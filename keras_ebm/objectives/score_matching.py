@@ -6,6 +6,7 @@ import tensorflow as tf
 from keras_ebm.arguments import check_choice, check_positive, check_size
 from keras_ebm.gradients import energy_and_gradient, squared_norm
 from keras_ebm.objectives.criterion import Criterion
+from keras_ebm.protocols import EnergyFn, RandomDraws
 
 SLICES = ("rademacher", "gaussian")
 
@@ -51,7 +52,7 @@ class SlicedScoreMatching(Criterion):
         self.num_slices = check_size("num_slices", num_slices)
         self.slices = check_choice("slices", slices, SLICES)
 
-    def __call__(self, energy_fn, x, random):
+    def __call__(self, energy_fn: EnergyFn, x: tf.Tensor, random: RandomDraws):
         directions = self._directions(x, random)
         with tf.GradientTape(watch_accessed_variables=False, persistent=True) as tape:
             tape.watch(x)
@@ -107,7 +108,7 @@ class DenoisingScoreMatching(Criterion):
     def __init__(self, stddev: float):
         self.stddev = check_positive("stddev", stddev)
 
-    def __call__(self, energy_fn, x, random):
+    def __call__(self, energy_fn: EnergyFn, x: tf.Tensor, random: RandomDraws):
         noise = random.normal(tf.shape(x), "denoising")
         _, gradient = energy_and_gradient(energy_fn, x + self.stddev * noise)
         return 0.5 * squared_norm(noise - self.stddev * gradient)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from keras_ebm.arguments import check_positive, check_share
 from keras_ebm.gradients import squared_norm
 from keras_ebm.objectives.classification import count_over, mean_over
+from keras_ebm.protocols import RandomDraws
 from keras_ebm.saveable import Saveable
 
 
@@ -79,7 +83,14 @@ class SemiSupervised(Saveable):
         virtual = ("virtual_adversarial",) if self.virtual_adversarial_weight else ()
         return pseudo + virtual
 
-    def loss(self, logits_fn, x, logits, unlabelled, random):
+    def loss(
+        self,
+        logits_fn: Callable[[tf.Tensor], tf.Tensor],
+        x: tf.Tensor,
+        logits: tf.Tensor,
+        unlabelled: tf.Tensor,
+        random: RandomDraws,
+    ):
         """The weighted terms on one batch.
 
         Args:
@@ -94,7 +105,8 @@ class SemiSupervised(Saveable):
             `"loss_parts"` a list of `(value, rows)`, the terms that are means over
             other rows than all.
         """
-        loss, logs = 0.0, {"loss_parts": []}
+        loss = 0.0
+        logs: dict[str, Any] = {"loss_parts": []}
         if self.pseudo_label_weight:
             values, confident = pseudo_label_loss(logits, self.pseudo_label_threshold)
             counted = values * tf.cast(confident, values.dtype)
@@ -112,7 +124,7 @@ class SemiSupervised(Saveable):
         return loss, logs
 
 
-def pseudo_label_loss(logits, threshold: float):
+def pseudo_label_loss(logits: tf.Tensor, threshold: float):
     """Cross-entropy with the label that each row's own logits point to.
 
     Args:
@@ -130,7 +142,14 @@ def pseudo_label_loss(logits, threshold: float):
     return values, tf.reduce_max(tf.nn.softmax(held), axis=-1) >= threshold
 
 
-def virtual_adversarial_loss(logits_fn, x, direction, *, radius: float, probe: float):
+def virtual_adversarial_loss(
+    logits_fn: Callable[[tf.Tensor], tf.Tensor],
+    x: tf.Tensor,
+    direction: tf.Tensor,
+    *,
+    radius: float,
+    probe: float,
+):
     """`KL(p(y|x) || p(y|x + r))` in the direction where it grows fastest.
 
     Args:

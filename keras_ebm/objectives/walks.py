@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from keras_ebm.gradients import energy_and_gradient
+from keras_ebm.protocols import EnergyFn, RandomDraws
 
 THROUGH = ("last", "all")
 
@@ -44,20 +45,27 @@ class WalkTerms(NamedTuple):
         energy = ("chain_energy",) if self.kl_weight else ()
         return energy + (("neighbour_distance",) if self.neighbour_weight else ())
 
-    def last_steps(self, moves) -> int:
+    def last_steps(self, moves: Any) -> int:
         """Steps of the chains that gradients go through."""
         if not self:
             return 0
         return 1 if self.kl_through == "last" else moves.num_steps
 
-    def neighbours(self, buffer, random):
+    def neighbours(self, buffer: Any, random: RandomDraws):
         """`(states, known)` of the buffer before the chains of this step walk."""
         if not self.neighbour_weight:
             return None
         _, states, _, _ = buffer.take(self.num_neighbours, random.fold(1))
         return states, buffer.holds(10 * self.num_neighbours)
 
-    def loss(self, energy_fn, moves, made, neighbours, random):
+    def loss(
+        self,
+        energy_fn: EnergyFn,
+        moves: Any,
+        made: Any,
+        neighbours: Any,
+        random: RandomDraws,
+    ):
         """The weighted terms on the chains of one step.
 
         Args:

@@ -163,7 +163,7 @@ class SumScore(Score):
         return state
 
     @classmethod
-    def from_state(cls, state):
+    def from_state(cls, state: Mapping[str, np.ndarray]):
         count = len(state["means"])
         score = cls.__new__(cls)
         Score.__init__(score)

@@ -2,6 +2,7 @@
 
 import numbers
 from collections.abc import Mapping
+from typing import TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +14,7 @@ from keras_ebm.ood.conformal_rates import (
     rows_needed,
 )
 
-Rate = float | tf.Tensor
+Rate: TypeAlias = float | tf.Tensor
 
 
 class ConformalDetector:
@@ -125,7 +126,7 @@ class ConformalDetector:
             ValueError: if a float `target_fpr` cannot be kept.
         """
         if isinstance(target_fpr, numbers.Real):
-            threshold = self.threshold(target_fpr)
+            threshold = self.threshold(float(target_fpr))
             if self.by_class:
                 threshold = tf.gather(tf.constant(threshold), _required(classes))
             return _check_batch(scores) <= threshold
@@ -192,7 +193,7 @@ class ConformalDetector:
             ValueError: if the rate cannot be kept.
         """
         self.check_rate(target_fpr)
-        ranks = [size - num_refused(target_fpr, size) for size in self.sizes]
+        ranks = [size - num_refused(target_fpr, size) for size in self.sizes.tolist()]
         thresholds = self.table[np.arange(self.num_classes), ranks]
         return thresholds if self.by_class else float(thresholds[0])
 
@@ -218,7 +219,7 @@ class ConformalDetector:
     def _padded_table(self) -> np.ndarray:
         """Ascending scores of each class in a row, filled up with `inf`."""
         table = np.full((self.num_classes, self.sizes.max()), np.inf, np.float32)
-        columns = np.concatenate([np.arange(size) for size in self.sizes])
+        columns = np.concatenate([np.arange(size) for size in self.sizes.tolist()])
         table[self.classes, columns] = self.scores
         return table
 

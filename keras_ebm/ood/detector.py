@@ -1,13 +1,16 @@
 """A network, a score and a threshold: the decision that is served."""
 
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_ebm.layers import TableEncoder
+from keras_ebm.models import BaseEnergyModel
 from keras_ebm.ood.combined import make_score
-from keras_ebm.ood.conformal import ConformalDetector
+from keras_ebm.ood.conformal import ConformalDetector, Rate
 from keras_ebm.ood.output_scores import Energy
 from keras_ebm.ood.outputs import network_outputs, output_function
 from keras_ebm.ood.score import Score
@@ -39,7 +42,7 @@ class Detector:
 
     def __init__(
         self,
-        model,
+        model: BaseEnergyModel,
         score: Score,
         conformal: ConformalDetector,
         target_fpr: float,
@@ -52,7 +55,7 @@ class Detector:
         self.target_fpr = float(target_fpr)
         self.guard = bool(guard)
         self._outputs = output_function(model, score.requires)
-        self._compiled = {}
+        self._compiled: dict[tuple, Callable] = {}
 
     def __reduce__(self):
         # What it compiles cannot be pickled, and is made of these.
@@ -62,13 +65,13 @@ class Detector:
     @classmethod
     def calibrate(
         cls,
-        model,
+        model: BaseEnergyModel,
         calibration: np.ndarray,
         *,
         score: str = "energy",
         target_fpr: float | None = None,
-        train=None,
-        validation=None,
+        train: Any | None = None,
+        validation: Any | None = None,
         per_class: bool = False,
         guard: bool = True,
     ) -> "Detector":
@@ -141,7 +144,7 @@ class Detector:
         x, y = rows
         return network_outputs(model, x, y, requires=scorer.requires)
 
-    def decide(self, x, target_fpr=None):
+    def decide(self, x: tf.Tensor, target_fpr: Rate | None = None):
         """Decides on a batch, in TensorFlow operations.
 
         Args:

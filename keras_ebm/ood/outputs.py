@@ -7,10 +7,11 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ebm.gradients import gradient_norm
+from keras_ebm.models import BaseEnergyModel
 from keras_ebm.networks import with_features
 
 
-def output_function(model, requires: Iterable[str]):
+def output_function(model: BaseEnergyModel, requires: Iterable[str]):
     """Returns a function from raw inputs to the tensors that scores read.
 
     Args:
@@ -48,7 +49,7 @@ def output_function(model, requires: Iterable[str]):
 
 
 def network_outputs(
-    model,
+    model: BaseEnergyModel,
     x: np.ndarray,
     labels: np.ndarray | None = None,
     *,

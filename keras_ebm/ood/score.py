@@ -41,7 +41,7 @@ class Score(Saveable):
     fitted_names: tuple[str, ...] = ()
     keeps_nan: bool = False
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.arrays: dict[str, np.ndarray] = {}
 
     def fit(

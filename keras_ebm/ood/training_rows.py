@@ -41,7 +41,7 @@ def read_matrix(train: Mapping[str, np.ndarray], key: str = "features") -> np.nd
             f"`train[{key!r}]` must have shape `(rows, dim)`, neither of "
             f"them 0. Received: shape {features.shape}."
         )
-    finite = np.isfinite(features).all(axis=1)
+    finite = np.all(np.isfinite(features), axis=1)
     if not finite.all():
         raise ValueError(
             f"`train[{key!r}]` must be finite. Received: nan or inf in "

@@ -49,7 +49,7 @@ class ClippedAdam(Saveable, keras.optimizers.Adam):
 
     def __init__(
         self,
-        learning_rate=3e-4,
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 3e-4,
         beta_1: float = 0.0,
         beta_2: float = 0.999,
         epsilon: float = 1e-8,

@@ -1,7 +1,9 @@
 """Figures of matplotlib, which is imported only when one is drawn."""
 
 import io
+import os
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
@@ -25,7 +27,7 @@ def pyplot():
     return module
 
 
-def to_array(figure) -> np.ndarray:
+def to_array(figure: Any) -> np.ndarray:
     """Renders a figure to uint8 `(height, width, 4)` and closes it."""
     figure.canvas.draw()
     array = np.asarray(figure.canvas.buffer_rgba()).copy()
@@ -33,7 +35,7 @@ def to_array(figure) -> np.ndarray:
     return array
 
 
-def save(figure, path) -> None:
+def save(figure: Any, path: str | os.PathLike | IO[bytes]) -> None:
     """Writes a figure to a file, and closes the figure.
 
     Args:

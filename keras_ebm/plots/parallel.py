@@ -24,7 +24,12 @@ class ParallelAxis(NamedTuple):
     ends: Sequence
 
 
-def parallel_coordinates(axes, results, label: str, higher_is_better: bool = True):
+def parallel_coordinates(
+    axes: Sequence[ParallelAxis],
+    results: Sequence[float | None],
+    label: str,
+    higher_is_better: bool = True,
+):
     """A figure of many settings and what came of each: a line for each over all axes.
 
     The best lines lie on top, the last axis is the result, and settings without one

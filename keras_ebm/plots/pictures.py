@@ -1,11 +1,17 @@
 """Pictures of samples, energies and calibration."""
 
+from typing import Any
+
+import keras
 import numpy as np
 
 from keras_ebm.plots.figures import pyplot
+from keras_ebm.protocols import EnergyFn
 
 
-def image_grid(images, columns: int, value_range=(-1.0, 1.0)) -> np.ndarray:
+def image_grid(
+    images: np.ndarray, columns: int, value_range: tuple[float, float] = (-1.0, 1.0)
+) -> np.ndarray:
     """Tiles images `(n, h, w, c)` in a range of values into one picture in `[0, 1]`.
 
     A white line separates neighbours; the last row is filled up with white.
@@ -21,7 +27,11 @@ def image_grid(images, columns: int, value_range=(-1.0, 1.0)) -> np.ndarray:
 
 
 def draw_images(
-    axis, images, columns: int, title: str = "", value_range=(-1.0, 1.0)
+    axis: Any,
+    images: np.ndarray,
+    columns: int,
+    title: str = "",
+    value_range: tuple[float, float] = (-1.0, 1.0),
 ) -> None:
     """Draws a grid of images in a range of values on a matplotlib axis."""
     grid = image_grid(images, columns, value_range)
@@ -31,7 +41,13 @@ def draw_images(
     axis.axis("off")
 
 
-def draw_energy_map(axis, energy_fn, data, samples=None, extent: float = 4.0) -> None:
+def draw_energy_map(
+    axis: Any,
+    energy_fn: EnergyFn,
+    data: np.ndarray,
+    samples: np.ndarray | None = None,
+    extent: float = 4.0,
+) -> None:
     """Draws `exp(-E)` of a 2-D model with its data and samples.
 
     Args:
@@ -55,7 +71,9 @@ def draw_energy_map(axis, energy_fn, data, samples=None, extent: float = 4.0) ->
     axis.legend(loc="upper right", fontsize=7)
 
 
-def draw_energy_histograms(axis, energies: dict, threshold=None) -> None:
+def draw_energy_histograms(
+    axis: Any, energies: dict, threshold: float | None = None
+) -> None:
     """Draws one histogram of energies (nats) for each named set of inputs."""
     values = np.concatenate([np.asarray(value) for value in energies.values()])
     low, high = np.percentile(values, [0.5, 99.5])
@@ -69,7 +87,9 @@ def draw_energy_histograms(axis, energies: dict, threshold=None) -> None:
     axis.legend(fontsize=8)
 
 
-def model_figure(model, data, samples=None):
+def model_figure(
+    model: keras.Model, data: np.ndarray, samples: np.ndarray | None = None
+):
     """A figure of what a model has learnt, or None if there is none to draw.
 
     Args:
@@ -97,7 +117,7 @@ def model_figure(model, data, samples=None):
     return None
 
 
-def samples_figure(model, samples):
+def samples_figure(model: keras.Model, samples: np.ndarray):
     """A figure of samples alone: a grid of images, or points on the energy's map.
 
     Args:
@@ -119,19 +139,19 @@ def samples_figure(model, samples):
     return figure
 
 
-def pixel_range(model) -> tuple[float, float]:
+def pixel_range(model: keras.Model) -> tuple[float, float]:
     """What black and white become before an image model's network."""
     scale = getattr(model.preprocessor, "scale", 2.0 / 255.0)
     offset = getattr(model.preprocessor, "offset", -1.0)
     return float(offset), float(offset + 255.0 * scale)
 
 
-def samples_of(model):
+def samples_of(model: keras.Model):
     """500 samples of a model that can make them without data, else None."""
     return model.sample(500) if model.can_sample else None
 
 
-def draw_reliability(axis, table, title: str = "") -> None:
+def draw_reliability(axis: Any, table: Any, title: str = "") -> None:
     """Draws accuracy by confidence: below the diagonal a classifier is too sure.
 
     Bars are shares of the rows; marks, larger for more rows, the mean confidence and
@@ -164,7 +184,9 @@ def draw_reliability(axis, table, title: str = "") -> None:
     axis.legend(loc="upper left", fontsize=8)
 
 
-def draw_energy_pair(axis, known, foreign, title: str = "") -> None:
+def draw_energy_pair(
+    axis: Any, known: np.ndarray, foreign: np.ndarray, title: str = ""
+) -> None:
     """Draws the energies (nats) of known rows, filled, against those of a foreign set.
 
     The range holds 98 % of each; what lies beyond is counted in the outermost bins.

@@ -1,12 +1,12 @@
 """What every sampler here returns, and the loop over its steps."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from keras_ebm.gradients import squared_norm
-from keras_ebm.random import StepRandom
+from keras_ebm.protocols import RandomDraws
 
 
 class ChainInfo(NamedTuple):
@@ -31,7 +31,13 @@ class ChainInfo(NamedTuple):
     x: tf.Tensor | None = None
 
 
-def step_info(before, after, energy, gradient, acceptance=None) -> ChainInfo:
+def step_info(
+    before: tf.Tensor,
+    after: tf.Tensor,
+    energy: tf.Tensor,
+    gradient: tf.Tensor,
+    acceptance: tf.Tensor | None = None,
+) -> ChainInfo:
     """The `ChainInfo` of one step from `before` to `after`."""
     return ChainInfo(
         energy,
@@ -42,7 +48,13 @@ def step_info(before, after, energy, gradient, acceptance=None) -> ChainInfo:
 
 
 def run_chain(
-    step: Callable, state, num_steps: int, *, first=0, keep=False, unroll=False
+    step: Callable,
+    state: Any,
+    num_steps: int,
+    *,
+    first: int = 0,
+    keep: bool = False,
+    unroll: bool = False,
 ):
     """Takes `num_steps` steps.
 
@@ -90,12 +102,12 @@ def run_chain(
 
 
 def run_sampler(
-    sampler,
+    sampler: Any,
     energy_fn: Callable,
-    state,
+    state: Any,
     *,
     num_steps: int,
-    random: StepRandom,
+    random: RandomDraws,
     labels: tf.Tensor | None = None,
     first_step: int = 0,
     keep: bool = False,

@@ -7,6 +7,7 @@ import tensorflow_probability as tfp
 
 from keras_ebm.arguments import check_positive, check_share, check_size
 from keras_ebm.gradients import EnergyFn
+from keras_ebm.protocols import RandomDraws
 from keras_ebm.samplers.chain import ChainInfo
 
 
@@ -29,7 +30,7 @@ def hmc(
     step_size: float,
     num_leapfrog: int = 10,
     target_acceptance: float = 0.75,
-    random,
+    random: RandomDraws,
     keep: bool = False,
     jit_compile: bool = False,
 ) -> tuple[HamiltonianState, ChainInfo]:
@@ -93,7 +94,7 @@ def nuts(
     step_size: float,
     max_tree_depth: int = 10,
     target_acceptance: float = 0.8,
-    random,
+    random: RandomDraws,
     keep: bool = False,
     jit_compile: bool = False,
 ) -> tuple[HamiltonianState, ChainInfo]:

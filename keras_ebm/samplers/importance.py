@@ -3,12 +3,12 @@
 import tensorflow as tf
 
 
-def normalised_weights(log_weights):
+def normalised_weights(log_weights: tf.Tensor):
     """Weights that sum to 1, shape `(batch,)`, from `(batch,)` log-weights."""
     return tf.nn.softmax(log_weights)
 
 
-def effective_share(weights):
+def effective_share(weights: tf.Tensor):
     """Kish's effective sample size as a share of the batch, in `[1 / batch, 1]`.
 
     Args:
@@ -18,7 +18,7 @@ def effective_share(weights):
     return 1.0 / (size * tf.reduce_sum(tf.square(weights)))
 
 
-def tempering(log_weights, minimum_share: float, num_halvings: int = 16):
+def tempering(log_weights: tf.Tensor, minimum_share: float, num_halvings: int = 16):
     """The largest exponent in `[0, 1]` that leaves a share of `minimum_share`.
 
     Args:
@@ -43,7 +43,7 @@ def tempering(log_weights, minimum_share: float, num_halvings: int = 16):
     return tf.where(whole, 1.0, low)
 
 
-def systematic_resampling(weights, uniform):
+def systematic_resampling(weights: tf.Tensor, uniform: tf.Tensor):
     """Indices of a sample by `weights`, each taken `n w_i` times up to rounding.
 
     Args:

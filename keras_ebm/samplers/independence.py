@@ -5,13 +5,18 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from keras_ebm.gradients import EnergyFn, squared_norm
-from keras_ebm.random import StepRandom
+from keras_ebm.protocols import RandomDraws
 from keras_ebm.samplers.chain import ChainInfo, step_info
 from keras_ebm.samplers.mala import MALAState, choose, mala_state
 
 
 def normal_jump(
-    energy_fn: EnergyFn, state: MALAState, *, stddev: float, noise, uniform
+    energy_fn: EnergyFn,
+    state: MALAState,
+    *,
+    stddev: float,
+    noise: tf.Tensor,
+    uniform: tf.Tensor,
 ) -> tuple[MALAState, ChainInfo]:
     """Proposes a draw of `N(0, stddev^2 I)`, and accepts or stays.
 
@@ -53,7 +58,7 @@ class NormalJump(NamedTuple):
         return mala_state(energy_fn, x)
 
     def step(
-        self, energy_fn: EnergyFn, state: MALAState, random: StepRandom
+        self, energy_fn: EnergyFn, state: MALAState, random: RandomDraws
     ) -> tuple[MALAState, ChainInfo]:
         """Proposes one jump, whose draws it makes."""
         return normal_jump(

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_ebm.arguments import check_choice, check_positive
 from keras_ebm.gradients import EnergyFn, energy_and_gradient, squared_norm
-from keras_ebm.random import StepRandom
+from keras_ebm.protocols import RandomDraws
 from keras_ebm.samplers.chain import ChainInfo, run_sampler, step_info
 
 CLIPS = ("element", "norm")
@@ -41,9 +41,8 @@ class Region(NamedTuple):
         """The nearest place of the region; what is not a number stays so."""
         inside = x
         if self.radius is not None:
-            inside = tf.clip_by_value(
-                inside, self.start - self.radius, self.start + self.radius
-            )
+            start: tf.Tensor = self.start  # Never None beside a radius; see `check`.
+            inside = tf.clip_by_value(inside, start - self.radius, start + self.radius)
         if self.box is not None:
             inside = tf.clip_by_value(inside, *self.box)
         inside = _where_finite(x, inside)
@@ -113,7 +112,7 @@ class Langevin(NamedTuple):
         return LangevinState(tf.convert_to_tensor(x))
 
     def step(
-        self, energy_fn: EnergyFn, state: LangevinState, random: StepRandom
+        self, energy_fn: EnergyFn, state: LangevinState, random: RandomDraws
     ) -> tuple[LangevinState, ChainInfo]:
         """Moves every chain by one step, whose noise it draws."""
         return self.move(energy_fn, state, random.normal(tf.shape(state.x), "langevin"))
@@ -157,7 +156,7 @@ def langevin(
     x: tf.Tensor,
     *,
     num_steps: int,
-    random: StepRandom,
+    random: RandomDraws,
     labels: tf.Tensor | None = None,
     first_step: int = 0,
     keep: bool = False,
@@ -208,7 +207,9 @@ def langevin(
     )
 
 
-def clip_gradient(gradient, max_gradient: float | None, clip: str = "element"):
+def clip_gradient(
+    gradient: tf.Tensor, max_gradient: float | None, clip: str = "element"
+):
     """Bounds a gradient `(batch, ...)`; what is not finite becomes NaN, not the bound.
 
     Args:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from keras_ebm.gradients import EnergyFn, energy_and_gradient, squared_norm
-from keras_ebm.random import StepRandom
+from keras_ebm.protocols import RandomDraws
 from keras_ebm.samplers.chain import ChainInfo, run_sampler, step_info
 
 
@@ -22,7 +22,7 @@ def mala_state(energy_fn: EnergyFn, x: tf.Tensor) -> MALAState:
     return MALAState(x, *energy_and_gradient(energy_fn, x))
 
 
-def choose(accepted, proposal: MALAState, state: MALAState) -> MALAState:
+def choose(accepted: tf.Tensor, proposal: MALAState, state: MALAState) -> MALAState:
     """The proposal of those chains that accepted it, the state of the others."""
     pick = tf.reshape(accepted, [-1, *[1] * (len(state.x.shape) - 1)])
     return MALAState(
@@ -33,7 +33,12 @@ def choose(accepted, proposal: MALAState, state: MALAState) -> MALAState:
 
 
 def leapfrog(
-    energy_fn: EnergyFn, state: MALAState, momentum, *, length, num_leapfrog: int
+    energy_fn: EnergyFn,
+    state: MALAState,
+    momentum: tf.Tensor,
+    *,
+    length: float | tf.Tensor,
+    num_leapfrog: int,
 ):
     """Follows the Hamiltonian `E(x) + ||momentum||^2 / 2`.
 
@@ -59,9 +64,9 @@ def mala_step(
     energy_fn: EnergyFn,
     state: MALAState,
     *,
-    step_size,
-    noise,
-    uniform,
+    step_size: float | tf.Tensor,
+    noise: tf.Tensor,
+    uniform: tf.Tensor,
     num_leapfrog: int = 1,
 ) -> tuple[MALAState, ChainInfo]:
     """Proposes `x - tau dE/dx + sqrt(2 tau) noise`, and accepts or stays.
@@ -118,7 +123,7 @@ class MALA(NamedTuple):
         return mala_state(energy_fn, x)
 
     def step(
-        self, energy_fn: EnergyFn, state: MALAState, random: StepRandom
+        self, energy_fn: EnergyFn, state: MALAState, random: RandomDraws
     ) -> tuple[MALAState, ChainInfo]:
         """Takes one transition, whose draws it makes."""
         return mala_step(
@@ -136,8 +141,8 @@ def mala(
     state: MALAState,
     *,
     num_steps: int,
-    step_size,
-    random: StepRandom,
+    step_size: float | tf.Tensor,
+    random: RandomDraws,
     num_leapfrog: int = 1,
     first_step: int = 0,
     keep: bool = False,

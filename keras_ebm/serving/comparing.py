@@ -1,5 +1,7 @@
 """Compares answers of an exported model with those of the framework."""
 
+from collections.abc import Collection
+
 import numpy as np
 
 from keras_ebm.ood import Detector
@@ -9,7 +11,11 @@ TOLERANCE = 1e-4
 
 
 def compare_decisions(
-    signature: str, served: dict, expected: dict, model: Detector, rates=None
+    signature: str,
+    served: dict,
+    expected: dict,
+    model: Detector,
+    rates: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Compares every output of a signature as `OUTPUTS` says.
 
@@ -50,7 +56,9 @@ def compare_decisions(
     return differences
 
 
-def require_names(signature: str, served, names) -> None:
+def require_names(
+    signature: str, served: Collection[str], names: Collection[str]
+) -> None:
     """Raises RuntimeError unless a signature has these outputs and no other."""
     for name in names:
         if name not in served:
@@ -72,7 +80,9 @@ def _clear_classes(expected) -> np.ndarray:
     return ~(best[:, -1] - best[:, -2] <= TOLERANCE)
 
 
-def clear_of_threshold(model: Detector, expected: dict, rates=None) -> np.ndarray:
+def clear_of_threshold(
+    model: Detector, expected: dict, rates: np.ndarray | None = None
+) -> np.ndarray:
     """Which rows' scores are further from the threshold than rounding goes.
 
     Args:
@@ -86,7 +96,7 @@ def clear_of_threshold(model: Detector, expected: dict, rates=None) -> np.ndarra
     for rate in np.unique(rates):
         rows, threshold = rates == rate, model.conformal.threshold(float(rate))
         if model.conformal.by_class:
-            threshold = threshold[expected["class_id"][rows]]
+            threshold = np.asarray(threshold)[expected["class_id"][rows]]
         thresholds[rows] = threshold
     limit = TOLERANCE * np.maximum(1.0, np.abs(thresholds))
     return ~(np.abs(scores - thresholds) <= limit)
@@ -101,7 +111,9 @@ def difference(name: str, served: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(served[other] - expected[other]).max(initial=0.0))
 
 
-def require_close(name: str, value: float, expected, extra: float = 0.0) -> None:
+def require_close(
+    name: str, value: float, expected: np.ndarray, extra: float = 0.0
+) -> None:
     """Raises RuntimeError if a difference is more than rounding."""
     finite = np.abs(expected)[np.isfinite(expected)]
     limit = TOLERANCE * max(1.0, float(finite.max(initial=0.0))) + extra

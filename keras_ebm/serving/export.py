@@ -4,8 +4,9 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import keras
 import numpy as np
@@ -15,6 +16,7 @@ from keras_ebm import files
 from keras_ebm.data.schema import TableSchema
 from keras_ebm.digests import array_digest, file_digests
 from keras_ebm.explain import Explainer
+from keras_ebm.layers import TableEncoder
 from keras_ebm.ood import Detector
 from keras_ebm.serving import explanations, inputs
 from keras_ebm.serving.outputs import output_names
@@ -29,7 +31,11 @@ REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 def export_classifier(
-    detector: Detector, output, x: np.ndarray, *, explainer: Explainer | None = None
+    detector: Detector,
+    output: str | os.PathLike,
+    x: np.ndarray,
+    *,
+    explainer: Explainer | None = None,
 ) -> Path:
     """Exports class, probabilities, energy, p-value and accept flag.
 
@@ -62,7 +68,11 @@ def export_classifier(
 
 
 def export_ood_scorer(
-    detector: Detector, output, x: np.ndarray, *, explainer: Explainer | None = None
+    detector: Detector,
+    output: str | os.PathLike,
+    x: np.ndarray,
+    *,
+    explainer: Explainer | None = None,
 ) -> Path:
     """Exports energy, score, p-value and accept flag; see `export_classifier`."""
     return _export(detector, output, x, False, explainer)
@@ -176,7 +186,12 @@ def version_number(path: Path) -> int | None:
     return int(name) if int(name) <= LAST_VERSION else None
 
 
-def write_saved_model(detector: Detector, path: Path, names, explainer=None) -> None:
+def write_saved_model(
+    detector: Detector,
+    path: Path,
+    names: Sequence[str],
+    explainer: Explainer | None = None,
+) -> None:
     """Writes one SavedModel with every signature of `signatures`.
 
     With an explainer, also those of `explanation_signatures`.
@@ -197,7 +212,7 @@ def write_saved_model(detector: Detector, path: Path, names, explainer=None) -> 
     (path / CARD).write_text(json.dumps(card, indent=2) + "\n", "utf-8")
 
 
-def model_card(detector: Detector, names) -> dict:
+def model_card(detector: Detector, names: Sequence[str]) -> dict:
     """What a reader of the SavedModel should know, as JSON-ready values."""
     conformal = detector.conformal
     threshold = np.asarray(conformal.threshold(detector.target_fpr)).tolist()
@@ -220,7 +235,8 @@ def model_card(detector: Detector, names) -> dict:
         "sign": "higher scores are more out-of-distribution; accept is p_value > rate",
     }
     if inputs.input_kind(detector.model) == "table":
-        schema = TableSchema.from_config(detector.model.preprocessor.schema)
+        encoder = cast(TableEncoder, detector.model.preprocessor)
+        schema = TableSchema.from_config(encoder.schema)
         card["columns"] = inputs.column_names(schema)
         card["missing"] = list(schema.missing)
     return card

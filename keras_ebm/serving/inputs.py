@@ -2,23 +2,25 @@
 
 import re
 
+import numpy as np
 import tensorflow as tf
 
 from keras_ebm.data.image_bytes import CHANNELS
 from keras_ebm.data.schema import TableSchema
 from keras_ebm.layers import TableEncoder
+from keras_ebm.models import BaseEnergyModel
 
 RATE = "target_fpr"
 
 
-def input_kind(model) -> str:
+def input_kind(model: BaseEnergyModel) -> str:
     """`"table"`, `"vector"` or `"image"`: what the model's preprocessor takes."""
     if isinstance(model.preprocessor, TableEncoder):
         return "vector" if model.preprocessor.schema is None else "table"
     return "image" if len(model.network.input_shape) == 4 else "vector"
 
 
-def takes_bytes(model) -> bool:
+def takes_bytes(model: BaseEnergyModel) -> bool:
     """Whether there is a signature for encoded images: of uint8 in known channels."""
     if input_kind(model) == "table":
         return False
@@ -99,16 +101,16 @@ def _codes(values, column, missing_words):
     return tf.where(missing, float("nan"), code)
 
 
-def split_columns(schema: TableSchema, rows) -> dict:
+def split_columns(schema: TableSchema, rows: np.ndarray) -> dict:
     """Encoded rows `(n, columns)` back to columns by name, as requests hold them."""
     names = column_names(schema)
     columns = {}
     for index, column in enumerate(schema.columns):
-        values = rows[:, index]
+        values: np.ndarray | list[str] = rows[:, index]
         if column.kind != "numeric":
             words = dict(enumerate(column.vocabulary)) | {
                 -1: "\N{REPLACEMENT CHARACTER}"
             }
-            values = [words.get(value, "") for value in values.tolist()]
+            values = [words.get(value, "") for value in rows[:, index].tolist()]
         columns[names[column.name]] = values
     return columns

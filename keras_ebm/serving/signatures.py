@@ -1,5 +1,7 @@
 """The signatures of a detector's decisions: of raw inputs, rates, and image files."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from keras_ebm.data.image_bytes import DECODED, decode_rows
@@ -9,7 +11,7 @@ from keras_ebm.serving import inputs
 from keras_ebm.serving.outputs import OUTPUTS
 
 
-def signatures(detector: Detector, names) -> dict:
+def signatures(detector: Detector, names: Sequence[str]) -> dict:
     """Signature name to `(function, specs)`.
 
     `serving_default` takes raw inputs and `at_rate` a `target_fpr` for each

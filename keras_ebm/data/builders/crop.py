@@ -36,9 +36,9 @@ def read_crop(folder: pathlib.Path) -> source.Table:
     path = source.find_file(folder, FILE)
     values = read_numbers(path, (1 + NUM_FEATURES,), delimiter=",")
     y = class_labels(path, values[:, 0], first=1, num_classes=len(CLASSES))
-    rows = source.shuffle(values[:, 1:].astype(np.float32), y)
-    rest, test = source.cut_last_tenth(*rows, path)
-    train, validation = source.cut_last_tenth(*rest, path)
+    x, y = source.shuffle(values[:, 1:].astype(np.float32), y)
+    (x, y), test = source.cut_last_tenth(x, y, path)
+    train, validation = source.cut_last_tenth(x, y, path)
     return source.Table(
         columns=source.column_names(range(NUM_FEATURES), first=1),
         splits={"train": train, "validation": validation, "test": test},

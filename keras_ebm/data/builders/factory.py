@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 
@@ -32,10 +33,11 @@ def builder_class(name: str):
     Raises:
         ImportError: if tensorflow_datasets is not installed.
     """
-    tfds = require("tensorflow_datasets")
+    tfds: Any = require("tensorflow_datasets")
+    builder: Any = tfds.core.GeneratorBasedBuilder
     source = SOURCES[name]
 
-    class ManualTable(tfds.core.GeneratorBasedBuilder):
+    class ManualTable(builder):
         """A `Source` as a builder; `name` is what it is registered by."""
 
         name = source.name

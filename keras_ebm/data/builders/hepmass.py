@@ -40,7 +40,8 @@ def read_hepmass(folder: pathlib.Path) -> source.Table:
             f"{path}: there must be a feature whose smallest value occurs at most "
             f"{source.MAX_SMALLEST} times. Received: none. Check the file."
         )
-    train, validation = source.cut_last_tenth(*_rows(path, values, kept), path)
+    x, y = _rows(path, values, kept)
+    train, validation = source.cut_last_tenth(x, y, path)
     del values  # 1.6 GB of the original, before as much comes with the test file.
     path, values = _read(folder, TEST, (WIDTH, WIDTH + 1))
     return source.Table(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -97,7 +97,9 @@ def shuffle(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return x[order], y[order]
 
 
-def cut_last_tenth(x: np.ndarray, y: np.ndarray, path: str | os.PathLike):
+def cut_last_tenth(
+    x: np.ndarray, y: np.ndarray, path: str | os.PathLike
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """`((x, y), (x, y))`: all rows but the last tenth (rounded down), and these.
 
     Raises:
@@ -112,6 +114,6 @@ def cut_last_tenth(x: np.ndarray, y: np.ndarray, path: str | os.PathLike):
     return (x[:end], y[:end]), (x[end:], y[end:])
 
 
-def column_names(numbers: Sequence[int], first: int) -> tuple[str, ...]:
+def column_names(numbers: Iterable[int], first: int) -> tuple[str, ...]:
     """Names such as `f7` by position in the file; `first` names the first one."""
     return tuple(f"f{first + int(number)}" for number in numbers)
