@@ -43,7 +43,7 @@ from keras_ebm.entropy import (
     LogVolume,
     MutualInformation,
 )
-from keras_ebm.models.updating import update
+from keras_ebm.models.updating import descend
 from keras_ebm.random import StepRandom
 from trainers.program import json_files, options, running
 
@@ -182,8 +182,7 @@ def _learn(estimator, generator, rate, steps: int, batch: int, seed: int) -> Non
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
             loss = estimator.loss(generator, draw, random)
-        gradients = tape.gradient(loss, weights)
-        update(optimizer, gradients, estimator.trainable_variables, loss)
+        descend(tape, loss, estimator.trainable_variables, optimizer)
 
     for i in range(steps):
         step(tf.constant(i, tf.int64))

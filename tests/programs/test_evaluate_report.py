@@ -16,7 +16,7 @@ from keras_ebm import EnergyModel, LangevinModel, metrics, plots
 from keras_ebm.negatives import LangevinMoves, MarkovChains, ReplayBuffer
 from trainers.program import keras_files
 from trainers.report import html
-from trainers.report.samples import can_sample, prepare_samples, sample_images
+from trainers.report.samples import prepare_samples, sample_images
 from trainers.run.record import recall
 from trainers.settings.data import DataSettings, load
 
@@ -330,14 +330,14 @@ def image_network():
 def test_chains_are_sampled_where_they_need_no_data(buffer):
     moves = LangevinMoves(2, 0.01)
     model = LangevinModel(image_network(), MarkovChains(moves, buffer))
-    assert can_sample(model)
+    assert model.can_sample
     settings = trainers.evaluate.EvaluateSettings()
     images = sample_images(model, 5, settings)
     assert images.shape == (5, 4, 4, 1) and images.dtype == np.uint8
     assert len(np.unique(images)) > 10
-    assert not can_sample(EnergyModel(image_network()))
+    assert not EnergyModel(image_network()).can_sample
     at_data = MarkovChains(moves, start="data")
-    assert not can_sample(LangevinModel(image_network(), at_data))
+    assert not LangevinModel(image_network(), at_data).can_sample
 
 
 def test_marks_of_a_reliability_diagram_are_its_bins():

@@ -152,7 +152,7 @@ def test_an_interrupted_choice_goes_on_with_what_is_left(rows, tmp_path):
     vera.train(rows, settings, whole)
     # As a kill leaves it: one transform done, the other not begun.
     broken = vera.FitSettings(workdir=str(tmp_path / "broken"), **SHORT)
-    first = transforms.prepare(rows, settings, broken, vera.build_model)
+    first = vera.prepare(rows, settings, broken)
     first.jobs["standardise"].perform()
     again = vera.FitSettings(workdir=broken.workdir, auto_resume=True, **SHORT)
     vera.train(rows, settings, again)

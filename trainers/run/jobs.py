@@ -132,6 +132,8 @@ class Job:
         files.make_folder(workdir)
         if not self.first_part:
             backup.begin(workdir)
+        # A worker that is not the first has a new folder at every start.
+        files.make_folder(backup.backup_folder(workdir))
         # Beside that of an earlier run, whose model is still there.
         write_record(self.run, backup.backup_folder(workdir), self.can_calibrate)
         backup.keep_history(workdir / HISTORY_FILE, self.first_part)
