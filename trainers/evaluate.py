@@ -5,7 +5,7 @@ Run from the top of the checkout:
     python -m trainers.evaluate --model=runs/digits/model.keras \
         --dataset=digits --ood=noise:uniform --ood=rotate:90 \
         --samples=1000 --feature_extractor=digits.keras \
-        --output=runs/digits/evaluation.json --report=runs/digits/html.html
+        --output=runs/digits/evaluation.json --report=runs/digits/report.html
 """
 
 import dataclasses

@@ -15,7 +15,7 @@ import trainers.evaluate
 from keras_ebm import EnergyModel, LangevinModel, metrics, plots
 from keras_ebm.negatives import LangevinMoves, MarkovChains, ReplayBuffer
 from trainers.program import keras_files
-from trainers.report import html
+from trainers.report import html as report
 from trainers.report.samples import prepare_samples, sample_images
 from trainers.run.record import recall
 from trainers.settings.data import DataSettings, load
@@ -97,7 +97,7 @@ def program(run, digits_model, extractor, tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     files = {
         "output": folder / "evaluation.json",
-        "report": folder / "new" / "html.html",
+        "report": folder / "new" / "report.html",
         "pictures": folder / "pictures",
         "reference": folder / "reference.npz",
     }
@@ -115,7 +115,7 @@ def results(program):
 
 @pytest.fixture(scope="module")
 def page(program):
-    return Page((program[0] / "new" / "html.html").read_text("utf-8"))
+    return Page((program[0] / "new" / "report.html").read_text("utf-8"))
 
 
 def evaluate(model, foreign=(), **settings):
@@ -143,9 +143,9 @@ def test_every_picture_is_a_png_within_the_file(program, page):
         address.startswith("data:image/png;base64,") for address in page.addresses
     )
     assert set(page.images) == {
-        html.CAPTIONS[name] for name in ("reliability", "energies", "samples")
+        report.CAPTIONS[name] for name in ("reliability", "energies", "samples")
     }
-    for name, caption in html.CAPTIONS.items():
+    for name, caption in report.CAPTIONS.items():
         if caption in page.images:
             content = base64.b64decode(
                 page.images[caption].split(",")[1], validate=True
@@ -161,7 +161,7 @@ def test_the_tables_hold_the_numbers_of_the_json(page, results):
     shown = {**page.sections["Known data"], **page.sections["Samples"]}
     for name, value in measures.items():
         if isinstance(value, float | int) and not isinstance(value, bool):
-            assert shown[html.TITLES[name]] == [value]
+            assert shown[report.TITLES[name]] == [value]
     overview = page.sections["Foreign sets: AUROC in %"]
     for name in results["ood"][SETS[0]]:
         assert overview[name] == [results["ood"][spec][name]["auroc"] for spec in SETS]
@@ -185,7 +185,7 @@ def test_names_are_text_and_never_markup():
     value |= {"kind": "a&b", "worse_than_chance": False, "num_foreign": 3}
     name = '"><script>alert(1)</script>&lt;'
     results = {"num_known": 1, "ood": {name: {name: value}}, "samples": {name: name}}
-    text = html.page(name, results, {})
+    text = report.page(name, results, {})
     assert "<script" not in text
     page = Page(text)
     assert page.sections[f"Scores against {name}"][name][:2] == [0.5, 0.5]
@@ -303,11 +303,11 @@ def test_a_density_of_the_plane_is_drawn_as_such():
     model = EnergyModel(keras.Model(inputs, keras.layers.Dense(1)(inputs)))
     x = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
     energies = {"known": np.arange(50.0), "a $ and $": np.arange(9.0)}
-    evidence = html.Evidence(model, x, -np.ones(50, int), x[:, :1], energies, None)
+    evidence = report.Evidence(model, x, -np.ones(50, int), x[:, :1], energies, None)
     results = {"num_known": 50, "ood": {"a $ and $": {}}}
-    pictures = html.draw(results, evidence)
+    pictures = report.draw(results, evidence)
     assert set(pictures) == {"energies", "density"}
-    shown = Page(html.page("moons", {"num_known": 50, "ood": {}}, pictures))
+    shown = Page(report.page("moons", {"num_known": 50, "ood": {}}, pictures))
     assert shown.sections == {"Known data": {"Known rows": [50.0]}}
     assert len(shown.images) == 2
 
