@@ -167,19 +167,36 @@ class EnergyModel(BaseEnergyModel):
             `(negatives, logs)`: a list of at most one batch `(n, ...)`, and
             scalars by name.
         """
+        drawn = self._draw_own(x, random, training)
+        return drawn.negatives, drawn.logs
+
+    def _draw_own(self, x, random, training: bool) -> Drawn:
+        """What `negatives` gives for preprocessed data, with its weights."""
         source = self._source()
         if source is None:
-            return [], {}
+            return Drawn()
         made = source.draw(self.inputs_energy, x, random, training=training)
-        return ([], {}) if made is None else ([made.x], made.logs)
+        if made is None:
+            return Drawn()
+        if made.weights is not None and not self._takes_weights:
+            raise ValueError(
+                "`negatives` with weights need the contrastive objective, and to be "
+                f"the only ones. Received: {type(source).__name__} for a "
+                f"{type(self).__name__} with objective={self.objective!r}; leave the "
+                "weights out, such as by resampling."
+            )
+        return Drawn([made.x], weights=made.weights, logs=made.logs)
+
+    @property
+    def _takes_weights(self) -> bool:
+        return self.objective == "contrastive"
 
     def draw_step(self, batch: Batch):
-        negatives, logs = self.draw_negatives(batch.x, batch.random, training=True)
-        return Drawn(negatives, logs=logs)
+        return self._draw_own(batch.x, batch.random, training=True)
 
-    def test_negatives(self, batch: Batch) -> list:
-        """Batches of negatives outside of training; none if they would have to walk."""
-        return self.draw_negatives(batch.x, batch.random)[0]
+    def test_draw(self, batch: Batch) -> Drawn:
+        """What data are set against outside of training; none that has to walk."""
+        return self._draw_own(batch.x, batch.random, training=False)
 
     def step_loss(self, batch: Batch, drawn: Drawn):
         samples = [] if drawn.samples is None else [drawn.samples]
@@ -196,10 +213,12 @@ class EnergyModel(BaseEnergyModel):
         )
 
     def test_loss(self, batch: Batch):
-        negatives = self.test_negatives(batch)
-        loss, logs = self.energy_loss(batch.x, batch.y, negatives)
+        drawn = self.test_draw(batch)
+        loss, logs = self.energy_loss(
+            batch.x, batch.y, drawn.negatives, weights=drawn.weights
+        )
         # Of a density without negatives nothing is left to measure.
-        return loss if negatives or self.num_classes > 1 else None, logs
+        return loss if drawn.negatives or self.num_classes > 1 else None, logs
 
     def energy_loss(
         self,

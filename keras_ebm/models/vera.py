@@ -323,6 +323,11 @@ class VERA(EnergyModel):
         descend(tape, loss, variables, self.posterior_optimizer)
         return loss
 
-    def test_negatives(self, batch: Batch):
+    @property
+    def _takes_weights(self) -> bool:
+        """Whether other negatives stand alone, so that weights of theirs sum to 1."""
+        return self._walks
+
+    def test_draw(self, batch: Batch):
         samples = self.draw(tf.shape(batch.x)[0], batch.random).x
-        return [samples, *super().test_negatives(batch)]
+        return Drawn([samples, *super().test_draw(batch).negatives])
