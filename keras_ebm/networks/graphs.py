@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import tree
 
@@ -71,7 +73,7 @@ def _call(operation, node, values):
     return operation(*args, **kwargs)
 
 
-def producer(tensor):
+def producer(tensor: Any) -> tuple:
     """The operation that gives a Keras tensor, and the tensors that it takes."""
     operation, index, _ = tensor._keras_history
     return operation, operation._inbound_nodes[index].input_tensors

@@ -13,6 +13,7 @@ from keras_ebm.ood.combined import make_score
 from keras_ebm.ood.conformal import ConformalDetector, Rate
 from keras_ebm.ood.output_scores import Energy
 from keras_ebm.ood.outputs import network_outputs, output_function
+from keras_ebm.ood.rows import as_rows
 from keras_ebm.ood.score import Score
 
 #: Score of a row with a cell far outside its column's range, above any other's.
@@ -66,7 +67,7 @@ class Detector:
     def calibrate(
         cls,
         model: BaseEnergyModel,
-        calibration: np.ndarray,
+        calibration: Any,
         *,
         score: str = "energy",
         target_fpr: float | None = None,
@@ -81,7 +82,8 @@ class Detector:
             model: a trained `EnergyModel`.
             calibration: raw known rows that neither training nor the choice
                 of the model saw; `1 / target_fpr - 1` of them at least, of
-                each predicted class with `per_class`.
+                each predicted class with `per_class`. An array, a frame of numbers
+                or a `tf.data.Dataset` of batches, whose labels are left out.
             score: name for `make_score`. Choose it before looking at foreign
                 data.
             target_fpr: float in (0, 1), share of known inputs that may be
@@ -98,10 +100,13 @@ class Detector:
             A `Detector`.
 
         Raises:
-            ValueError: if the rate needs more calibration rows, or the score
-                lacks the rows it is fitted on.
+            ValueError: if the rate needs more calibration rows, they are no rows of
+                one array, or the score lacks the rows it is fitted on.
+
+        A `UserWarning` tells of a score that is the same on all of them.
         """
         scorer = make_score(score)
+        calibration = as_rows(calibration, "calibration", model.raw_spec())
         # Refuse a rate that cannot be had before anything is computed.
         if target_fpr is not None:
             ConformalDetector(np.zeros(len(calibration))).check_rate(target_fpr)
@@ -117,6 +122,7 @@ class Detector:
         if per_class:
             classes = np.argmax(outputs["logits"], axis=-1)
         scores = scorer.predict(outputs)
+        _tell_constant(scores, score)
         far = _far_cells(model, calibration) if guard else None
         if far is not None:
             scores = _above_all(scores, far).numpy()
@@ -263,6 +269,17 @@ def _above_all(scores, far):
     """Scores `(batch,)`, `FAR` in rows with a far cell; NaN stays NaN."""
     known = tf.math.is_nan(scores) | ~tf.reduce_any(far, axis=1)
     return tf.where(known, scores, FAR)
+
+
+def _tell_constant(scores: np.ndarray, name: str) -> None:
+    """Warns of a score that cannot tell one row from another."""
+    if len(scores) > 1 and np.all(scores == scores[0]):
+        warnings.warn(
+            f"the score {name!r} is {scores[0]:.6g} on all {len(scores)} calibration "
+            "rows: it refuses nothing that scores the same; choose another, or look at "
+            "what the network gives for these rows",
+            stacklevel=3,
+        )
 
 
 def _default_rate(conformal: ConformalDetector) -> float:
