@@ -29,15 +29,7 @@ _LATER = (
 
 def is_asked_for(argv: list[str]) -> bool:
     """Whether `--help` or `--helpshort` is among a program's arguments."""
-    values = flags.FlagValues()
-    for name in ("help", "helpshort"):
-        flags.DEFINE_bool(name, False, "", flag_values=values)
-    values.set_gnu_getopt(True)
-    try:
-        values(argv, known_only=True)
-    except (flags.Error, UnicodeDecodeError):
-        return False
-    return values.help or values.helpshort
+    return any(options.peek(argv, switches=("help", "helpshort")).values())
 
 
 def text(preset: str = "", values: dict | None = None) -> str:

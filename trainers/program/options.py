@@ -251,25 +251,28 @@ def own_flags() -> list:
     return FLAGS.flags_by_module_dict().get(__name__, [])
 
 
-def peek(argv: list[str], *names: str) -> dict[str, str]:
+def peek(argv: list[str], *names: str, switches: tuple[str, ...] = ()) -> dict:
     """Values of flags among arguments, before it is known which flags there are.
 
     Args:
         argv: the program's name and arguments: `--name value`, `--name=value`, or in a
             `--flagfile`.
         *names: of flags that are texts.
+        switches: names of flags that are true or false.
 
     Returns:
-        Value by name; empty where a flag is not given, or what is given cannot be read
-        and will be refused when all is parsed.
+        Value by name; empty or False where a flag is not given, or what is given cannot
+        be read and will be refused when all is parsed.
     """
     values = flags.FlagValues()
     for name in names:
         flags.DEFINE_string(name, "", "", flag_values=values)
+    for name in switches:
+        flags.DEFINE_bool(name, False, "", flag_values=values)
     # What stands behind an unknown flag is its value, and no end of the flags.
     values.set_gnu_getopt(True)
     try:
         values(argv, known_only=True)
     except (flags.Error, UnicodeDecodeError):
-        return dict.fromkeys(names, "")
-    return {name: values[name].value for name in names}
+        return {**dict.fromkeys(names, ""), **dict.fromkeys(switches, False)}
+    return {name: values[name].value for name in (*names, *switches)}

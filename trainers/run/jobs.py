@@ -114,7 +114,6 @@ class Job:
             json_files.write_json(workdir / backup.METRICS_FILE, metrics)
             if has_picture(self.run, self.fit):
                 draw_density(model, self.run, workdir / PICTURE_FILE)
-            # The backups first: without them there is nothing to need the best for.
             backup.clear_all(workdir)
         return model, metrics
 
