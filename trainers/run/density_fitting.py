@@ -11,12 +11,12 @@ from keras_ebm.data.batches import rows_of_worker
 from keras_ebm.precision import float32_merges
 from trainers.presets import LIKELIHOOD_PRESETS
 from trainers.program import devices, folders
-from trainers.program.options import Checked, setting
+from trainers.program.options import setting
 from trainers.report.measures import density_measures
 from trainers.report.pictures import has_picture
 from trainers.run import backup, jobs
 from trainers.run.density_rows import batches_of, dequantised_once, split_rows
-from trainers.run.jobs import STRATEGIES, Diverged, Job
+from trainers.run.jobs import Diverged, Job, RunSettings
 from trainers.settings.data import RunData
 from trainers.settings.density import DensitySettings, build_density, log_likelihood
 from trainers.settings.optimizers import compile_model
@@ -25,50 +25,24 @@ VALIDATION_BATCH = 1000
 
 
 @dataclasses.dataclass(frozen=True)
-class StepSettings(Checked):
+class StepSettings(RunSettings):
     """How long to train, and what to write."""
 
-    CHOICES = {"preset": ("", *LIKELIHOOD_PRESETS), "strategy": STRATEGIES}
+    CHOICES = {**RunSettings.CHOICES, "preset": ("", *LIKELIHOOD_PRESETS)}
 
     SUBJECTS = {
-        "preset": "Run",
         "steps": "Length and batches",
-        "strategy": "Devices",
-        "resume": "Interrupted runs",
         "validate_every": "Validation",
-        "picture": "What is written",
+        "verbose": "What is written",
     }
 
-    preset: str = setting(
-        "", "Recipe for all other flags. Those that are passed override it."
-    )
-    workdir: str = setting("", "Folder of the run, created if absent.")
     steps: int = setting(3000, "Steps of training.", low=1)
     batch_size: int = setting(100, "Rows of a step, over all replicas.", low=1)
-    strategy: str = setting(
-        "none",
-        "Devices: mirrored has a replica on each GPU, multiworker on those of every "
-        "machine in TF_CONFIG.",
-    )
-    resume: bool = setting(False, "Continues the interrupted run in --workdir.")
-    auto_resume: bool = setting(
-        False,
-        "Continues the run in --workdir if there is one, else begins: for jobs that "
-        "get restarted.",
-    )
     validate_every: int = setting(
         100,
         "Steps between validations, backups and lines of history. Of nice and mixture "
         "the best weights are kept.",
         low=1,
-    )
-    picture: bool = setting(
-        True, "Draws density.png: energies, data and samples of a run in the plane."
-    )
-    dry_run: bool = setting(
-        False,
-        "Builds the model, takes one step on random rows, and prints its weights and "
-        "operations.",
     )
     verbose: int = setting(
         2, "0 is silent, 2 prints a line a validation.", low=0, high=2

@@ -23,11 +23,17 @@ from keras_ebm.data.batches import (
     training_batches,
 )
 from trainers.program import devices
-from trainers.program.options import Checked, setting
+from trainers.program.options import setting
 from trainers.report.measures import measure
 from trainers.report.pictures import has_picture
 from trainers.run import backup, jobs
-from trainers.run.jobs import ENOUGH_LABELS, STRATEGIES, Diverged, Job, enough_labels
+from trainers.run.jobs import (
+    ENOUGH_LABELS,
+    Diverged,
+    Job,
+    RunSettings,
+    enough_labels,
+)
 from trainers.settings.data import RunData, check_features
 from trainers.settings.optimizers import OptimizerSettings, compile_model
 
@@ -35,27 +41,21 @@ CHECKPOINTS = "checkpoints"
 
 
 @dataclasses.dataclass(frozen=True)
-class FitSettings(Checked):
+class FitSettings(RunSettings):
     """How long to train, on what, and what to write."""
 
-    CHOICES = {"strategy": STRATEGIES, "augment": AUGMENTATIONS}
+    CHOICES = {**RunSettings.CHOICES, "augment": AUGMENTATIONS}
 
     SUBJECTS = {
-        "preset": "Run",
+        "method": "Run",
         "epochs": "Length and batches",
-        "strategy": "Devices",
-        "resume": "Interrupted runs",
         "validate_every": "Validation",
         "tensorboard": "What is written",
     }
 
-    preset: str = setting(
-        "", "Recipe for all other flags. Those that are passed override it."
-    )
     method: str = setting(
         "", "What is asked of rows without labels. It sets the flags that say so."
     )
-    workdir: str = setting("", "Folder of the run, created if absent.")
     epochs: int = setting(60, "Passes over the training rows.", low=1)
     steps: int = setting(
         0, "Steps in all, in place of --epochs. 0 counts passes.", low=0
@@ -66,17 +66,6 @@ class FitSettings(Checked):
     )
     augment_density: bool = setting(
         True, "Shows the energy the moved images too, and not only the cross-entropy."
-    )
-    strategy: str = setting(
-        "none",
-        "Devices: mirrored has a replica on each GPU, multiworker on those of every "
-        "machine in TF_CONFIG.",
-    )
-    resume: bool = setting(False, "Continues the interrupted run in --workdir.")
-    auto_resume: bool = setting(
-        False,
-        "Continues the run in --workdir if there is one, else begins: for jobs that "
-        "get restarted.",
     )
     validate_every: int = setting(
         0,
@@ -94,20 +83,12 @@ class FitSettings(Checked):
         "validation rows. Not where fewer than 20 of them have labels.",
     )
     tensorboard: bool = setting(True, "Writes TensorBoard logs with pictures.")
-    picture: bool = setting(
-        True, "Draws density.png: energies, data and samples of a run in the plane."
-    )
     picture_epochs: int = setting(10, "Epochs between TensorBoard pictures.", low=1)
     checkpoint_every: int = setting(
         0, "Steps between checkpoints that are kept for sampling. 0 keeps none.", low=0
     )
     checkpoints: int = setting(
         10, "How many checkpoints are kept, the latest ones.", low=1
-    )
-    dry_run: bool = setting(
-        False,
-        "Builds the model, takes one step on random rows, and prints its weights and "
-        "operations.",
     )
     energy_limit: float = setting(
         1e6, "Nats from 0 at which a mean energy counts as diverged.", above=0

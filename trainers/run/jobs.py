@@ -1,7 +1,5 @@
 """A training that is prepared: it is performed, saved, measured, and goes on."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import shutil
@@ -19,7 +17,7 @@ from keras_ebm.callbacks import StopOnDivergence
 from keras_ebm.data import split_digest
 from keras_ebm.negatives import as_source
 from trainers.program import errors, folders, json_files, stopping
-from trainers.program.options import Checked
+from trainers.program.options import Checked, setting
 from trainers.report.pictures import PICTURE_FILE, draw_density, has_picture
 from trainers.run import backup
 from trainers.run.record import write_record
@@ -31,11 +29,49 @@ ENOUGH_LABELS = 20
 STRATEGIES = ("none", "mirrored", "multiworker")
 
 
+@dataclasses.dataclass(frozen=True)
+class RunSettings(Checked):
+    """Where a run goes, on what devices, and whether it goes on: of every trainer."""
+
+    CHOICES = {"strategy": STRATEGIES}
+
+    SUBJECTS = {
+        "preset": "Run",
+        "strategy": "Devices",
+        "resume": "Interrupted runs",
+        "picture": "What is written",
+    }
+
+    preset: str = setting(
+        "", "Recipe for all other flags. Those that are passed override it."
+    )
+    workdir: str = setting("", "Folder of the run, created if absent.")
+    dry_run: bool = setting(
+        False,
+        "Builds the model, takes one step on random rows, and prints its weights and "
+        "operations.",
+    )
+    strategy: str = setting(
+        "none",
+        "Devices: mirrored has a replica on each GPU, multiworker on those of every "
+        "machine in TF_CONFIG.",
+    )
+    resume: bool = setting(False, "Continues the interrupted run in --workdir.")
+    auto_resume: bool = setting(
+        False,
+        "Continues the run in --workdir if there is one, else begins: for jobs that "
+        "get restarted.",
+    )
+    picture: bool = setting(
+        True, "Draws density.png: energies, data and samples of a run in the plane."
+    )
+
+
 class Diverged(RuntimeError):
     """Training has left the numbers, or the range of its energies."""
 
 
-def _nothing(job: Job) -> None:
+def _nothing(job: "Job") -> None:
     """What there is to do where nothing is asked for."""
 
 
@@ -45,7 +81,7 @@ class Job:
 
     Args:
         run: `RunData`.
-        fit: settings with `workdir`, `auto_resume`, `picture` and `verbose`.
+        fit: `RunSettings`, with `verbose` besides.
         model: compiled model.
         batches: endless dataset of training batches.
         validation: dataset of validation batches.
@@ -64,7 +100,7 @@ class Job:
     """
 
     run: RunData
-    fit: Checked
+    fit: RunSettings
     model: keras.Model
     batches: tf.data.Dataset
     validation: tf.data.Dataset
