@@ -38,6 +38,10 @@ def check_card(path: Path, card: dict) -> None:
             "columns" not in card or _are_columns(columns),
             "an object from columns to different names of inputs",
         ),
+        "inputs": (
+            "inputs" not in card or _are_columns(card["inputs"]),
+            "an object from inputs to different names of the signature's",
+        ),
         "missing": (
             all(isinstance(word, str) for word in card.get("missing", [])),
             "a list of texts",
@@ -99,7 +103,8 @@ def load_signature(version: Path, name: str, card: dict):
 
 def _check_inputs(version, specs: dict, card: dict) -> None:
     """The card and the signature must agree on what is asked for."""
-    told = set(card["columns"].values()) if "columns" in card else {"inputs"}
+    told = card.get("columns") or card.get("inputs") or {"inputs": "inputs"}
+    told = set(told.values())
     taken = set(specs) - {RATE}
     if told == taken:
         return

@@ -27,11 +27,13 @@ from absl import app, flags
 
 from export.loading import check_card, load_signature
 from keras_ebm import data
+from keras_ebm.archives import read_arrays
 from keras_ebm.arguments import listed
 from keras_ebm.data.schema import EARLIER_MISSING
 from keras_ebm.digests import check_files
 from keras_ebm.files import make_folder, write_text
 from keras_ebm.ood import ConformalDetector
+from keras_ebm.rows import as_rows
 from keras_ebm.serving.export import CARD, version_number
 from keras_ebm.serving.inputs import RATE
 from keras_ebm.serving.outputs import OUTPUTS
@@ -49,6 +51,7 @@ CARD_SHAPE = {
 }
 OPTIONAL_SHAPE = {
     "columns": dict,
+    "inputs": dict,
     "missing": list,
     "files": dict,
     "calibration_rows_by_class": (list, type(None)),
@@ -157,7 +160,11 @@ def read_request(settings: PredictSettings, card: dict, specs: dict) -> tuple:
             os.path.expanduser(path), dtypes, missing, settings.optional_columns
         )
         return {names[name]: values for name, values in columns.items()}, None
-    expected, files = specs["inputs"], None
+    served = card.get("inputs", {"inputs": "inputs"})
+    (name, *others), files = served.values(), None
+    expected = specs[name]
+    if others or expected.dtype == tf.string:
+        return _arrays(spec, served, specs), None
     source, folder = data.parse_spec(spec)
     if source == "images" and folder:
         rows, files = data.read_named_images(folder, settings.skip_broken_images)
@@ -165,13 +172,47 @@ def read_request(settings: PredictSettings, card: dict, specs: dict) -> tuple:
     else:
         dtype = expected.dtype.name if expected.dtype.is_floating else None
         x = data.read(spec, data_dir=settings.data_dir or None, dtype=dtype).x
+    x = _in_type(x, expected.dtype.as_numpy_dtype)
     if not expected.is_compatible_with(tf.TensorSpec(x.shape, x.dtype)):
         raise ValueError(
             f"`dataset` must hold rows of shape {tuple(expected.shape[1:])} and type "
             f"{expected.dtype.name}. Received: {spec}, of shape {x.shape[1:]} and type "
             f"{x.dtype}.{data.size_remedy(spec, tuple(expected.shape[1:]))}"
         )
-    return {"inputs": x}, files
+    return {name: x}, files
+
+
+def _in_type(x: np.ndarray, dtype) -> np.ndarray:
+    """Rows in another type, where that holds all their numbers."""
+    if x.dtype == dtype:
+        return x
+    cast = x.astype(dtype)
+    return cast if np.array_equal(cast, x) else x
+
+
+def _arrays(spec: str, served: dict, specs: dict) -> dict:
+    """The arrays of an npz file, one for each input of a model."""
+    source, path = data.parse_spec(spec)
+    if source != "npz" or not path:
+        raise ValueError(
+            "`dataset` must be npz:PATH with an array for each input of the model, "
+            f"{listed(served)}. Received: dataset={spec!r}."
+        )
+    arrays, names = read_arrays(os.path.expanduser(path), tuple(served))
+    absent = [own for own in served if own not in arrays]
+    if absent:
+        raise ValueError(
+            f"{path}: it must hold an array for each input of the model, "
+            f"{listed(served)}. Received: {listed(names) or 'no array'}."
+        )
+    own_specs = {own: specs[name] for own, name in served.items()}
+    rows = as_rows(arrays, "dataset", own_specs)
+    return {
+        name: part
+        if specs[name].dtype == tf.string
+        else _in_type(part, specs[name].dtype.as_numpy_dtype)
+        for name, part in zip(served.values(), rows.values(), strict=True)
+    }
 
 
 def check_rate(rate: float, card: dict) -> None:

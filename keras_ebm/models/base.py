@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
-from keras import ops
 
 from keras_ebm.arguments import (
     check_floatx,
@@ -26,6 +25,7 @@ from keras_ebm.models.reporting import ReportsMeans
 from keras_ebm.models.saving import SavesParts
 from keras_ebm.models.updating import descend
 from keras_ebm.negatives import NegativeSource
+from keras_ebm.networks.graphs import is_functional
 from keras_ebm.protocols import Generator, RandomDraws
 from keras_ebm.random import StepRandom, reseed
 
@@ -123,6 +123,8 @@ class BaseEnergyModel(
         self.autocast = False
         good = hasattr(network, "output_shape")
         check_part("network", network, good, "a Keras model")
+        one_output = not isinstance(getattr(network, "output", None), dict | list)
+        check_part("network", network, one_output, "a Keras model of one output")
         good = preprocessor is None or callable(preprocessor)
         check_part("preprocessor", preprocessor, good, "a Keras layer or None")
         self.network = network
@@ -156,12 +158,6 @@ class BaseEnergyModel(
                 f"{len(names)} names for {self.num_classes} logits."
             )
         return names
-
-    def preprocess(self, x: tf.Tensor):
-        """Raw inputs to the float32 inputs of `network`."""
-        if self.preprocessor is not None:
-            x = self.preprocessor(x)
-        return ops.cast(x, "float32")
 
     def call(self, inputs, training=False):
         return self.network(self.preprocess(inputs), training=training)
@@ -250,6 +246,7 @@ class BaseEnergyModel(
         """Adds the Gaussian noise of `data_stddev` to preprocessed data."""
         if not self.data_stddev:
             return x
+        check_float_input(self.network, f"data_stddev={self.data_stddev}")
         return x + self.data_stddev * random.normal(tf.shape(x), "data")
 
     def draw_step(self, batch: Batch) -> Drawn:
@@ -311,3 +308,21 @@ def check_part(name: str, value: Any, good: bool, rule: str) -> None:
     """Raises ValueError for a part that is none of its kind, such as its name."""
     if not good:
         raise ValueError(f"`{name}` must be {rule}. Received: {name}={value!r}.")
+
+
+def check_float_input(network: keras.Model, what: str) -> None:
+    """Raises ValueError unless a network takes one tensor of floats.
+
+    Args:
+        network: Keras model.
+        what: moves through that input, for the error.
+    """
+    if not is_functional(network):
+        return
+    types = [keras.backend.standardize_dtype(x.dtype) for x in network.inputs]
+    if len(types) > 1 or "float" not in types[0]:
+        raise ValueError(
+            f"`{what}` needs a network of one input of floats. Received: "
+            f"{network.name!r}, whose inputs are {', '.join(types)}; train the head on "
+            "the features of a body, see keras_ebm.networks.split."
+        )

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_ebm.models.label_checks import check_batch
 from keras_ebm.random import StepRandom
+from keras_ebm.rows import batch_size
 
 
 class Batch(NamedTuple):
@@ -48,7 +49,7 @@ def unpack(data: Any, preprocess: Callable[..., tf.Tensor], num_classes: int):
         )
     x = preprocess(x)
     if y is None:
-        return x, -tf.ones([tf.shape(x)[0]], tf.int32)
+        return x, -tf.ones([batch_size(x)], tf.int32)
     y = tf.convert_to_tensor(y)
     if y.shape.rank not in (None, 1) and tuple(y.shape[1:]) != (1,):
         raise ValueError(

@@ -66,9 +66,11 @@ class ChecksCalls:
                 is not finite. In batches such a label is a
                 `tf.errors.InvalidArgumentError` of its step.
         """
+        x = self.as_inputs(x)
         self.check_finite(x)
         if isinstance(validation_data, tuple) and len(validation_data) > 1:
             inputs, labels, *rest = validation_data
+            inputs = self.as_inputs(inputs, "validation_data")
             self.check_finite(inputs)
             labels = check_array(labels, self.num_classes)
             validation_data = (inputs, labels, *rest)
@@ -81,6 +83,7 @@ class ChecksCalls:
         Without a labelled row `accuracy` and `cross_entropy` are NaN, and a
         `UserWarning` says so.
         """
+        x = self.as_inputs(x)
         y = check_array(y, self.num_classes)
         results = super().evaluate(x, y, *args, **kwargs)
         # Not after every epoch of `fit`, which asks with an iterator of its own.

@@ -9,7 +9,13 @@ import tensorflow as tf
 from keras_ebm import objectives
 from keras_ebm.arguments import check_choice, check_positive
 from keras_ebm.gradients import energy_and_gradient
-from keras_ebm.models.base import BaseEnergyModel, Batch, Drawn, check_part
+from keras_ebm.models.base import (
+    BaseEnergyModel,
+    Batch,
+    Drawn,
+    check_float_input,
+    check_part,
+)
 from keras_ebm.negatives import NegativeSource, as_source
 from keras_ebm.protocols import RandomDraws
 
@@ -137,6 +143,7 @@ class EnergyModel(BaseEnergyModel):
         self.semi_supervised = semi_supervised
         self._add_trackers("negative_energy")
         if self.gradient_penalty and self.energy_weight:
+            check_float_input(network, f"gradient_penalty={gradient_penalty}")
             self._add_trackers("gradient_penalty")
         if source is not None:
             self._add_trackers(*source.log_names)

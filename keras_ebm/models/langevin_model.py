@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ebm.arguments import check_choice, check_positive, check_size
-from keras_ebm.models.base import Drawn
+from keras_ebm.models.base import Drawn, check_float_input
 from keras_ebm.models.batches import Batch
 from keras_ebm.models.energy_model import EnergyModel
 from keras_ebm.negatives import MarkovChains, Negatives, ReplayBuffer
@@ -115,6 +115,7 @@ class LangevinModel(EnergyModel):
             setattr(self, name, check_positive(name, value, zero_allowed=True))
         self.kl_through = check_choice("kl_through", kl_through, THROUGH)
         self.num_neighbours = check_size("num_neighbours", num_neighbours)
+        check_float_input(network, "negatives")
         self._check()
         if energy_l2:
             self._add_trackers("energy_l2")

@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras_ebm.arguments import check_positive, check_share
 from keras_ebm.metrics.calibration import fit_temperature
 from keras_ebm.models.label_checks import check_array
+from keras_ebm.rows import Spec, as_rows, num_rows, take, tensors
 
 
 class GivesProbabilities:
@@ -23,6 +24,7 @@ class GivesProbabilities:
 
     #: Of the model: raw inputs to logits `(batch, K)`.
     logits: Callable[..., tf.Tensor]
+    raw_spec: Callable[[], Spec]
 
     @property
     def num_classes(self) -> int:
@@ -112,16 +114,18 @@ class GivesProbabilities:
                 "`fit_temperature` needs a model with classes. Received: "
                 f"{self.num_classes} output."
             )
-        x, y = np.asarray(x), np.asarray(y)
-        if y.ndim != 1 or x.shape[:1] != y.shape:
+        x, y = as_rows(x, "x", self.raw_spec()), np.asarray(y)
+        if y.ndim != 1 or num_rows(x) != len(y):
             raise ValueError(
                 "`y` must hold a label for each row of `x`. Received: y of shape "
-                f"{y.shape} for x of shape {x.shape}; give one label a row."
+                f"{y.shape} for {num_rows(x)} rows; give one label a row."
             )
         y = np.asarray(check_array(y, self.num_classes))
-        x, y = x[y >= 0], y[y >= 0]
-        starts = range(0, len(x), batch_size)
-        parts = [self.logits(tf.constant(x[i : i + batch_size])) for i in starts]
+        x, y = take(x, y >= 0), y[y >= 0]
+        starts = range(0, len(y), batch_size)
+        parts = [
+            self.logits(tensors(take(x, slice(i, i + batch_size)))) for i in starts
+        ]
         logits = np.concatenate(parts) if parts else np.zeros([0, self.num_classes])
         self.temperature, self.lapse_rate = fit_temperature(logits, y)
         return self.temperature, self.lapse_rate

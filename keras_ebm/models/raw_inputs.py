@@ -5,8 +5,14 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from keras import ops, tree
 
 from keras_ebm.layers import TableEncoder
+from keras_ebm.networks.graphs import graph_of, input_struct, is_functional
+from keras_ebm.rows import Spec, as_rows, by_name, is_text
+
+#: Preprocessors of strings.
+TEXT_LAYERS = (keras.layers.TextVectorization, keras.layers.StringLookup)
 
 
 class TakesRawInputs:
@@ -20,19 +26,70 @@ class TakesRawInputs:
     network: keras.Model
     preprocessor: keras.layers.Layer | None
 
-    def raw_spec(self) -> tf.TensorSpec:
-        """Spec of a batch of raw inputs, named `inputs`.
+    def raw_spec(self) -> Spec:
+        """Spec of a batch of raw inputs, `inputs` by name, or a dict of several.
 
-        Images that a preprocessor scales are uint8, rows of a table or vectors float32
-        or, where float32 would merge their numbers, float64.
+        Without a preprocessor they are the network's own inputs, by their own names.
+        Of one they are what it takes: strings of a text's, the inputs of a functional
+        model's, uint8 of images, else float32 or, where float32 would merge the
+        numbers of a table, float64.
         """
-        shape = tuple(self.network.input_shape)
         if isinstance(self.preprocessor, TableEncoder):
             shape = (None, len(self.preprocessor.mean))
             return tf.TensorSpec(shape, self.preprocessor.input_dtype, name="inputs")
+        if self.preprocessor is None and hasattr(self.network, "inputs"):
+            return _specs(self.network)
+        if isinstance(self.preprocessor, keras.Model) and is_functional(
+            self.preprocessor
+        ):
+            return _specs(self.preprocessor)
+        if isinstance(self.preprocessor, TEXT_LAYERS):
+            cells = tuple(self.network.input_shape)
+            one = isinstance(self.preprocessor, keras.layers.TextVectorization)
+            return tf.TensorSpec((None,) if one else cells, tf.string, name="inputs")
+        shape = tuple(self.network.input_shape)
         scaled_image = len(shape) == 4 and self.preprocessor is not None
         return tf.TensorSpec(
             shape, tf.uint8 if scaled_image else tf.float32, name="inputs"
+        )
+
+    def preprocess(self, x: Any):
+        """Raw inputs to those of `network`, in its own types; float32 if unknown."""
+        if self.preprocessor is not None:
+            x = self.preprocessor(x)
+        if not is_functional(self.network):
+            return ops.cast(x, "float32")
+        own = input_struct(self.network)
+        if not tree.is_nested(own):
+            return _cast(x, own)
+        x = by_name(x, "x", graph_of(self.network).inputs)
+        if isinstance(own, dict):
+            return {name: _cast(x[name], like) for name, like in own.items()}
+        return [_cast(x[name], like) for name, like in zip(x, own, strict=True)]
+
+    def as_inputs(self, x: Any, name: str = "x") -> Any:
+        """Rows for Keras's `fit`, `evaluate` and `predict`, as `raw_spec` names them.
+
+        Args:
+            x: array or, of several inputs, a dict or list of arrays, a frame with a
+                column for each; anything else, such as a `tf.data.Dataset`, is
+                given back as it is.
+            name: of the argument, for errors.
+
+        Raises:
+            ValueError: if an input is absent, or rows have not one length.
+        """
+        spec = self.raw_spec()
+        several = isinstance(spec, dict)
+        text = any(part.dtype == tf.string for part in tree.flatten(spec))
+        known = isinstance(x, np.ndarray | dict | list | tuple)
+        framed = hasattr(x, "iloc") or isinstance(x, tf.RaggedTensor)
+        if not (framed or (known and (several or text))):
+            return x
+        # Keras takes no arrays of strings, but tensors.
+        return tree.map_structure(
+            lambda part: tf.constant(part) if is_text(part) else part,
+            as_rows(x, name, spec),
         )
 
     def check_finite(self, x: Any) -> None:
@@ -41,6 +98,13 @@ class TakesRawInputs:
         Training on it would leave weights of NaN. A `TableEncoder` takes NaN for a
         missing cell. Batches of a `tf.data.Dataset` are not looked at.
         """
+        if isinstance(x, dict):
+            for name, part in x.items():
+                self._check_finite(part, f"x[{name!r}]")
+        else:
+            self._check_finite(x, "x")
+
+    def _check_finite(self, x, name: str) -> None:
         kind = getattr(getattr(x, "dtype", None), "kind", "")
         if kind != "f" or not isinstance(x, np.ndarray):
             return
@@ -49,7 +113,7 @@ class TakesRawInputs:
         if bad.any():
             place = tuple(int(axis[0]) for axis in np.nonzero(bad))
             raise ValueError(
-                "`x` must be finite"
+                f"`{name}` must be finite"
                 f"{', or NaN where a cell is missing' if gaps else ''}. Received: "
                 f"{x[place]} at {place}, of {int(bad.sum())} such numbers in all. "
                 "Correct or leave out such rows."
@@ -57,7 +121,9 @@ class TakesRawInputs:
 
     def predict(self, x, *args, **kwargs):
         """Logits `(n, K)` as Keras's `predict` gives them, of no rows too."""
-        if tuple(getattr(x, "shape", ()))[:1] != (0,):
+        if not isinstance(x, tf.data.Dataset):
+            x = self.as_inputs(x)
+        if len(tree.flatten(x)[0]) if isinstance(x, np.ndarray | dict) else True:
             return super().predict(x, *args, **kwargs)
         return np.zeros([0, self.num_classes], np.float32)
 
@@ -71,9 +137,29 @@ class TakesRawInputs:
                 energy, p-value and decision see `keras_ebm.serving`.
         """
         if input_signature is None:
-            spec = self.raw_spec()
-            dtype = keras.backend.standardize_dtype(spec.dtype)
-            input_signature = [keras.InputSpec(dtype, tuple(spec.shape), name="inputs")]
+            struct = tree.map_structure(_input_spec, self.raw_spec())
+            input_signature = [struct]
         return super().export(
             filepath, *args, input_signature=input_signature, **kwargs
         )
+
+
+def _specs(model: keras.Model) -> Spec:
+    """Specs of a functional model's inputs; of one, or of several by name."""
+    specs = {
+        name: tf.TensorSpec((None, *x.shape[1:]), x.dtype, name=name)
+        for name, x in graph_of(model).inputs.items()
+    }
+    return specs if len(specs) > 1 else next(iter(specs.values()))
+
+
+def _input_spec(spec: tf.TensorSpec) -> keras.InputSpec:
+    dtype = keras.backend.standardize_dtype(spec.dtype)
+    return keras.InputSpec(dtype, tuple(spec.shape), name=spec.name)
+
+
+def _cast(x, like):
+    """A tensor in the type of another; strings, which have no numbers, as they are."""
+    if keras.backend.standardize_dtype(like.dtype) == "string":
+        return tf.convert_to_tensor(x)
+    return ops.cast(x, like.dtype)

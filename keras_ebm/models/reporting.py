@@ -10,6 +10,8 @@ from keras import ops
 # look for it in metrics of this class alone.
 from keras.src.trainers.compile_utils import MetricsList
 
+from keras_ebm.rows import batch_size
+
 #: Means over the labelled rows alone; NaN where there is none.
 OF_LABELS = ("accuracy", "cross_entropy")
 #: The best value of each log that says by itself how good a model is. An energy, a
@@ -137,7 +139,7 @@ class ReportsMeans:
                 `LossMean`.
             x: the batch `(rows, ...)`, whose rows a scalar counts for.
         """
-        rows = tf.cast(tf.shape(x)[0], tf.float32)
+        rows = tf.cast(batch_size(x), tf.float32)
         for name, tracker in self.trackers.items():
             if name not in logs:
                 continue

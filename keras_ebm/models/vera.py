@@ -9,7 +9,7 @@ from keras_ebm import objectives
 from keras_ebm.arguments import check_choice, check_positive, check_size
 from keras_ebm.entropy import Draw, EntropyEstimator, ImportanceSampling
 from keras_ebm.gradients import energy_and_gradient
-from keras_ebm.models.base import Drawn, EnergyStep
+from keras_ebm.models.base import Drawn, EnergyStep, check_float_input
 from keras_ebm.models.batches import Batch
 from keras_ebm.models.energy_model import EnergyModel
 from keras_ebm.models.loss_scaling import with_loss_scale
@@ -89,6 +89,7 @@ class VERA(EnergyModel):
         **kwargs,
     ):
         super().__init__(network, **kwargs)
+        check_float_input(network, "generator")
         expected = tuple(network.input_shape[1:])
         check_choice("objective", self.objective, objectives.GENERATOR_OBJECTIVES)
         if generator.sample_shape != expected:

@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from keras import tree
 
+from keras_ebm import rows
 from keras_ebm.layers import TableEncoder
 from keras_ebm.models import BaseEnergyModel
 from keras_ebm.ood.combined import make_score
 from keras_ebm.ood.conformal import ConformalDetector, Rate
 from keras_ebm.ood.output_scores import Energy
 from keras_ebm.ood.outputs import network_outputs, output_function
-from keras_ebm.ood.rows import as_rows
 from keras_ebm.ood.score import Score
 
 #: Score of a row with a cell far outside its column's range, above any other's.
@@ -82,8 +83,9 @@ class Detector:
             model: a trained `EnergyModel`.
             calibration: raw known rows that neither training nor the choice
                 of the model saw; `1 / target_fpr - 1` of them at least, of
-                each predicted class with `per_class`. An array, a frame of numbers
-                or a `tf.data.Dataset` of batches, whose labels are left out.
+                each predicted class with `per_class`. An array, of several inputs a
+                dict of arrays, a frame, or a `tf.data.Dataset` of batches, whose
+                labels are left out; see `keras_ebm.rows.as_rows`.
             score: name for `make_score`. Choose it before looking at foreign
                 data.
             target_fpr: float in (0, 1), share of known inputs that may be
@@ -106,10 +108,12 @@ class Detector:
         A `UserWarning` tells of a score that is the same on all of them.
         """
         scorer = make_score(score)
-        calibration = as_rows(calibration, "calibration", model.raw_spec())
+        calibration = rows.as_rows(calibration, "calibration", model.raw_spec())
         # Refuse a rate that cannot be had before anything is computed.
         if target_fpr is not None:
-            ConformalDetector(np.zeros(len(calibration))).check_rate(target_fpr)
+            ConformalDetector(np.zeros(rows.num_rows(calibration))).check_rate(
+                target_fpr
+            )
         if scorer.fitted_names:
             scorer.fit(
                 cls._known(model, scorer, train, "train"),
@@ -150,11 +154,11 @@ class Detector:
         x, y = rows
         return network_outputs(model, x, y, requires=scorer.requires)
 
-    def decide(self, x: tf.Tensor, target_fpr: Rate | None = None):
+    def decide(self, x: Any, target_fpr: Rate | None = None):
         """Decides on a batch, in TensorFlow operations.
 
         Args:
-            x: raw inputs `(batch, ...)`.
+            x: raw inputs `(batch, ...)`, of several inputs a dict by name.
             target_fpr: float or tensor `(batch,)`; defaults to the detector's. A
                 tensor's rate that the calibration rows cannot keep accepts nothing.
 
@@ -221,29 +225,30 @@ class Detector:
         default = [str(index) for index in range(self.model.num_classes)]
         return list(self.model.class_names or default)
 
-    def predict(self, x: np.ndarray, batch_size: int = 256) -> dict[str, np.ndarray]:
+    def predict(self, x: Any, batch_size: int = 256) -> dict[str, np.ndarray]:
         """`decide` on numpy rows, in batches, as numpy arrays.
 
-        Rows may be none, and of another type at every call.
+        Rows may be none, and of another type at every call; they come in as
+        `calibrate` takes them.
         """
-        x = np.asarray(x)
+        x = rows.as_rows(x, "x", self.model.raw_spec())
+        size = rows.num_rows(x)
         decide = self._compile(x)
         # Some operations fail on no rows: the answers to one are cut to none.
-        rows = x if len(x) else np.zeros([1, *x.shape[1:]], x.dtype)
+        known = x if size else rows.blank(x)
         parts = []
-        for start in range(0, len(rows), batch_size):
-            parts.append(decide(tf.constant(rows[start : start + batch_size])))
-        return {
-            key: np.concatenate([p[key] for p in parts])[: len(x)] for key in parts[0]
-        }
+        for start in range(0, max(size, 1), batch_size):
+            part = rows.tensors(rows.take(known, slice(start, start + batch_size)))
+            parts.append(decide(part))
+        return {key: np.concatenate([p[key] for p in parts])[:size] for key in parts[0]}
 
     def _compile(self, x):
         """`decide` as a graph for rows like `x`; traced anew for other settings."""
-        spec = tf.TensorSpec((None, *x.shape[1:]), x.dtype)
+        spec = rows.batch_spec(x)
         settings = self.target_fpr, self.conformal, tuple(self.class_names)
-        key = (spec, settings)
+        key = (*tree.flatten(spec), settings)
         if key not in self._compiled:
-            decide = tf.function(self.decide, autograph=False)
+            decide = tf.function(lambda x: self.decide(x), autograph=False)
             self._compiled[key] = decide.get_concrete_function(spec)
         return self._compiled[key]
 

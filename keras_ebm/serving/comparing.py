@@ -7,7 +7,16 @@ import numpy as np
 from keras_ebm.ood import Detector
 from keras_ebm.serving.outputs import OUTPUTS, output_names
 
+#: Share of an output's largest magnitude that rounding makes in float32.
 TOLERANCE = 1e-4
+#: Steps of a number in half precision, of which a compiled network may take fewer.
+HALF_STEPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
+
+
+def tolerance_of(model: Detector) -> float:
+    """`TOLERANCE`, or four steps of the precision that the network computes in."""
+    types = {layer.compute_dtype for layer in model.model.network._flatten_layers()}
+    return max([TOLERANCE, *(4 * HALF_STEPS.get(kind, 0.0) for kind in types)])
 
 
 def compare_decisions(
@@ -35,20 +44,21 @@ def compare_decisions(
     with_classes = any(OUTPUTS[n].of == "classes" for n in served if n in OUTPUTS)
     names = [n for n in output_names(model, with_classes) if n in expected]
     require_names(signature, served, names)
+    tolerance = tolerance_of(model)
     clear = {
-        "class": _clear_classes(expected) if with_classes else None,
+        "class": _clear_classes(expected, tolerance) if with_classes else None,
         "decision": clear_of_threshold(model, expected, rates),
         "equal": np.ones(len(expected["energy"]), bool),
     }
-    # A score that rounds to the other side of a calibration score moves the
-    # p-value by one step, which is no disagreement of the models.
-    extra = {"number": 0.0, "p_value": 2.0 / (model.conformal.sizes.min() + 1.0)}
+    extra = {"number": 0.0, "p_value": _steps(model, expected, tolerance)}
     differences = {}
     for name in names:
         how = OUTPUTS[name].compared
         if how in extra:
             differences[name] = difference(name, served[name], expected[name])
-            require_close(name, differences[name], expected[name], extra[how])
+            require_close(
+                name, differences[name], expected[name], extra[how], tolerance
+            )
     for name in names:
         rows = clear.get(OUTPUTS[name].compared)
         if rows is not None:
@@ -74,10 +84,24 @@ def require_names(
             )
 
 
-def _clear_classes(expected) -> np.ndarray:
+def _steps(model: Detector, expected, tolerance: float) -> float:
+    """How far p-values move where scores round: by a step a calibration score.
+
+    In half precision that may be several, two else.
+    """
+    size = model.conformal.sizes.min() + 1.0
+    if tolerance <= TOLERANCE:
+        return 2.0 / size
+    own, scores = np.sort(model.conformal.scores), expected["ood_score"]
+    limit = tolerance * np.maximum(1.0, np.abs(scores))
+    passed = np.searchsorted(own, scores + limit) - np.searchsorted(own, scores - limit)
+    return (2.0 + passed.max(initial=0)) / size
+
+
+def _clear_classes(expected, tolerance: float) -> np.ndarray:
     """Rows whose two best probabilities differ by more than rounding, or are NaN."""
     best = np.sort(expected["probabilities"], axis=-1)
-    return ~(best[:, -1] - best[:, -2] <= TOLERANCE)
+    return ~(best[:, -1] - best[:, -2] <= tolerance)
 
 
 def clear_of_threshold(
@@ -98,7 +122,7 @@ def clear_of_threshold(
         if model.conformal.by_class:
             threshold = np.asarray(threshold)[expected["class_id"][rows]]
         thresholds[rows] = threshold
-    limit = TOLERANCE * np.maximum(1.0, np.abs(thresholds))
+    limit = tolerance_of(model) * np.maximum(1.0, np.abs(thresholds))
     return ~(np.abs(scores - thresholds) <= limit)
 
 
@@ -112,11 +136,15 @@ def difference(name: str, served: np.ndarray, expected: np.ndarray) -> float:
 
 
 def require_close(
-    name: str, value: float, expected: np.ndarray, extra: float = 0.0
+    name: str,
+    value: float,
+    expected: np.ndarray,
+    extra: float = 0.0,
+    tolerance: float = TOLERANCE,
 ) -> None:
     """Raises RuntimeError if a difference is more than rounding."""
     finite = np.abs(expected)[np.isfinite(expected)]
-    limit = TOLERANCE * max(1.0, float(finite.max(initial=0.0))) + extra
+    limit = tolerance * max(1.0, float(finite.max(initial=0.0))) + extra
     if value > limit:
         raise RuntimeError(
             f"The exported model disagrees: `{name}` differs by {value:.3g} "

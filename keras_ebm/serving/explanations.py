@@ -34,19 +34,19 @@ def explanation_signatures(explainer: Explainer) -> dict:
 
     `explain` gives `contributions` `(batch, columns)`, `energy` and
     `baseline_energy`, and `acceptable` the changed rows as the inputs have them (by
-    column, or `inputs`), `found`, `distance` and `energy`.
+    column, or under the input's own name), `found`, `distance` and `energy`.
     """
     model = explainer.detector.model
     if inputs.input_kind(model) == "table":
         return _by_column(explainer)
-    spec = model.raw_spec()
+    (spec,) = inputs.input_specs(model).values()
 
     def explain(inputs):
         return _explanation(explainer, inputs)
 
     def acceptable(inputs):
         change = explainer.acceptable(inputs)
-        return {"inputs": change.rows, **_figures(change)}
+        return {spec.name: change.rows, **_figures(change)}
 
     return {"explain": (explain, [spec]), "acceptable": (acceptable, [spec])}
 

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -33,7 +33,7 @@ REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 def export_classifier(
     detector: Detector,
     output: str | os.PathLike,
-    x: np.ndarray,
+    x: Any,
     *,
     explainer: Explainer | None = None,
 ) -> Path:
@@ -43,7 +43,8 @@ def export_classifier(
         detector: `Detector` of a model with classes.
         output: folder `DIR/NAME`; the SavedModel goes to `DIR/NAME/1`, the
             next call's to `2`, as TF Serving expects.
-        x: raw rows that the export is verified on, at least one.
+        x: raw rows that the export is verified on, at least one, as
+            `Detector.calibrate` takes them.
         explainer: optional `keras_ebm.explain.Explainer` of this detector. Then
             there are the signatures `explain` and `acceptable` too.
 
@@ -70,7 +71,7 @@ def export_classifier(
 def export_ood_scorer(
     detector: Detector,
     output: str | os.PathLike,
-    x: np.ndarray,
+    x: Any,
     *,
     explainer: Explainer | None = None,
 ) -> Path:
@@ -198,6 +199,9 @@ def write_saved_model(
     """
     archive = keras.export.ExportArchive()
     archive.track(detector.model.network)
+    if isinstance(detector.model.preprocessor, keras.layers.Layer):
+        # Its vocabularies are tables, which a SavedModel has to know of.
+        archive.track(detector.model.preprocessor)
     endpoints = signatures(detector, names)
     card = model_card(detector, names)
     if explainer is not None:
@@ -239,4 +243,9 @@ def model_card(detector: Detector, names: Sequence[str]) -> dict:
         schema = TableSchema.from_config(encoder.schema)
         card["columns"] = inputs.column_names(schema)
         card["missing"] = list(schema.missing)
+    else:
+        raw = detector.model.raw_spec()
+        own = list(raw) if isinstance(raw, dict) else [raw.name]
+        if own != ["inputs"]:
+            card["inputs"] = inputs.served_names(own)
     return card

@@ -1,6 +1,8 @@
-"""What a served model takes: raw images, encoded images, vectors, named columns."""
+"""What a served model takes: images, encoded or not, vectors, strings, columns."""
 
 import re
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -9,43 +11,90 @@ from keras_ebm.data.image_bytes import CHANNELS
 from keras_ebm.data.schema import TableSchema
 from keras_ebm.layers import TableEncoder
 from keras_ebm.models import BaseEnergyModel
+from keras_ebm.rows import as_rows
 
 RATE = "target_fpr"
 
 
 def input_kind(model: BaseEnergyModel) -> str:
-    """`"table"`, `"vector"` or `"image"`: what the model's preprocessor takes."""
+    """`"table"`, `"several"`, `"vector"` or `"image"`: what a model takes raw.
+
+    Tables are columns by name, several inputs tensors by name; vectors are all other
+    single inputs, strings too.
+    """
     if isinstance(model.preprocessor, TableEncoder):
         return "vector" if model.preprocessor.schema is None else "table"
-    return "image" if len(model.network.input_shape) == 4 else "vector"
+    raw = model.raw_spec()
+    if isinstance(raw, dict):
+        return "several"
+    return "image" if raw.shape.rank == 4 else "vector"
+
+
+def input_specs(model: BaseEnergyModel) -> dict[str, tf.TensorSpec]:
+    """Specs of the raw inputs of any but a table's model, by the names served."""
+    raw = model.raw_spec()
+    specs = raw if isinstance(raw, dict) else {raw.name: raw}
+    names = served_names(specs)
+    return {
+        names[name]: tf.TensorSpec(spec.shape, spec.dtype, name=names[name])
+        for name, spec in specs.items()
+    }
+
+
+def raw_inputs(model: BaseEnergyModel, served: dict) -> Any:
+    """What a model takes, of tensors by the names served."""
+    raw = model.raw_spec()
+    if not isinstance(raw, dict):
+        (x,) = served.values()
+        return x
+    return {name: served[key] for name, key in served_names(raw).items()}
+
+
+def request_of(model: BaseEnergyModel, x: Any) -> dict[str, tf.Tensor]:
+    """Raw rows `x` as a request holds them: tensors by the names served."""
+    specs = input_specs(model)
+    raw = model.raw_spec()
+    rows = as_rows(x, "x", raw)
+    parts = {name: rows[name] for name in raw} if isinstance(raw, dict) else {"": rows}
+    return {
+        name: tf.cast(tf.constant(part), spec.dtype)
+        if spec.dtype != tf.string
+        else tf.constant(part)
+        for (name, spec), part in zip(specs.items(), parts.values(), strict=True)
+    }
 
 
 def takes_bytes(model: BaseEnergyModel) -> bool:
     """Whether there is a signature for encoded images: of uint8 in known channels."""
-    if input_kind(model) == "table":
+    if input_kind(model) != "image":
         return False
     raw = model.raw_spec()
     return raw.dtype == tf.uint8 and raw.shape[-1] in CHANNELS
 
 
 def column_names(schema: TableSchema) -> dict[str, str]:
-    """Maps each column to a name that a signature can have.
+    """Maps each column to a name that a signature can have; see `served_names`."""
+    return served_names(column.name for column in schema.columns)
+
+
+def served_names(given: Iterable[str]) -> dict[str, str]:
+    """Maps names of columns or inputs to names that a signature can have.
 
     Anything but letters, digits and `_` becomes `_`, and a name that another column
     or the rate has already, in whatever letters, gets a number: `"a("` and `"a["`
     become `a_` and `a__2`, `"B"` and `"b"` become `B` and `b_2`, `"self"` `self_2`.
     """
-    names = {}
+    names: dict[str, str] = {}
     # A signature is called by names beside its own `self`, and TensorFlow writes the
     # names in small letters.
     taken = {RATE, "self"}
-    for column in schema.columns:
-        name = re.sub(r"\W", "_", column.name, flags=re.ASCII)
+    for original in given:
+        name = re.sub(r"\W", "_", original, flags=re.ASCII)
         name = name if re.match(r"[A-Za-z]", name) else f"c{name}"
         free, number = name, 2
         while free.lower() in taken:
             free, number = f"{name}_{number}", number + 1
-        names[column.name] = free
+        names[original] = free
         taken.add(free.lower())
     return names
 

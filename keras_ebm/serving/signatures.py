@@ -30,13 +30,17 @@ def signatures(detector: Detector, names: Sequence[str]) -> dict:
     kind = inputs.input_kind(model)
     if kind == "table":
         return _table_signatures(model, decide, rate)
-    raw = model.raw_spec()
-    found = {
-        "serving_default": (lambda inputs: decide(inputs), [raw]),
-        "at_rate": (lambda inputs, target_fpr: decide(inputs, target_fpr), [raw, rate]),
-    }
+    specs = inputs.input_specs(model)
+    if kind == "several":
+        found = _several_signatures(model, decide, specs, rate)
+    else:
+        (raw,) = specs.values()
+        found = {
+            "serving_default": (lambda inputs: decide(inputs), [raw]),
+            "at_rate": (lambda inputs, rate: decide(inputs, rate), [raw, rate]),
+        }
     if inputs.takes_bytes(model):
-        shape = tuple(raw.shape[1:])
+        shape = tuple(model.raw_spec().shape[1:])
 
         def encoded(images):
             pixels, refusals = decode_rows(images, shape)
@@ -44,6 +48,20 @@ def signatures(detector: Detector, names: Sequence[str]) -> dict:
 
         found["encoded"] = (encoded, [tf.TensorSpec((None,), tf.string, "images")])
     return found
+
+
+def _several_signatures(model, decide, specs, rate):
+    def default(served):
+        return decide(inputs.raw_inputs(model, served))
+
+    def at_rate(served):
+        own = {name: served[name] for name in specs}
+        return decide(inputs.raw_inputs(model, own), served[inputs.RATE])
+
+    return {
+        "serving_default": (default, [specs]),
+        "at_rate": (at_rate, [{**specs, inputs.RATE: rate}]),
+    }
 
 
 def refuse(decision: dict, refusals: tf.Tensor) -> dict:

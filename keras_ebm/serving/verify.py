@@ -1,10 +1,12 @@
 """Checks that an exported model answers as the framework does."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from keras_ebm import rows
 from keras_ebm.data.image_bytes import decode_rows
 from keras_ebm.data.schema import TableSchema
 from keras_ebm.explain import Explainer
@@ -15,15 +17,16 @@ from keras_ebm.serving.outputs import OUTPUTS
 
 
 def verify(
-    path: str | Path, model: Detector, x: np.ndarray, explainer: Explainer | None = None
+    path: str | Path, model: Detector, x: Any, explainer: Explainer | None = None
 ) -> dict[str, float]:
     """Compares every output of a SavedModel with those of the detector it is of.
 
     All signatures are asked: `serving_default`, `at_rate` for two rates, and `encoded`
     for the images as PNG and for bytes that are no image. Numbers must agree within
-    `1e-4` of the largest magnitude of that output; classes must be equal where the two
-    best probabilities differ by more, and decisions and their reasons wherever the
-    score is further than that from the threshold; see `serving.outputs.OUTPUTS`.
+    `1e-4` of the largest magnitude of that output, or four steps of half precision;
+    classes must be equal where the two best probabilities differ by more, and decisions
+    and their reasons wherever the score is further than that from the threshold; see
+    `serving.outputs.OUTPUTS`.
 
     With an explainer, contributions must agree likewise; the same rows must be found
     changes for, and the detector must accept each changed row with the energy, and at
@@ -44,12 +47,13 @@ def verify(
         RuntimeError: if the folder holds no SavedModel, or a signature or an output is
             absent, differs, or is none of the detector's.
     """
-    if len(x) == 0:
+    x = rows.as_rows(x, "x", model.model.raw_spec())
+    if rows.num_rows(x) == 0:
         raise ValueError("`x` must have at least one row. Received: no rows.")
     loaded, request = _load(path), _request(model, x)
     _require_signatures(loaded, model, explainer)
     served = _answers(loaded, "serving_default", request)
-    expected = model.predict(x, batch_size=len(x))
+    expected = model.predict(x, batch_size=rows.num_rows(x))
     differences = comparing.compare_decisions(
         "serving_default", served, expected, model
     )
@@ -103,7 +107,7 @@ def _answers(loaded, signature, request):
 
 def _request(model, x):
     if inputs.input_kind(model.model) != "table":
-        return {"inputs": tf.constant(x)}
+        return inputs.request_of(model.model, x)
     schema = TableSchema.from_config(model.model.preprocessor.schema)
     columns = inputs.split_columns(schema, np.asarray(x))
     specs = inputs.column_specs(schema)
@@ -112,11 +116,11 @@ def _request(model, x):
 
 def _compare_rates(loaded, request, model, x):
     """Compares `at_rate` at the detector's rate and half-way from there to all."""
-    rates = np.full(len(x), model.target_fpr)
+    rates = np.full(rows.num_rows(x), model.target_fpr)
     rates[1::2] = 0.5 * (1.0 + model.target_fpr)
     tensor = tf.constant(rates, tf.float32)
     served = _answers(loaded, "at_rate", {**request, inputs.RATE: tensor})
-    expected = model.decide(tf.constant(x), tensor)
+    expected = model.decide(rows.tensors(x), tensor)
     expected = {name: value.numpy() for name, value in expected.items()}
     return comparing.compare_decisions("at_rate", served, expected, model, rates)
 
@@ -196,7 +200,8 @@ def _compare_cells(served, request, moved, clear):
 def _changed_rows(served, explainer, x):
     rows = np.array(x, explainer.encoder.input_dtype)
     if inputs.input_kind(explainer.detector.model) != "table":
-        return served["inputs"]
+        (name,) = inputs.input_specs(explainer.detector.model)
+        return served[name]
     schema = TableSchema.from_config(explainer.encoder.schema)
     for position, name in enumerate(inputs.column_names(schema).values()):
         if schema.columns[position].kind == "numeric":

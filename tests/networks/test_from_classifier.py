@@ -189,8 +189,7 @@ class Subclassed(keras.Model):
 @pytest.mark.parametrize(
     "make, match",
     [
-        (two_inputs, "2 inputs and 1 outputs"),
-        (two_outputs, "1 inputs and 2 outputs"),
+        (two_outputs, "has 2 outputs"),
         (lambda: functional(layers.Dense(1)), "output='binary_logits'"),
         (lambda: functional(layers.Dense(4, "sigmoid")), "4 outputs are sigmoids"),
         (lambda: functional(layers.Dense(4, "relu")), "which ends in relu"),
@@ -198,8 +197,11 @@ class Subclassed(keras.Model):
         (lambda: compiled("mse", 3), "loss .* of a regression"),
         (lambda: compiled(keras.losses.MeanAbsoluteError(), 3), "mean_absolute_error"),
         (lambda: compiled("binary_crossentropy", 3), "several labels a row"),
-        (lambda: keras.Sequential([layers.Dense(3)]), "call it on a batch once"),
-        (Subclassed, "class of your own"),
+        (
+            lambda: keras.Sequential([layers.Dense(3)]),
+            "a model that does not know its inputs",
+        ),
+        (Subclassed, "of class Subclassed, and example=None"),
     ],
 )
 def test_what_is_no_classifier_is_refused_by_name(make, match):

@@ -1,0 +1,223 @@
+"""Rows of one input or of several: arrays, dicts of arrays, frames and datasets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from keras import tree
+
+#: A `tf.TensorSpec` of a batch of one input, or a dict of several by name.
+Spec = Any
+
+
+def is_text(rows: np.ndarray) -> bool:
+    """Whether an array holds strings, of one length or as objects."""
+    if rows.dtype.kind != "O":
+        return rows.dtype.kind in "US"
+    return all(isinstance(cell, str | bytes) for cell in rows.reshape(-1)[:1])
+
+
+def as_array(rows: Any) -> np.ndarray:
+    """What numpy makes of rows; strings are objects, whatever their lengths."""
+    array = np.asarray(rows)
+    return array.astype(object) if array.dtype.kind in "US" else array
+
+
+def num_rows(x: Any) -> int:
+    """Rows of an array or of a dict of arrays."""
+    return len(tree.flatten(x)[0])
+
+
+def batch_size(x: Any) -> tf.Tensor:
+    """Rows of a tensor, or of a structure of them, as a scalar tensor."""
+    return tf.shape(tree.flatten(x)[0])[0]
+
+
+def take(x: Any, index: Any) -> Any:
+    """Rows by index or slice, of an array or of each of a dict of arrays."""
+    return tree.map_structure(lambda part: part[index], x)
+
+
+def tensors(x: Any) -> Any:
+    """Arrays as tensors."""
+    return tree.map_structure(tf.constant, x)
+
+
+def concatenate(parts: list) -> Any:
+    """Parts of rows, one behind the other."""
+    return tree.map_structure(lambda *arrays: np.concatenate(arrays), *parts)
+
+
+def batch_spec(x: Any) -> Any:
+    """Specs of batches of any size of rows like `x`."""
+
+    def spec(rows):
+        kind = tf.string if is_text(rows) else rows.dtype
+        return tf.TensorSpec((None, *rows.shape[1:]), kind)
+
+    return tree.map_structure(spec, x)
+
+
+def blank(x: Any) -> Any:
+    """One row of zeros or empty strings, of the kind of `x`."""
+
+    def row(rows):
+        shape = 1, *rows.shape[1:]
+        return (
+            np.full(shape, "", object) if is_text(rows) else np.zeros(shape, rows.dtype)
+        )
+
+    return tree.map_structure(row, x)
+
+
+def as_rows(rows: Any, name: str, spec: Spec) -> Any:
+    """Rows as a model takes them: an array or, of several inputs, a dict of arrays.
+
+    Args:
+        rows: array `(n, ...)`; a dict of them, or a list in the order of the inputs;
+            a `pandas` frame, of numbers or with a column for each input; or a
+            `tf.data.Dataset` of batches, of inputs or of `(inputs, labels)`.
+        name: of the argument, for errors.
+        spec: of a batch of the model's raw inputs.
+
+    Raises:
+        ValueError: if they are other inputs than the model's, ragged, of different
+            numbers, or a dataset that is endless or not batched.
+    """
+    if isinstance(rows, tf.data.Dataset):
+        return _of_dataset(rows, name, spec)
+    if not isinstance(spec, dict):
+        return _one_input(rows, name, spec)
+    arrays = {
+        key: _array(part, f"{name}[{key!r}]")
+        for key, part in by_name(rows, name, spec).items()
+    }
+    sizes = {key: len(part) for key, part in arrays.items()}
+    if len(set(sizes.values())) > 1:
+        raise ValueError(
+            f"`{name}` must have as many rows for each input. Received: {sizes}."
+        )
+    return {key: _ranked(part, name, key, spec[key]) for key, part in arrays.items()}
+
+
+def by_name(rows: Any, name: str, spec: dict) -> dict:
+    """The parts of several inputs by their names, of a dict, a list or a frame."""
+    if isinstance(rows, list | tuple) and len(rows) == len(spec):
+        return dict(zip(spec, rows, strict=True))
+    keys = list(getattr(rows, "columns", rows if isinstance(rows, dict) else ()))
+    absent = [key for key in spec if key not in keys]
+    if absent:
+        kind = f"a dict of {keys}" if keys else f"a {type(rows).__name__}"
+        raise ValueError(
+            f"`{name}` must be a dict of the model's inputs, {list(spec)}. Received: "
+            f"{kind}, without {absent[0]!r}."
+        )
+    return {key: rows[key] for key in spec}
+
+
+def _one_input(rows, name, spec):
+    if isinstance(rows, dict):
+        if set(rows) != {spec.name}:
+            raise ValueError(
+                f"`{name}` must be one array of rows. Received: a dict of {len(rows)} "
+                "keys; stack its columns, as by np.stack([*columns.values()], axis=1)."
+            )
+        rows = rows[spec.name]
+    return _ranked(_array(rows, name), name, None, spec)
+
+
+def _array(rows, name: str) -> np.ndarray:
+    if isinstance(rows, tf.RaggedTensor):
+        raise ValueError(
+            f"`{name}` must have rows of one length. Received: a ragged tensor; pad "
+            "it, as by rows.to_tensor()."
+        )
+    try:
+        array = as_array(rows)
+    except ValueError as error:
+        raise ValueError(
+            f"`{name}` must have rows of one length. Received: "
+            f"{type(rows).__name__} that is no array ({error}); pad its rows."
+        ) from error
+    if array.dtype.kind == "O" and not is_text(array):
+        raise ValueError(
+            f"`{name}` must hold numbers, or strings in every cell. Received: objects "
+            f"such as {array.reshape(-1)[:1]!r}; convert them, or fill missing cells."
+        )
+    return array
+
+
+def _ranked(array, name, key, spec):
+    """Rows with the axis of length 1 that a model of single cells has."""
+    where = f"`{name}`" if key is None else f"`{name}[{key!r}]`"
+    text = is_text(array) if array.dtype.kind == "O" else False
+    if len(array) and text != (spec.dtype == tf.string):
+        raise ValueError(
+            f"{where} must hold {'strings' if spec.dtype == tf.string else 'numbers'}. "
+            f"Received: {'strings' if text else f'numbers ({array.dtype})'}."
+        )
+    if spec.shape.rank == array.ndim + 1 and spec.shape[-1] == 1:
+        array = array[..., None]
+    return array
+
+
+def _of_dataset(rows: tf.data.Dataset, name: str, spec: Spec):
+    element = rows.element_spec
+    element = element[0] if _is_labelled(element, spec) else element
+    parts = tree.flatten(element)
+    wanted = tree.flatten(spec)
+    if any(isinstance(part, tf.RaggedTensorSpec) for part in parts):
+        raise ValueError(
+            f"`{name}` must have rows of one length. Received: a dataset of ragged "
+            "tensors; pad its batches, as by .padded_batch(256)."
+        )
+    ranks = [getattr(getattr(part, "shape", None), "rank", None) for part in parts]
+    if len(parts) != len(wanted) or any(
+        rank not in _ranks(like) for rank, like in zip(ranks, wanted, strict=True)
+    ):
+        raise ValueError(
+            f"`{name}` must give batches of {_shapes(spec)}. Received: a dataset of "
+            f"{element}; call .batch(256) on a dataset of single rows."
+        )
+    if int(rows.cardinality()) == tf.data.INFINITE_CARDINALITY:
+        raise ValueError(
+            f"`{name}` must come to an end. Received: an endless dataset; leave "
+            ".repeat() out, or take a number of batches."
+        )
+    batches = [batch[0] if _is_labelled(batch, spec) else batch for batch in rows]
+    if not batches:
+        return blank_rows(spec)
+    arrays = [tree.map_structure(lambda part: part.numpy(), batch) for batch in batches]
+    return as_rows(concatenate(arrays), name, spec)
+
+
+def _is_labelled(element, spec) -> bool:
+    """Whether an element of a dataset is inputs with what belongs to them."""
+    if not isinstance(element, tuple):
+        return False
+    several = isinstance(spec, dict) and len(element) == len(spec)
+    # Of two inputs in a tuple, the first is no structure of all inputs.
+    return not several or isinstance(element[0], dict | tuple | list)
+
+
+def _ranks(spec) -> set:
+    cell = {spec.shape.rank - 1} if spec.shape[-1] == 1 else set()
+    return {spec.shape.rank} | cell
+
+
+def _shapes(spec: Spec) -> str:
+    if isinstance(spec, dict):
+        return str({key: tuple(part.shape) for key, part in spec.items()})
+    return f"shape {tuple(spec.shape)}"
+
+
+def blank_rows(spec: Spec):
+    """No rows of the inputs of a spec."""
+
+    def none(part):
+        kind = object if part.dtype == tf.string else part.dtype.as_numpy_dtype
+        return np.zeros([0, *(size or 0 for size in part.shape[1:])], kind)
+
+    return tree.map_structure(none, spec)
