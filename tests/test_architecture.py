@@ -22,6 +22,7 @@ LAYERS = [
         "mixtures",
         "precision",
         "random",
+        "rows",
         "saveable",
     },
     {"samplers"},

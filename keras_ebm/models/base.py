@@ -25,7 +25,7 @@ from keras_ebm.models.reporting import ReportsMeans
 from keras_ebm.models.saving import SavesParts
 from keras_ebm.models.updating import descend
 from keras_ebm.negatives import NegativeSource
-from keras_ebm.networks.graphs import is_functional
+from keras_ebm.networks.graphs import input_struct, is_functional
 from keras_ebm.protocols import Generator, RandomDraws
 from keras_ebm.random import StepRandom, reseed
 
@@ -223,6 +223,36 @@ class BaseEnergyModel(
         """`E(x, y)` of preprocessed inputs with their labels, `(batch,)` nats."""
         logits = tf.cast(self.network(x, training=training), tf.float32)
         return -tf.gather(logits, tf.cast(y, tf.int32), batch_dims=1)
+
+    def behind(self, body: keras.Model) -> BaseEnergyModel:
+        """This model for the raw inputs of a body whose features it was trained on.
+
+        Args:
+            body: functional model from raw inputs to what this model takes raw; see
+                `keras_ebm.networks.split`. It is no longer trained, and saved and
+                exported with the model.
+
+        Returns:
+            A model of the same class, with the same parts and weights, not compiled.
+
+        Raises:
+            ValueError: if the body's features have another shape.
+        """
+        taken = tuple(self.raw_spec().shape[1:])
+        good = is_functional(body) and len(body.outputs) == 1
+        if not good or tuple(body.outputs[0].shape[1:]) != taken:
+            raise ValueError(
+                f"`body` must be a functional model to features of shape {taken}. "
+                f"Received: {getattr(body, 'output_shape', body)!r}."
+            )
+        if self.preprocessor is not None:
+            features = self.preprocessor(body.outputs[0])
+            body = keras.Model(input_struct(body), features, name=body.name)
+        body.trainable = False
+        arguments = {
+            name: getattr(self, name) for name in (*self._values, *self._parts)
+        }
+        return type(self)(**{**arguments, "preprocessor": body})
 
     # Training
 

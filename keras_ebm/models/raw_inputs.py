@@ -56,7 +56,9 @@ class TakesRawInputs:
     def preprocess(self, x: Any):
         """Raw inputs to those of `network`, in its own types; float32 if unknown."""
         if self.preprocessor is not None:
-            x = self.preprocessor(x)
+            # A body with dropout or batch normalisation computes as it is served.
+            body = isinstance(self.preprocessor, keras.Model)
+            x = self.preprocessor(x, training=False) if body else self.preprocessor(x)
         if not is_functional(self.network):
             return ops.cast(x, "float32")
         own = input_struct(self.network)
@@ -123,7 +125,8 @@ class TakesRawInputs:
         """Logits `(n, K)` as Keras's `predict` gives them, of no rows too."""
         if not isinstance(x, tf.data.Dataset):
             x = self.as_inputs(x)
-        if len(tree.flatten(x)[0]) if isinstance(x, np.ndarray | dict) else True:
+        first = next(iter(x.values())) if isinstance(x, dict) else x
+        if tuple(getattr(first, "shape", ()))[:1] != (0,):
             return super().predict(x, *args, **kwargs)
         return np.zeros([0, self.num_classes], np.float32)
 

@@ -19,12 +19,14 @@ from keras_ebm.networks.mixture import GaussianMixture
 from keras_ebm.networks.mlp import mlp_decoder, mlp_energy
 from keras_ebm.networks.nice import NICE
 from keras_ebm.networks.resnet import resnet_decoder, resnet_energy
+from keras_ebm.networks.splitting import body_features, split
 from keras_ebm.networks.wide_resnet import wide_resnet
 
 __all__ = [
     "NICE",
     "ClassConditional",
     "GaussianMixture",
+    "body_features",
     "convolutional_decoder",
     "convolutional_energy",
     "dcgan_decoder",
@@ -40,6 +42,7 @@ __all__ = [
     "mlp_energy",
     "resnet_decoder",
     "resnet_energy",
+    "split",
     "wide_resnet",
     "with_features",
 ]

@@ -199,7 +199,7 @@ def write_saved_model(
     """
     archive = keras.export.ExportArchive()
     archive.track(detector.model.network)
-    if isinstance(detector.model.preprocessor, keras.layers.Layer):
+    if getattr(detector.model.preprocessor, "built", False):
         # Its vocabularies are tables, which a SavedModel has to know of.
         archive.track(detector.model.preprocessor)
     endpoints = signatures(detector, names)

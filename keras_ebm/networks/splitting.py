@@ -1,0 +1,201 @@
+"""A network cut in two: a frozen body, and a head that learns on its features."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_ebm import files, rows
+from keras_ebm.archives import read_arrays
+from keras_ebm.digests import array_digest
+from keras_ebm.networks.graphs import (
+    flatten,
+    graph_of,
+    head_of,
+    is_functional,
+    producer,
+    run,
+)
+
+
+def split(network: keras.Model, at: str | None = None):
+    """Cuts a network in two, which share its layers; the body is frozen.
+
+    The head is a network like any other, whose inputs are features: train it on those
+    that `body_features` computes once, with a generator or negatives of features, and
+    put the trained model behind the body by `EnergyModel.behind(body)`.
+
+    Args:
+        network: functional network, such as `from_classifier` gives.
+        at: name of the layer whose output the features are; None: what the last layer
+            with weights takes, before any dropout.
+
+    Returns:
+        `(body, head)`: Keras models from the network's inputs to features, and from
+        features to what the network gives.
+
+    Raises:
+        ValueError: if the network is not functional, there is no such layer, or a way
+            from the inputs to the output passes it by.
+    """
+    if not is_functional(network) or len(network.outputs) != 1:
+        raise ValueError(
+            "`network` must be functional, with one output. Received: "
+            f"{getattr(network, 'name', network)!r}; pass it through "
+            "keras_ebm.networks.from_classifier."
+        )
+    graph = flatten(graph_of(network))
+    (output,) = graph.outputs
+    features = _features_at(output, at)
+    _check_way(output, features, network.name)
+    body = keras.Model(graph.struct, features, name=f"{network.name}_body")
+    inputs = keras.Input(features.shape[1:], dtype=features.dtype, name="features")
+    (logits,) = run([output], {id(features): inputs})
+    head = keras.Model(inputs, logits, name=f"{network.name}_head")
+    body.trainable = False
+    return body, head
+
+
+def _features_at(output, at: str | None):
+    """The tensor that a network is cut at."""
+    tensors = _tensors(output)
+    if at is None:
+        _, features = head_of(output)
+        if features is None:
+            raise ValueError(
+                "`at` must name a layer of a network in which ways meet at the end. "
+                f"Received: at=None; choose one of {list(tensors)[-5:]}."
+            )
+        return _before_dropout(features)
+    if at not in tensors:
+        raise ValueError(
+            f"`at` must be the name of a layer on the way to the output. Received: "
+            f"at={at!r}; there are {list(tensors)[-5:]} at the end of it."
+        )
+    return tensors[at]
+
+
+def _before_dropout(tensor):
+    """What dropout is of, which belongs to the training of a head."""
+    operation, inputs = producer(tensor)
+    while isinstance(operation, keras.layers.Dropout):
+        (tensor,) = inputs
+        operation, inputs = producer(tensor)
+    return tensor
+
+
+def _tensors(output) -> dict:
+    """Tensors by the names of the layers that give them, from the inputs on."""
+    found, waiting = {}, [output]
+    while waiting:
+        tensor = waiting.pop(0)
+        operation, inputs = producer(tensor)
+        if operation.name not in found:
+            found[operation.name] = tensor
+            waiting += inputs
+    return dict(reversed(found.items()))
+
+
+def _check_way(output, features, name: str) -> None:
+    waiting, seen = [output], {id(features)}
+    while waiting:
+        tensor = waiting.pop()
+        if id(tensor) in seen:
+            continue
+        seen.add(id(tensor))
+        operation, inputs = producer(tensor)
+        if not inputs:
+            raise ValueError(
+                "`at` must be a layer that all ways to the output lead through. "
+                f"Received: {producer(features)[0].name!r} of {name!r}, which the way "
+                f"from the input {operation.name!r} passes by; choose a later layer."
+            )
+        waiting += inputs
+
+
+def body_features(
+    body: keras.Model,
+    x: Any,
+    *,
+    cache: str | os.PathLike | None = None,
+    batch_size: int = 64,
+) -> np.ndarray:
+    """Features of rows, computed once for each body and each set of rows.
+
+    Args:
+        body: functional model to one tensor, such as `split` gives.
+        x: rows of its inputs, as `keras_ebm.rows.as_rows` takes them. Augmented views
+            are rows of their own.
+        cache: folder in which features are kept, or None. A file's name is a digest of
+            the body's configuration, its weights and the rows, so that others of any of
+            these are never taken for them.
+        batch_size: int, rows in one pass.
+
+    Returns:
+        Array `(n, ...)` in the body's type.
+
+    A `UserWarning` tells of a body that has no configuration, such as one with a
+    function in it, whose features are not kept.
+    """
+    specs = {
+        name: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=name)
+        for name, tensor in graph_of(body).inputs.items()
+    }
+    spec = specs if len(specs) > 1 else next(iter(specs.values()))
+    x = rows.as_rows(x, "x", spec)
+    path = None if cache is None else _cache_path(Path(cache), body, x)
+    if path is not None and path.is_file():
+        kept = _read(path)
+        if kept is not None:
+            return kept
+    parts = []
+    for start in range(0, rows.num_rows(x), batch_size):
+        batch = rows.tensors(rows.take(x, slice(start, start + batch_size)))
+        parts.append(keras.ops.convert_to_numpy(body(batch, training=False)))
+    features = np.concatenate(parts)
+    if path is not None:
+        files.make_folder(path.parent)
+        with files.written_beside(path) as file:
+            np.savez(file, features=features)
+    return features
+
+
+def _cache_path(folder: Path, body: keras.Model, x) -> Path | None:
+    """Where the features of these rows by this body lie; None if it cannot be told."""
+    try:
+        config = body.to_json()
+    except Exception as error:  # of many kinds, as a layer may be anybody's
+        warnings.warn(
+            f"features of {body.name!r} are not kept, as the body has no configuration "
+            f"({type(error).__name__}: {str(error).splitlines()[0]})",
+            stacklevel=3,
+        )
+        return None
+    # Names that Keras counts up are others in every process.
+    for number, layer in enumerate(body.layers):
+        config = config.replace(f'"{layer.name}"', f'"#{number}"')
+    config = config.replace(f'"{body.name}"', '"#"')
+    parts = keras.tree.flatten(x)
+    digest = array_digest(
+        [
+            np.frombuffer(config.encode(), np.uint8),
+            *body.get_weights(),
+            *(part.astype("U") if rows.is_text(part) else part for part in parts),
+        ]
+    )
+    return folder / f"features-{digest[:32]}.npz"
+
+
+def _read(path: Path) -> np.ndarray | None:
+    """Features that were kept; None where the file is damaged."""
+    try:
+        arrays, _ = read_arrays(path, ["features"])
+    except ValueError:
+        return None
+    return arrays.get("features")
