@@ -1,5 +1,6 @@
 """Builds a run's model, takes one step on made-up rows, and says what it costs."""
 
+import dataclasses
 import time
 import warnings
 
@@ -11,6 +12,7 @@ from trainers.program import errors
 from trainers.run.flops import step_flops
 from trainers.settings.data import DataSettings, RunData, load
 from trainers.settings.optimizers import compile_model
+from trainers.settings.starting import build_body
 
 #: Shape, classes and training rows of data sets whose files a dry run does without.
 KNOWN = {
@@ -24,6 +26,8 @@ KNOWN = {
     "stacked:mnist@64": ((64, 64, 3), 0, 60_000),
 }
 ROWS = 2
+#: Rows whose features by a frozen body scale those of the others.
+SEEN = 16
 
 
 def synthetic(settings: DataSettings) -> RunData:
@@ -64,6 +68,11 @@ def dry_run(data_settings, model_settings, fit, build) -> dict:
     """
     run = synthetic(data_settings)
     x, y = run.rows("train")
+    body = build_body(model_settings, run.dataset)
+    if body is not None:
+        x = body(x[:SEEN], training=False).numpy()
+        seen = dataclasses.replace(run.dataset, x=x, y=y[:SEEN], kind="vector")
+        run = dataclasses.replace(run, dataset=seen)
     model = build(run.dataset, x, model_settings, data_settings.seed)
     compile_model(model, model_settings, 1, 1)
     x, y = tf.constant(x[:ROWS]), tf.constant(y[:ROWS].astype(np.int32))

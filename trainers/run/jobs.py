@@ -71,6 +71,11 @@ class Diverged(RuntimeError):
     """Training has left the numbers, or the range of its energies."""
 
 
+def _itself(model: keras.Model) -> keras.Model:
+    """The model that is saved, where it is the one that is trained."""
+    return model
+
+
 def _nothing(job: "Job") -> None:
     """What there is to do where nothing is asked for."""
 
@@ -97,6 +102,8 @@ class Job:
         settle_stopped: likewise where a signal stopped the run.
         measures: callable `(job, seconds)` to the flat measures of `metrics.json`;
             seconds of training, None where only a part of them are known.
+        whole: callable from the model that is trained to the one that is saved.
+        recorded: `RunData` of its rows, where they are others than those of `run`.
     """
 
     run: RunData
@@ -114,6 +121,13 @@ class Job:
     settle: Callable = _nothing
     settle_stopped: Callable = _nothing
     measures: Callable
+    whole: Callable = _itself
+    recorded: RunData | None = None
+
+    @property
+    def record(self) -> RunData:
+        """The data that the run's folder tells of."""
+        return self.run if self.recorded is None else self.recorded
 
     @property
     def workdir(self) -> Path:
@@ -144,14 +158,14 @@ class Job:
         if self.is_done:
             return backup.finished(self.fit)
         workdir = self.workdir
-        model, seconds = self._train()
+        seconds = self._train()
         with stopping.noting(f"{workdir / folders.MODEL_FILE} is saved"):
             metrics = self.measures(self, None if self.first_part else seconds)
             json_files.write_json(workdir / backup.METRICS_FILE, metrics)
             if has_picture(self.run, self.fit):
-                draw_density(model, self.run, workdir / PICTURE_FILE)
+                draw_density(self.model, self.run, workdir / PICTURE_FILE)
             backup.clear_all(workdir)
-        return model, metrics
+        return self.whole(self.model), metrics
 
     def train(self) -> keras.Model:
         """Trains and saves, sees nothing of the test split, and keeps the backups.
@@ -159,10 +173,11 @@ class Job:
         Raises:
             As `perform`.
         """
-        return self._train()[0]
+        self._train()
+        return self.whole(self.model)
 
-    def _train(self):
-        """The trained model, and the seconds that it took."""
+    def _train(self) -> float:
+        """Trains and saves; the seconds that it took."""
         workdir = self.workdir
         files.make_folder(workdir)
         if not self.first_part:
@@ -170,7 +185,7 @@ class Job:
         # A worker that is not the first has a new folder at every start.
         files.make_folder(backup.backup_folder(workdir))
         # Beside that of an earlier run, whose model is still there.
-        write_record(self.run, backup.backup_folder(workdir), self.can_calibrate)
+        write_record(self.record, backup.backup_folder(workdir), self.can_calibrate)
         backup.keep_history(workdir / HISTORY_FILE, self.first_part)
         start = time.perf_counter()
         with saving_if_stopped(self):
@@ -188,7 +203,7 @@ class Job:
             seconds = time.perf_counter() - start
             self.settle(self)
         save_run(self)
-        return self.model, seconds
+        return seconds
 
     def log_and_backup(self) -> list:
         """The callbacks that write the history, and the backups after it."""
@@ -207,9 +222,10 @@ def save_run(job: Job) -> None:
     """
     path = job.workdir / folders.MODEL_FILE
     with stopping.held(f"{path} is saved"):
-        job.model.trained_on = split_digest(job.run.splits)
-        files.save_model(job.model, path)
-        write_record(job.run, job.workdir, job.can_calibrate)
+        model = job.whole(job.model)
+        model.trained_on = split_digest(job.record.splits)
+        files.save_model(model, path)
+        write_record(job.record, job.workdir, job.can_calibrate)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import numpy as np
 from trainers import presets
 from trainers.program import options
 from trainers.program.options import FLAGS
-from trainers.run import defaults, density_fitting, fitting, transforms
+from trainers.run import bodies, defaults, density_fitting, fitting
 from trainers.settings import clashes
 from trainers.settings.chains import ChainSettings, build_langevin
 from trainers.settings.density import DensitySettings
@@ -66,7 +66,7 @@ class ChainFit(fitting.FitSettings):
 
 def _prepare_by(build):
     def prepare(run, settings, fit, strategy=None):
-        return transforms.prepare(run, settings, fit, build, strategy)
+        return bodies.prepare(run, settings, fit, build, strategy)
 
     return prepare
 

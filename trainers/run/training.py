@@ -1,5 +1,6 @@
 """What the programs that train do with their flags."""
 
+import dataclasses
 import sys
 
 from keras_ebm import data
@@ -15,17 +16,28 @@ def run_program(default: Recipe, *others: Recipe) -> None:
     """Runs the trainer of a recipe, or of another that its arguments ask for."""
     chosen = []
 
-    def define(argv):
-        recipe = choose(argv, default, *others)
-        chosen.append(recipe)
-        for settings_class in (DataSettings, recipe.settings, recipe.fit):
-            options.define_flags(settings_class)
-        return recipe.presets
+    def define_chosen(argv):
+        chosen.append(choose(argv, default, *others))
+        return define(chosen[-1])
 
-    running.run_program(lambda argv: _main(chosen[-1]), define)
+    running.run_program(lambda argv: train(chosen[-1]), define_chosen)
 
 
-def _main(recipe: Recipe) -> None:
+def define(recipe: Recipe, defaults: dict | None = None) -> dict:
+    """Defines the flags of a recipe, and gives its presets.
+
+    Args:
+        recipe: `Recipe`.
+        defaults: by name, in place of the flags' own.
+    """
+    for settings_class in (DataSettings, recipe.settings, recipe.fit):
+        own = {field.name for field in dataclasses.fields(settings_class)}
+        given = {k: v for k, v in (defaults or {}).items() if k in own}
+        options.define_flags(settings_class, **given)
+    return recipe.presets
+
+
+def train(recipe: Recipe) -> None:
     """A dry run, or a training."""
     _choose_preset(recipe.presets)
     options.apply_preset(recipe.presets, recipe.methods)

@@ -74,6 +74,14 @@ TRAINING = [
 ]
 #: Of the networks of `trainers.vera` and `trainers.langevin`; `auto` is the mlp or not.
 NETWORK = [
+    Rule("layer pixels", "backbone"),
+    Rule(
+        "network hidden activation base_stddev filters depth width normalization "
+        "spectral_norm attention dropout initial_gain pixel_range precision "
+        "standardise transform drop_constant",
+        "init",
+        ("",),
+    ),
     Rule("hidden base_stddev initial_gain", "network", ("auto", "mlp")),
     Rule("depth width", "network", ("wide_resnet",)),
     Rule("normalization", "network", ("wide_resnet", "dcgan")),

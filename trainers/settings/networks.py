@@ -13,6 +13,7 @@ from keras_ebm.arguments import listed
 from keras_ebm.layers import TableEncoder
 from keras_ebm.layers.table_encoder import TRANSFORMS
 from trainers.program.options import Checked, integers, setting
+from trainers.settings.starting import PIXELS, initial_model, is_body
 
 #: Networks of images by name; each takes `(shape, num_outputs or num_classes)`.
 IGEBM = {
@@ -36,6 +37,7 @@ NETWORK_CHOICES = {
         *IGEBM,
     ),
     "normalization": ("none", "batch", "group", "layer", "instance"),
+    "pixels": PIXELS,
     "pixel_range": ("symmetric", "unit"),
     "transform": (*TRANSFORMS, "auto"),
     "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
@@ -47,10 +49,31 @@ class NetworkSettings(Checked):
     """The energy network, and how rows become its inputs."""
 
     SUBJECTS = {
+        "init": "What a run starts from",
         "network": "Network",
         "pixel_range": "Inputs of the network",
     }
 
+    init: str = setting(
+        "",
+        "model.keras of a run whose network, with what comes before it, is trained on. "
+        "On the features of a frozen body that it has, which are computed once.",
+    )
+    backbone: str = setting(
+        "",
+        "Pretrained body on whose features to train: PATH.keras, or keras_hub:PRESET. "
+        "It is frozen, and its features are computed once, into --workdir.",
+    )
+    layer: str = setting(
+        "",
+        "Layer or output of the backbone that gives the features. If it is not given, "
+        "the output, or that of the name features; maps are averaged over the picture.",
+    )
+    pixels: str = setting(
+        "as_is",
+        "What the backbone takes of pixels: as_is 0 to 255, unit 0 to 1, symmetric -1 "
+        "to 1.",
+    )
     network: str = setting(
         "auto",
         "Energy network. auto is convolutional for images of 28 pixels and up, else an "
@@ -124,6 +147,9 @@ def build_preprocessor(dataset, train_x: np.ndarray, settings: NetworkSettings):
         `(preprocessor, shape, value_range)`: a layer or None, the shape of what
         it makes, and the range that pixels then have, None for other rows.
     """
+    started = initial_model(settings)
+    if started is not None:
+        return _started_preprocessor(started, dataset, train_x)
     if dataset.kind == "image":
         if settings.pixel_range == "symmetric":
             scale, value_range = (1.0 / 127.5, -1.0), (-1.0, 1.0)
@@ -156,6 +182,41 @@ def _notice_once(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
+def _started_preprocessor(started, dataset, train_x):
+    """What comes before the network of `--init`; see `build_preprocessor`."""
+    shape = tuple(started.network.input_shape[1:])
+    if is_body(started.preprocessor):
+        # The rows are its features already.
+        return None, shape, None
+    taken = started.raw_spec()
+    if isinstance(taken, dict) or tuple(taken.shape[1:]) != dataset.input_shape:
+        raise ValueError(
+            "`init` must take rows such as those of `dataset`. Received: a model of "
+            f"{taken} for rows of shape {dataset.input_shape} of {dataset.name}."
+        )
+    value_range = None
+    if dataset.kind == "image":
+        ends = np.stack([np.zeros_like(train_x[0]), np.full_like(train_x[0], 255)])
+        pixels = np.asarray(started.preprocess(ends))
+        value_range = float(pixels.min()), float(pixels.max())
+    return started.preprocessor, shape, value_range
+
+
+def _started_network(started, dataset, num_outputs: int):
+    if started.num_classes != num_outputs:
+        raise ValueError(
+            f"`init` must have the {num_outputs} outputs that the data asks for. "
+            f"Received: a model of {started.num_classes}; train on the same classes."
+        )
+    names = started.class_names
+    if names and dataset.class_names and list(names) != list(dataset.class_names):
+        raise ValueError(
+            f"`init` must be of the classes {listed(dataset.class_names)}. Received: a "
+            f"model of {listed(names)}, whose outputs would get other meanings."
+        )
+    return started.network
+
+
 def build_network(dataset, shape, settings: NetworkSettings, kind: str = "joint"):
     """The energy network for inputs of `shape`.
 
@@ -186,6 +247,9 @@ def computing_in(precision: str):
 
 def _build(dataset, shape, settings, kind):
     num_outputs = 1 if kind == "none" else max(dataset.num_classes, 1)
+    started = initial_model(settings)
+    if started is not None:
+        return _started_network(started, dataset, num_outputs)
     if settings.network in IGEBM:
         return _igebm(shape, dataset, settings, kind)
     if settings.network in _IMAGE_NETWORKS:

@@ -1,0 +1,60 @@
+"""Runs that train on the features of a frozen body."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from keras_ebm.networks import body_features
+from trainers.run import transforms
+from trainers.run.jobs import Job
+from trainers.settings.data import RunData
+from trainers.settings.starting import build_body
+
+#: Folder of a run in which features are kept.
+FOLDER = "features"
+
+
+def prepare(run: RunData, settings, fit, build, strategy=None):
+    """A job on the rows, or on their features where the settings give a body.
+
+    What is saved is one model, from the rows to the answer.
+
+    Args:
+        run: `RunData`.
+        settings: settings of the model.
+        fit: `FitSettings`.
+        build: callable `(dataset, train_x, settings, seed)` to an uncompiled model.
+        strategy: `tf.distribute` strategy or None.
+
+    Raises:
+        ValueError: if the body takes no such rows, or training would move them.
+    """
+    body = build_body(settings, run.dataset)
+    if body is None:
+        return transforms.prepare(run, settings, fit, build, strategy)
+    if fit.augment != "none":
+        raise ValueError(
+            "`augment` must be none, as the features of a frozen body are computed "
+            f"once. Received: augment={fit.augment}; leave it out."
+        )
+    if getattr(settings, "transform", "") == "auto":
+        settings = dataclasses.replace(settings, transform="standardise")
+    seen = of_features(run, body, Path(fit.workdir) / FOLDER)
+    job = transforms.prepare(seen, settings, fit, build, strategy)
+    return _behind(job, body, run)
+
+
+def of_features(run: RunData, body, cache: Path) -> RunData:
+    """The same rows as features, which are computed once and kept in `cache`."""
+    features = body_features(body, run.dataset.x, cache=cache)
+    dataset = dataclasses.replace(
+        run.dataset, x=features.astype(np.float32), kind="vector", schema=None
+    )
+    return dataclasses.replace(run, dataset=dataset)
+
+
+def _behind(job: Job, body, run: RunData) -> Job:
+    return dataclasses.replace(
+        job, whole=lambda model: model.behind(body), recorded=run
+    )

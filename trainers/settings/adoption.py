@@ -1,0 +1,146 @@
+"""Settings of `trainers.adopt`: a trained network, and rows that are new to it."""
+
+import dataclasses
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from keras_ebm import EnergyModel, data
+from keras_ebm.networks import from_classifier
+from keras_ebm.networks.adopted import OUTPUTS
+from trainers.program import keras_files
+from trainers.program.options import Checked, setting
+from trainers.settings.starting import PIXELS, as_pictures
+
+FRESH = ("auto", "all", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class AdoptSettings(Checked):
+    """Which network is adopted, and how it is read."""
+
+    CHOICES = {"output": OUTPUTS, "pixels": PIXELS, "fresh": FRESH}
+
+    SUBJECTS = {"network": "Network", "fresh": "Data", "workdir": "Run"}
+
+    network: str = setting("", "Trained Keras classifier, a .keras or .h5 file.")
+    output: str = setting(
+        "auto",
+        "What the network gives: logits, softmax probabilities, a sigmoid's of one "
+        "unit, or binary_logits of one. auto: what its last layers or numbers say.",
+    )
+    pixels: str = setting(
+        "as_is",
+        "What the network takes of pixels: as_is 0 to 255, unit 0 to 1, symmetric -1 "
+        "to 1.",
+    )
+    fresh: str = setting(
+        "auto",
+        "Which rows the network was not trained on, of which some set the threshold: "
+        "all of them, or those of the official test split. auto is test where there is "
+        "one.",
+    )
+    fit_temperature: bool = setting(
+        False,
+        "Fits the temperature and the lapse rate of the probabilities to the "
+        "validation rows, so that these are no longer the network's own.",
+    )
+    workdir: str = setting("", "Folder of the run, created if absent.")
+
+
+def build_adopted(dataset: data.Dataset, settings: AdoptSettings) -> EnergyModel:
+    """An `EnergyModel` of a trained network, for the rows of a dataset.
+
+    Args:
+        dataset: `keras_ebm.data.Dataset`.
+        settings: `AdoptSettings`.
+
+    Raises:
+        ValueError: if the file is no classifier of such rows and classes.
+    """
+    given = keras_files.load_keras("network", settings.network)
+    network = from_classifier(given, settings.output)
+    if dataset.kind == "table":
+        raise ValueError(
+            "`dataset` must have rows as the network takes them. Received: a table, "
+            "whose words are codes of its own here; give the network's inputs by "
+            "python:MODULE:FUNCTION, or npz:PATH."
+        )
+    preprocessor = None
+    if dataset.kind == "image":
+        # Inside the model pixels are from -1 to 1, as generators and chains make them.
+        preprocessor = layers.Rescaling(1.0 / 127.5, offset=-1.0)
+        network = _of_pixels(network, dataset.input_shape, settings.pixels)
+    taken = tuple(network.inputs[0].shape[1:])
+    if len(network.inputs) != 1 or taken != dataset.input_shape:
+        raise ValueError(
+            "`network` must take the rows of `dataset`. Received: "
+            f"{Path(settings.network).name} with inputs {network.input_shape} for rows "
+            f"of shape {dataset.input_shape} of {dataset.name}."
+        )
+    num_classes = network.output_shape[-1]
+    if num_classes != dataset.num_classes:
+        raise ValueError(
+            f"`network` must have the {dataset.num_classes} classes of {dataset.name}. "
+            f"Received: {Path(settings.network).name} with {num_classes}."
+        )
+    return EnergyModel(
+        network, preprocessor=preprocessor, class_names=dataset.class_names
+    )
+
+
+def _of_pixels(network: keras.Model, shape, pixels: str) -> keras.Model:
+    """The network for pixels of -1 to 1, of its own size or another."""
+    if len(network.inputs) != 1 or len(network.inputs[0].shape) != 4:
+        raise ValueError(
+            "`network` must take images, as the rows of `dataset` are. Received: "
+            f"{network.name!r}, which takes {network.input_shape}."
+        )
+    inputs = keras.Input(shape, name="inputs")
+    x = layers.Rescaling(127.5, offset=127.5)(inputs)
+    x = as_pictures(x, network, pixels)
+    x = ops.cast(x, network.inputs[0].dtype)
+    return from_classifier(keras.Model(inputs, network(x), name=network.name), "logits")
+
+
+def fresh_splits(dataset: data.Dataset, fresh: str, seed: int) -> data.Splits:
+    """Splits whose validation, calibration and test rows a network was not trained on.
+
+    Of an official test split, of a permutation the first tenth are validation, the next
+    three tenths calibration, and the rest the test; all other rows are training rows.
+    Without one they are as `keras_ebm.data.make_splits` cuts them.
+
+    Args:
+        dataset: `keras_ebm.data.Dataset`.
+        fresh: of `FRESH`.
+        seed: int, of the permutation.
+
+    Raises:
+        ValueError: if `fresh` is `"test"` and there is no official test split.
+    """
+    if fresh == "test" and not dataset.num_test:
+        raise ValueError(
+            "`fresh` can be test where there is an official test split. Received: "
+            f"{dataset.name}, which has none; use fresh=all for rows that the network "
+            "was not trained on."
+        )
+    if fresh == "all" or not dataset.num_test:
+        return data.make_splits(dataset, seed=seed)
+    first = len(dataset.x) - dataset.num_test
+    rows = first + np.random.default_rng(seed).permutation(dataset.num_test)
+    ends = [max(1, dataset.num_test // 10), max(2, 4 * dataset.num_test // 10)]
+    validation, calibration, test = np.split(rows, ends)
+    train = np.arange(first)
+    seen = np.concatenate([train, validation])
+    return data.Splits(
+        train=train,
+        validation=validation,
+        calibration=calibration,
+        test=test,
+        holdout=np.zeros(0, np.int64),
+        seed=seed,
+        fingerprint=data.fingerprint(dataset),
+        train_hashes=data.row_hashes(dataset.x[seen]),
+    )
