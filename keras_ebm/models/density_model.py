@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from keras_ebm.models.base import BaseEnergyModel, Drawn
 from keras_ebm.models.batches import Batch
+from keras_ebm.models.statistics import kept_statistics
 from keras_ebm.objectives import Criterion
 from keras_ebm.protocols import RandomDraws
 
@@ -78,16 +79,28 @@ class DensityModel(BaseEnergyModel):
         self, x: tf.Tensor, random: RandomDraws, training: bool = False
     ):
         """Losses `(batch,)` of preprocessed data, and the logs by name."""
-        logs = {}
+        logs, moved = {}, []
+
+        def energies(inputs):
+            return self.to_energy(self.network(inputs, training=training))
 
         def energy_fn(inputs):
-            energy = self.to_energy(self.network(inputs, training=training))
             if inputs is x:
                 # Read off here, which saves a pass for a log.
-                logs["data_energy"] = energy
+                logs["data_energy"] = energies(x)
+                return logs["data_energy"]
+            if not training:
+                return energies(inputs)
+            with kept_statistics(self.network) as after:
+                energy = energies(inputs)
+            moved.append(after)
             return energy
 
         logs["loss"] = self.criterion(energy_fn, x, random)
+        if "data_energy" not in logs and moved:
+            # Noisy rows are all the data that such a criterion looks at.
+            for variable, value in moved[0]:
+                variable.assign(value)
         return logs["loss"], logs
 
     def step_loss(self, batch: Batch, drawn: Drawn):

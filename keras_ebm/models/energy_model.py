@@ -1,5 +1,6 @@
 """Energies trained against negatives, and classifiers with them."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from keras_ebm import objectives
 from keras_ebm.arguments import check_choice, check_positive
 from keras_ebm.gradients import energy_and_gradient
 from keras_ebm.models.base import BaseEnergyModel, Batch, Drawn, check_part
+from keras_ebm.models.statistics import kept_statistics
 from keras_ebm.negatives import NegativeSource, as_source
 from keras_ebm.protocols import RandomDraws
 
@@ -35,8 +37,10 @@ class EnergyModel(BaseEnergyModel):
 
     Args:
         network: Keras model from preprocessed inputs to logits of shape
-            `(batch, K)`; `K = 1` is a plain density. Without batch
-            normalisation.
+            `(batch, K)`; `K = 1` is a plain density. Batch normalisation
+            that is trained normalises data and negatives each by their own
+            batch, and data alone enter its moving statistics; freeze it for
+            energies of single rows (`networks.from_classifier` does).
         preprocessor: Keras layer from raw inputs (uint8 images, table rows)
             to what `network` takes, adapted beforehand; it is part of the
             saved model. None: inputs are taken as they are.
@@ -304,6 +308,11 @@ class EnergyModel(BaseEnergyModel):
         return energy
 
     def _negatives_energy(self, x, labels, training):
+        """Energies of negatives, whose rows enter no statistics of the network."""
+        with kept_statistics(self.network) if training else contextlib.nullcontext():
+            return self._energies_at(x, labels, training)
+
+    def _energies_at(self, x, labels, training):
         del labels
         return self.to_energy(self.network(x, training=training))
 

@@ -208,9 +208,9 @@ class LangevinModel(EnergyModel):
 
         return logits, self._penalised_energy(energy_fn, x, training, logs)
 
-    def _negatives_energy(self, x, labels, training):
+    def _energies_at(self, x, labels, training):
         if not self.conditional:
-            return super()._negatives_energy(x, labels, training)
+            return super()._energies_at(x, labels, training)
         return self.class_energy(x, labels, training=training)
 
     def energy_loss(

@@ -45,8 +45,10 @@ def from_classifier(
         output: what its output is: `"logits"`, `"softmax"` probabilities, a
             `"sigmoid"`'s of one unit, one unit's `"binary_logits"`, or `"auto"`: what
             its last layers, or else its numbers, say.
-        freeze_statistics: bool, freezes batch normalisation, so that negatives do not
-            enter the moving statistics when the network is trained further.
+        freeze_statistics: bool, freezes batch normalisation when the network is trained
+            further: data and negatives are then normalised alike, by statistics of the
+            training that was. False trains it on; negatives do not enter its moving
+            statistics then.
 
     Returns:
         Functional network from the model's input to logits `(batch, K)`, K >= 2.
