@@ -6,7 +6,7 @@ import tensorflow as tf
 from keras_ebm.models.base import BaseEnergyModel, Drawn
 from keras_ebm.models.batches import Batch
 from keras_ebm.models.statistics import kept_statistics
-from keras_ebm.objectives import Criterion
+from keras_ebm.objectives import Criterion, data_mean
 from keras_ebm.protocols import RandomDraws
 
 
@@ -14,7 +14,8 @@ from keras_ebm.protocols import RandomDraws
 class DensityModel(BaseEnergyModel):
     """A density `p(x) = exp(-E(x)) / Z` whose loss needs no sample of it.
 
-    One step descends the mean of `criterion` over the batch. The logs are
+    One step descends the mean of `criterion` over the batch, weighted by
+    `sample_weight` where there is one (and divided by its sum). The logs are
     `loss` and `data_energy`, the latter in training only if the criterion
     evaluates the energy of the data themselves (denoising does not).
 
@@ -105,10 +106,14 @@ class DensityModel(BaseEnergyModel):
 
     def step_loss(self, batch: Batch, drawn: Drawn):
         losses, logs = self.criterion_losses(batch.x, batch.random, training=True)
-        return tf.reduce_mean(losses), logs
+        if batch.weights is not None:
+            logs["loss"] = (losses, batch.weights)
+        return data_mean(losses, batch.weights), logs
 
     def test_loss(self, batch: Batch):
         losses, logs = self.criterion_losses(batch.x, batch.random)
         if "data_energy" not in logs:
             logs["data_energy"] = self.inputs_energy(batch.x)
+        if batch.weights is not None:
+            logs["loss"] = (losses, batch.weights)
         return losses, logs
