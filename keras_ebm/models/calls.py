@@ -11,6 +11,7 @@ from keras_ebm.models.loss_scaling import with_loss_scale
 from keras_ebm.models.weight_checks import (
     check_class_weight,
     check_sample_weight,
+    labels_beside_weights,
     rows_of,
     weigh_classes,
 )
@@ -101,9 +102,11 @@ class ChecksCalls:
             self.check_finite(inputs)
             labels = check_array(labels, self.num_classes)
             rest = [check_sample_weight(weights, rows_of(inputs)) for weights in rest]
+            labels = labels_beside_weights(inputs, labels, *rest)
             validation_data = (inputs, labels, *rest)
         y = check_array(y, self.num_classes)
         x, weights = self._check_weights(x, y, class_weight, sample_weight)
+        y = labels_beside_weights(x, y, sample_weight)
         return super().fit(
             x, y, *args, validation_data=validation_data, **weights, **kwargs
         )
@@ -139,6 +142,7 @@ class ChecksCalls:
         y = check_array(y, self.num_classes)
         if sample_weight is not None:
             kwargs["sample_weight"] = check_sample_weight(sample_weight, rows_of(x))
+            y = labels_beside_weights(x, y, sample_weight)
         results = super().evaluate(x, y, *args, **kwargs)
         # Not after every epoch of `fit`, which asks with an iterator of its own.
         if self.has_no_labels() and "_use_cached_eval_dataset" not in kwargs:

@@ -124,6 +124,14 @@ def rows_of(x: Any) -> int | None:
     return int(shape[0]) if shape else None
 
 
+def labels_beside_weights(x: Any, y: Any, weights: Any = None):
+    """Labels; -1 in place of None where Keras would lose weights that come without."""
+    num_rows = rows_of(x)
+    if y is not None or weights is None or num_rows is None:
+        return y
+    return np.full(num_rows, -1, np.int32)
+
+
 def check_batch_weights(weights: Any):
     """Weights of a batch as float32 `(rows,)`, which TensorFlow looks at in each step.
 

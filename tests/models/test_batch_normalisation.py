@@ -51,7 +51,8 @@ def after_a_step(build, scope=None, network=normalised, **options):
         before = statistics(model.network)
         options.setdefault("run_eagerly", not options.get("jit_compile"))
         model.compile(keras.optimizers.SGD(0.01), **options)
-    model.fit(X, Y, batch_size=16, shuffle=False, verbose=0)
+    labels = Y if model.num_classes > 1 else None
+    model.fit(X, labels, batch_size=16, shuffle=False, verbose=0)
     return before, statistics(model.network)
 
 
