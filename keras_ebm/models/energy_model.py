@@ -12,7 +12,8 @@ from keras_ebm.arguments import check_choice, check_positive
 from keras_ebm.gradients import energy_and_gradient
 from keras_ebm.models.base import BaseEnergyModel, Batch, Drawn, check_part
 from keras_ebm.models.statistics import kept_statistics
-from keras_ebm.negatives import NegativeSource, as_source
+from keras_ebm.negatives import NegativeSource, as_source, computed_codes
+from keras_ebm.networks.graphs import codes_of
 from keras_ebm.protocols import RandomDraws
 
 
@@ -139,6 +140,7 @@ class EnergyModel(BaseEnergyModel):
         rule = "keras_ebm.objectives.SemiSupervised or None"
         check_part("semi_supervised", terms, known, rule)
         self.semi_supervised = semi_supervised
+        self._check_computed(source)
         self._add_trackers("negative_energy")
         if self.gradient_penalty and self.energy_weight:
             self._add_trackers("gradient_penalty")
@@ -153,6 +155,20 @@ class EnergyModel(BaseEnergyModel):
                     f"{self.num_classes} output."
                 )
             self._add_trackers(*semi_supervised.log_names)
+
+    def _check_computed(self, source):
+        """Raises ValueError if something would compute with codes, such as tokens."""
+        terms = self.semi_supervised
+        computed = {
+            f"`negatives` {type(source).__name__}": source is not None
+            and source.computes,
+            "`data_stddev`": self.data_stddev,
+            "`gradient_penalty`": self.gradient_penalty,
+            "`semi_supervised`": terms is not None and terms.virtual_adversarial_weight,
+        }
+        found = codes_of(self.network) if any(computed.values()) else None
+        if found:
+            raise computed_codes(next(key for key in computed if computed[key]), found)
 
     def _source(self) -> NegativeSource | None:
         # No attribute: Keras saves the states of what attributes hold by their names.

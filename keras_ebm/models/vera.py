@@ -14,7 +14,8 @@ from keras_ebm.models.batches import Batch
 from keras_ebm.models.energy_model import EnergyModel
 from keras_ebm.models.loss_scaling import with_loss_scale
 from keras_ebm.models.updating import descend
-from keras_ebm.negatives import Correction, Proposal
+from keras_ebm.negatives import Correction, Proposal, computed_codes
+from keras_ebm.networks.graphs import codes_of
 from keras_ebm.protocols import DensityGenerator, Generator, RandomDraws
 from keras_ebm.random import StepRandom
 
@@ -64,7 +65,8 @@ class VERA(EnergyModel):
             such as `MarkovChains`, takes their place and starts from them.
 
     Raises:
-        ValueError: if the generator's samples do not fit the network, the
+        ValueError: if the generator's samples do not fit the network, or that takes
+            codes, such as tokens, the
             estimator cannot serve the generator, or the correction does not
             go with the estimator or the objective.
 
@@ -97,6 +99,9 @@ class VERA(EnergyModel):
                 f"samples of shape {generator.sample_shape} for inputs of shape "
                 f"{expected}; build the decoder with that output shape."
             )
+        codes = codes_of(network)
+        if codes:
+            raise computed_codes("`generator`", codes)
         if not self.energy_weight:
             raise ValueError(
                 "`energy_weight` must be above 0, as the generator learns from "

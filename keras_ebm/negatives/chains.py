@@ -58,6 +58,7 @@ class MarkovChains(Saveable, NegativeSource, keras.layers.Layer):
     )
     _parts = ("moves", "buffer")
     walks = True
+    computes = True
 
     def __init__(
         self,
