@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import tensorflow as tf
 
@@ -92,8 +93,11 @@ class ChecksCalls:
                 `class_weight`.
 
         Raises:
-            ValueError: if a label or a weight in an array is another one, or an array
-                of inputs is not finite. In batches such a label or weight is a
+            ValueError: if a label or a weight in an array is another one, an array of
+                inputs is not finite, or negatives are bound to a range of another
+                scale than an array's preprocessed rows, such as a generator that ends
+                in tanh where these reach 255 (at a lesser distance: a `UserWarning`).
+                In batches such a label or weight is a
                 `tf.errors.InvalidArgumentError` of its step.
         """
         self.check_finite(x)
@@ -107,9 +111,13 @@ class ChecksCalls:
         y = check_array(y, self.num_classes)
         x, weights = self._check_weights(x, y, class_weight, sample_weight)
         y = labels_beside_weights(x, y, sample_weight)
+        self.check_first_rows(x)
         return super().fit(
             x, y, *args, validation_data=validation_data, **weights, **kwargs
         )
+
+    def check_first_rows(self, x: Any) -> None:
+        """Looks at what `fit` is given before the first step; here at nothing."""
 
     def _check_weights(self, x, y, class_weight, sample_weight):
         """The inputs, and Keras's arguments of weights."""

@@ -13,6 +13,7 @@ from keras_ebm.gradients import energy_and_gradient
 from keras_ebm.models.base import BaseEnergyModel, Batch, Drawn, check_part
 from keras_ebm.models.statistics import kept_statistics
 from keras_ebm.negatives import NegativeSource, as_source, computed_codes
+from keras_ebm.negatives.reach import Reach, check_reaches, some_rows
 from keras_ebm.networks.graphs import codes_of
 from keras_ebm.protocols import RandomDraws
 
@@ -169,6 +170,19 @@ class EnergyModel(BaseEnergyModel):
         found = codes_of(self.network) if any(computed.values()) else None
         if found:
             raise computed_codes(next(key for key in computed if computed[key]), found)
+
+    def check_first_rows(self, x: Any) -> None:
+        """Compares the range of the data with what negatives are bound to."""
+        optimizer, reaches = getattr(self, "optimizer", None), self._reaches()
+        if optimizer is None or int(optimizer.iterations) or not reaches:
+            return
+        rows = some_rows(x)
+        if rows is not None:
+            check_reaches(reaches, self.preprocess(rows))
+
+    def _reaches(self) -> list[Reach]:
+        source = self._source()
+        return [] if source is None else source.reaches()
 
     def _source(self) -> NegativeSource | None:
         # No attribute: Keras saves the states of what attributes hold by their names.

@@ -1,5 +1,6 @@
 """VERA: an energy and the generator that amortises its sampling."""
 
+import math
 from typing import NamedTuple, cast
 
 import keras
@@ -15,7 +16,9 @@ from keras_ebm.models.energy_model import EnergyModel
 from keras_ebm.models.loss_scaling import with_loss_scale
 from keras_ebm.models.updating import descend
 from keras_ebm.negatives import Correction, Proposal, computed_codes
+from keras_ebm.negatives.reach import REMEDY, Reach
 from keras_ebm.networks.graphs import codes_of
+from keras_ebm.networks.ranges import output_range
 from keras_ebm.protocols import DensityGenerator, Generator, RandomDraws
 from keras_ebm.random import StepRandom
 
@@ -135,6 +138,19 @@ class VERA(EnergyModel):
         """Whether other negatives take the place of the generator's samples."""
         source = self._source()
         return source is not None and source.walks
+
+    def _reaches(self):
+        # Chains start from the generator here.
+        others = [reach for reach in super()._reaches() if reach.fixed]
+        decoder = getattr(self.generator, "decoder", None)
+        if decoder is None:
+            return others
+        noise = max(getattr(self.generator, "stddev_bounds", (0.0,)))
+        low, high = output_range(decoder)
+        if math.isinf(low) and math.isinf(high):
+            return others
+        remedy = REMEDY + "a decoder whose last activation gives the data's range."
+        return [Reach("`generator`", low - noise, high + noise, remedy), *others]
 
     @property
     def can_sample(self) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import tensorflow as tf
 
+from keras_ebm.negatives.reach import Reach
 from keras_ebm.protocols import EnergyFn, RandomDraws
 from keras_ebm.saveable import Saveable
 
@@ -51,6 +52,10 @@ class NegativeSource:
     num_gradients = 0
     #: Whether its negatives are numbers that it computes, as codes and tokens are not.
     computes = False
+
+    def reaches(self) -> list[Reach]:
+        """The ranges that its negatives are bound to, or start in; to be compared."""
+        return []
 
     def draw(
         self,
