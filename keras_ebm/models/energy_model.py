@@ -174,7 +174,7 @@ class EnergyModel(BaseEnergyModel):
     def check_first_rows(self, x: Any) -> None:
         """Compares the range of the data with what negatives are bound to."""
         optimizer, reaches = getattr(self, "optimizer", None), self._reaches()
-        if optimizer is None or int(optimizer.iterations) or not reaches:
+        if optimizer is None or optimizer.iterations.numpy() or not reaches:
             return
         rows = some_rows(x)
         if rows is not None:
