@@ -327,8 +327,9 @@ class BaseEnergyModel(
         return self.report(logs, batch.x)
 
     def test_step(self, data):
-        x, y = unpack(data, self.preprocess, self.num_classes)
-        loss, logs = self.test_loss(Batch(x, y, StepRandom(self.seed, 0)))
+        x, y, weights = unpack(data, self.preprocess, self.num_classes)
+        random = StepRandom(self.seed, 0)
+        loss, logs = self.test_loss(Batch(x, y, random, weights=weights))
         if loss is not None:
             logs.setdefault("loss", loss)
         return self.report(logs, x)

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
+
+import tensorflow as tf
 
 from keras_ebm.models.label_checks import check_array
 from keras_ebm.models.loss_scaling import with_loss_scale
+from keras_ebm.models.weight_checks import (
+    check_class_weight,
+    check_sample_weight,
+    labels_beside_weights,
+    rows_of,
+    weigh_classes,
+)
 
 
 class ChecksCalls:
@@ -51,19 +61,43 @@ class ChecksCalls:
         # fail under strategies and lose their state on a resume.
         self.optimizer.build(self.network.trainable_variables)
 
-    def fit(self, x=None, y=None, *args, validation_data=None, **kwargs):
+    def fit(
+        self,
+        x=None,
+        y=None,
+        *args,
+        validation_data=None,
+        class_weight=None,
+        sample_weight=None,
+        **kwargs,
+    ):
         """Trains as Keras's `fit` does, with labels that are numbers of classes.
 
+        Weights weigh each row's share of the loss: its cross-entropy, or its other
+        terms of `p(y|x)`, times its weight, summed over the rows that a term is of and
+        divided by their number, as Keras does it; and its energy, in a mean that is
+        divided by the sum of the weights, as energies have no zero point. So a weight
+        of 0 leaves a row out, and one of 2 stands for two of it. Batch normalisation,
+        negatives and the other logs take rows as they come.
+
         Args:
-            x: raw inputs, or batches `(x, y)`, of which `y` may be absent.
+            x: raw inputs, or batches `(x, y)` or `(x, y, sample_weight)`, of which the
+                latter may be absent.
             y: labels `(n,)` from 0 to `num_classes - 1`; -1, and NaN or NA among
-                floats and objects, mean unlabelled.
+                floats and objects, mean unlabelled. Without classes there are none.
             *args: further arguments of Keras's `fit`, as are `validation_data` and
                 `kwargs`.
+            class_weight: dict from classes to weights, finite and at least 0; rows of
+                others, and without a label, weigh 1 (`{-1: weight}` weighs these too).
+            sample_weight: weights `(n,)`, finite and at least 0; not with
+                `class_weight`.
 
         Raises:
-            ValueError: if a label in an array is another one, or an array of inputs
-                is not finite. In batches such a label is a
+            ValueError: if a label or a weight in an array is another one, an array of
+                inputs is not finite, or negatives are bound to a range of another
+                scale than an array's preprocessed rows, such as a generator that ends
+                in tanh where these reach 255 (at a lesser distance: a `UserWarning`).
+                In batches such a label or weight is a
                 `tf.errors.InvalidArgumentError` of its step.
         """
         x = self.as_inputs(x)
@@ -73,18 +107,53 @@ class ChecksCalls:
             inputs = self.as_inputs(inputs, "validation_data")
             self.check_finite(inputs)
             labels = check_array(labels, self.num_classes)
+            rest = [check_sample_weight(weights, rows_of(inputs)) for weights in rest]
+            labels = labels_beside_weights(inputs, labels, *rest)
             validation_data = (inputs, labels, *rest)
         y = check_array(y, self.num_classes)
-        return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
+        x, weights = self._check_weights(x, y, class_weight, sample_weight)
+        y = labels_beside_weights(x, y, sample_weight)
+        self.check_first_rows(x)
+        return super().fit(
+            x, y, *args, validation_data=validation_data, **weights, **kwargs
+        )
 
-    def evaluate(self, x=None, y=None, *args, **kwargs):
-        """Measures as Keras's `evaluate` does; for labels see `fit`.
+    def check_first_rows(self, x: Any) -> None:
+        """Looks at what `fit` is given before the first step; here at nothing."""
 
-        Without a labelled row `accuracy` and `cross_entropy` are NaN, and a
-        `UserWarning` says so.
+    def _check_weights(self, x, y, class_weight, sample_weight):
+        """The inputs, and Keras's arguments of weights."""
+        class_weight = check_class_weight(class_weight, self.num_classes)
+        if class_weight is None:
+            weights = check_sample_weight(sample_weight, rows_of(x))
+            return x, {} if weights is None else {"sample_weight": weights}
+        if sample_weight is not None:
+            raise ValueError(
+                "`class_weight` and `sample_weight` cannot be given together. "
+                f"Received: class_weight={class_weight!r} and an array of weights; "
+                "multiply the rows' weights by those of their classes."
+            )
+        if isinstance(x, tf.data.Dataset):
+            # Keras's own way knows no rows without a label.
+            return weigh_classes(x, class_weight, self.num_classes), {}
+        if y is None and rows_of(x) is not None:
+            raise ValueError(
+                "`class_weight` needs the rows' labels. Received: class_weight="
+                f"{class_weight!r} and y=None; give `sample_weight`."
+            )
+        return x, {"class_weight": class_weight}
+
+    def evaluate(self, x=None, y=None, *args, sample_weight=None, **kwargs):
+        """Measures as Keras's `evaluate` does; for labels and weights see `fit`.
+
+        Weights count in the loss alone. Without a labelled row `accuracy` and
+        `cross_entropy` are NaN, and a `UserWarning` says so.
         """
         x = self.as_inputs(x)
         y = check_array(y, self.num_classes)
+        if sample_weight is not None:
+            kwargs["sample_weight"] = check_sample_weight(sample_weight, rows_of(x))
+            y = labels_beside_weights(x, y, sample_weight)
         results = super().evaluate(x, y, *args, **kwargs)
         # Not after every epoch of `fit`, which asks with an iterator of its own.
         if self.has_no_labels() and "_use_cached_eval_dataset" not in kwargs:

@@ -5,7 +5,8 @@ import tensorflow as tf
 
 from keras_ebm.models.base import BaseEnergyModel, Drawn
 from keras_ebm.models.batches import Batch
-from keras_ebm.objectives import Criterion
+from keras_ebm.models.statistics import kept_statistics
+from keras_ebm.objectives import Criterion, data_mean
 from keras_ebm.protocols import RandomDraws
 
 
@@ -13,7 +14,8 @@ from keras_ebm.protocols import RandomDraws
 class DensityModel(BaseEnergyModel):
     """A density `p(x) = exp(-E(x)) / Z` whose loss needs no sample of it.
 
-    One step descends the mean of `criterion` over the batch. The logs are
+    One step descends the mean of `criterion` over the batch, weighted by
+    `sample_weight` where there is one (and divided by its sum). The logs are
     `loss` and `data_energy`, the latter in training only if the criterion
     evaluates the energy of the data themselves (denoising does not).
 
@@ -78,24 +80,40 @@ class DensityModel(BaseEnergyModel):
         self, x: tf.Tensor, random: RandomDraws, training: bool = False
     ):
         """Losses `(batch,)` of preprocessed data, and the logs by name."""
-        logs = {}
+        logs, moved = {}, []
+
+        def energies(inputs):
+            return self.to_energy(self.network(inputs, training=training))
 
         def energy_fn(inputs):
-            energy = self.to_energy(self.network(inputs, training=training))
             if inputs is x:
                 # Read off here, which saves a pass for a log.
-                logs["data_energy"] = energy
+                logs["data_energy"] = energies(x)
+                return logs["data_energy"]
+            if not training:
+                return energies(inputs)
+            with kept_statistics(self.network) as after:
+                energy = energies(inputs)
+            moved.append(after)
             return energy
 
         logs["loss"] = self.criterion(energy_fn, x, random)
+        if "data_energy" not in logs and moved:
+            # Noisy rows are all the data that such a criterion looks at.
+            for variable, value in moved[0]:
+                variable.assign(value)
         return logs["loss"], logs
 
     def step_loss(self, batch: Batch, drawn: Drawn):
         losses, logs = self.criterion_losses(batch.x, batch.random, training=True)
-        return tf.reduce_mean(losses), logs
+        if batch.weights is not None:
+            logs["loss"] = (losses, batch.weights)
+        return data_mean(losses, batch.weights), logs
 
     def test_loss(self, batch: Batch):
         losses, logs = self.criterion_losses(batch.x, batch.random)
         if "data_energy" not in logs:
             logs["data_energy"] = self.inputs_energy(batch.x)
+        if batch.weights is not None:
+            logs["loss"] = (losses, batch.weights)
         return losses, logs

@@ -1,5 +1,6 @@
 """Energies trained against negatives, and classifiers with them."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,10 @@ from keras_ebm.models.base import (
     check_float_input,
     check_part,
 )
-from keras_ebm.negatives import NegativeSource, as_source
+from keras_ebm.models.statistics import kept_statistics
+from keras_ebm.negatives import NegativeSource, as_source, computed_codes
+from keras_ebm.negatives.reach import Reach, check_reaches, some_rows
+from keras_ebm.networks.graphs import codes_of
 from keras_ebm.protocols import RandomDraws
 
 
@@ -41,8 +45,10 @@ class EnergyModel(BaseEnergyModel):
 
     Args:
         network: Keras model from preprocessed inputs to logits of shape
-            `(batch, K)`; `K = 1` is a plain density. Without batch
-            normalisation.
+            `(batch, K)`; `K = 1` is a plain density. Batch normalisation
+            that is trained normalises data and negatives each by their own
+            batch, and data alone enter its moving statistics; freeze it for
+            energies of single rows (`networks.from_classifier` does).
         preprocessor: Keras layer from raw inputs (uint8 images, table rows)
             to what `network` takes, adapted beforehand; it is part of the
             saved model. None: inputs are taken as they are.
@@ -141,6 +147,7 @@ class EnergyModel(BaseEnergyModel):
         rule = "keras_ebm.objectives.SemiSupervised or None"
         check_part("semi_supervised", terms, known, rule)
         self.semi_supervised = semi_supervised
+        self._check_computed(source)
         self._add_trackers("negative_energy")
         if self.gradient_penalty and self.energy_weight:
             check_float_input(network, f"gradient_penalty={gradient_penalty}")
@@ -156,6 +163,33 @@ class EnergyModel(BaseEnergyModel):
                     f"{self.num_classes} output."
                 )
             self._add_trackers(*semi_supervised.log_names)
+
+    def _check_computed(self, source):
+        """Raises ValueError if something would compute with codes, such as tokens."""
+        terms = self.semi_supervised
+        computed = {
+            f"`negatives` {type(source).__name__}": source is not None
+            and source.computes,
+            "`data_stddev`": self.data_stddev,
+            "`gradient_penalty`": self.gradient_penalty,
+            "`semi_supervised`": terms is not None and terms.virtual_adversarial_weight,
+        }
+        found = codes_of(self.network) if any(computed.values()) else None
+        if found:
+            raise computed_codes(next(key for key in computed if computed[key]), found)
+
+    def check_first_rows(self, x: Any) -> None:
+        """Compares the range of the data with what negatives are bound to."""
+        optimizer, reaches = getattr(self, "optimizer", None), self._reaches()
+        if optimizer is None or optimizer.iterations.numpy() or not reaches:
+            return
+        rows = some_rows(x)
+        if rows is not None:
+            check_reaches(reaches, self.preprocess(rows))
+
+    def _reaches(self) -> list[Reach]:
+        source = self._source()
+        return [] if source is None else source.reaches()
 
     def _source(self) -> NegativeSource | None:
         # No attribute: Keras saves the states of what attributes hold by their names.
@@ -217,12 +251,18 @@ class EnergyModel(BaseEnergyModel):
             class_y=batch.class_y,
             random=batch.random,
             labels=drawn.labels,
+            sample_weight=batch.weights,
+            class_sample_weight=batch.class_weights,
         )
 
     def test_loss(self, batch: Batch):
         drawn = self.test_draw(batch)
         loss, logs = self.energy_loss(
-            batch.x, batch.y, drawn.negatives, weights=drawn.weights
+            batch.x,
+            batch.y,
+            drawn.negatives,
+            weights=drawn.weights,
+            sample_weight=batch.weights,
         )
         # Of a density without negatives nothing is left to measure.
         return loss if drawn.negatives or self.num_classes > 1 else None, logs
@@ -238,6 +278,8 @@ class EnergyModel(BaseEnergyModel):
         class_y: tf.Tensor | None = None,
         random: RandomDraws | None = None,
         labels: tuple | None = None,
+        sample_weight: tf.Tensor | None = None,
+        class_sample_weight: tf.Tensor | None = None,
     ):
         """The energy network's loss; see the class docstring.
 
@@ -254,6 +296,9 @@ class EnergyModel(BaseEnergyModel):
             class_y: its labels; None: `y`.
             random: `StepRandom` of the terms of `semi_supervised`.
             labels: `(data, negatives)`, those of both where `conditional`.
+            sample_weight: `(batch,)` of `x`, at least 0, or None for equal ones; see
+                `fit`.
+            class_sample_weight: of `class_x`, where that is given.
 
         Returns:
             `(loss, logs)`: a scalar and the terms by name; `negative_energies`
@@ -263,34 +308,44 @@ class EnergyModel(BaseEnergyModel):
         """
         logs: dict[str, Any] = {}
         share = self.ramp(training)
-        logits, energy = self._data_pass(x, y, labels, training, logs)
+        logits, energy = self._data_pass(x, y, labels, training, logs, sample_weight)
         logs["data_energy"] = energy
+        if sample_weight is not None:
+            logs["loss_rows"] = objectives.count_over(sample_weight)
         labelled = loss = 0.0
         if logits is not None and self.num_classes > 1:
-            class_logits = logits
+            class_logits, class_weight = logits, sample_weight
             if class_x is not None:
                 class_logits = self._train_logits(class_x, training)
+                class_weight = class_sample_weight
             labelled = self._class_loss(
-                class_logits, y if class_y is None else class_y, logs
+                class_logits, y if class_y is None else class_y, logs, class_weight
             )
             drawn_by = random if training else None
-            loss = self._unlabelled_loss(x, logits, y, logs, drawn_by, share)
+            loss = self._unlabelled_loss(
+                x, logits, y, logs, drawn_by, share, sample_weight
+            )
         if negatives:
             own = None if labels is None else labels[1]
             logs["negative_energies"] = [
                 self._negatives_energy(batch, own, training) for batch in negatives
             ]
             logs["negative_energy"] = tf.concat(logs["negative_energies"], axis=0)
-            loss += self.energy_weight * objectives.OBJECTIVES[self.objective](
+            given = {"weights": weights, "data_weights": sample_weight}
+            contrast = objectives.OBJECTIVES[self.objective](
                 energy,
                 logs["negative_energy"],
-                **({} if weights is None else {"weights": weights}),
+                **{name: value for name, value in given.items() if value is not None},
             )
+            if sample_weight is not None:
+                # Against no data at all, negatives would have no floor to rise from.
+                contrast *= tf.cast(logs["loss_rows"] > 0.0, contrast.dtype)
+            loss += self.energy_weight * contrast
         penalty = self.gradient_penalty * logs.get("gradient_penalty", 0.0)
         loss += self.energy_weight * penalty
         return labelled + share * loss, logs
 
-    def _data_pass(self, x, y, labels, training, logs):
+    def _data_pass(self, x, y, labels, training, logs, sample_weight=None):
         """Logits, or None where nothing needs them, and energies of the data."""
         del y, labels
         store = {}
@@ -299,18 +354,23 @@ class EnergyModel(BaseEnergyModel):
             store["logits"] = self._train_logits(inputs, training)
             return self.to_energy(store["logits"])
 
-        energy = self._penalised_energy(energy_fn, x, training, logs)
+        energy = self._penalised_energy(energy_fn, x, training, logs, sample_weight)
         return store["logits"], energy
 
-    def _penalised_energy(self, energy_fn, x, training, logs):
+    def _penalised_energy(self, energy_fn, x, training, logs, sample_weight=None):
         """Energies of the data, and the penalty on their gradients among the logs."""
         if not (training and self.gradient_penalty and self.energy_weight):
             return energy_fn(x)
         energy, gradient = energy_and_gradient(energy_fn, x)
-        logs["gradient_penalty"] = objectives.gradient_penalty(gradient)
+        logs["gradient_penalty"] = objectives.gradient_penalty(gradient, sample_weight)
         return energy
 
     def _negatives_energy(self, x, labels, training):
+        """Energies of negatives, whose rows enter no statistics of the network."""
+        with kept_statistics(self.network) if training else contextlib.nullcontext():
+            return self._energies_at(x, labels, training)
+
+    def _energies_at(self, x, labels, training):
         del labels
         return self.to_energy(self.network(x, training=training))
 
@@ -324,7 +384,7 @@ class EnergyModel(BaseEnergyModel):
         step = tf.cast(self.optimizer.iterations, tf.float32) + 1.0
         return tf.minimum(1.0, step / self.ramp_steps)
 
-    def _class_loss(self, logits, y, logs):
+    def _class_loss(self, logits, y, logs, sample_weight=None):
         labelled = y >= 0
         values = objectives.cross_entropy(logits, y)
         correct = tf.cast(
@@ -332,11 +392,14 @@ class EnergyModel(BaseEnergyModel):
         )
         logs["accuracy"] = (correct, labelled)
         logs["cross_entropy"] = (values, labelled)
-        term = self.classification_weight * objectives.mean_over(values, labelled)
+        shares = objectives.times(values, sample_weight)
+        term = self.classification_weight * objectives.mean_over(shares, labelled)
         _count_part(logs, term, objectives.count_over(labelled))
         return term
 
-    def _unlabelled_loss(self, x, logits, y, logs, random, share=1.0):
+    def _unlabelled_loss(
+        self, x, logits, y, logs, random, share=1.0, sample_weight=None
+    ):
         """Terms on the rows without labels; those of `semi_supervised` by `random`.
 
         `share` is what they are multiplied with in the loss.
@@ -345,13 +408,19 @@ class EnergyModel(BaseEnergyModel):
         logs["conditional_entropy"] = entropy
         loss = 0.0
         if self.conditional_entropy_weight:
-            unlabelled = objectives.mean_over(entropy, y < 0)
+            shares = objectives.times(entropy, sample_weight)
+            unlabelled = objectives.mean_over(shares, y < 0)
             term = self.conditional_entropy_weight * unlabelled
             _count_part(logs, share * term, objectives.count_over(y < 0))
             loss += term
         if self.semi_supervised is not None and random is not None:
             terms, term_logs = self.semi_supervised.loss(
-                lambda x: self._train_logits(x, False), x, logits, y < 0, random
+                lambda x: self._train_logits(x, False),
+                x,
+                logits,
+                y < 0,
+                random,
+                **({} if sample_weight is None else {"sample_weight": sample_weight}),
             )
             loss += terms
             for term, rows in term_logs.pop("loss_parts"):

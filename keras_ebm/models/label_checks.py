@@ -14,15 +14,21 @@ def check_array(y: Any, num_classes: int):
 
     Args:
         y: what `fit` was given. Anything but an array is left to `check_batch`.
-        num_classes: int, logits of the model. With one there are no labels to check.
+        num_classes: int, logits of the model. With one there may be no labels.
 
     Returns:
         `y`, with -1 for missing labels where they are floats or objects.
 
     Raises:
-        ValueError: if a label is no whole number from -1 to `num_classes - 1`.
+        ValueError: if a label is no whole number from -1 to `num_classes - 1`, or
+            there is one and the model has no classes.
     """
-    if num_classes < 2 or tf.is_tensor(y) or not hasattr(y, "__array__"):
+    if not hasattr(y, "__array__"):
+        return y
+    if num_classes < 2:
+        _check_unlabelled(np.asarray(y))
+        return y
+    if tf.is_tensor(y):
         return y
     # Rows of one-hot labels are refused by their shape, not by what is in them.
     if np.size(y) != len(y):
@@ -37,6 +43,23 @@ def check_array(y: Any, num_classes: int):
         )
     # What was of integers is passed on as it is, a pandas series for one.
     return y if np.asarray(y).dtype.kind in "iub" else numbers
+
+
+def _check_unlabelled(y: np.ndarray) -> None:
+    """Raises ValueError if a row has a label, which a density would not look at."""
+    try:
+        labelled = np.ravel(whole_numbers(y, "`y`") != -1)
+    except ValueError:
+        # Words or fractions.
+        labelled = np.ones(np.size(y), bool)
+    if labelled.any():
+        row = int(np.argmax(labelled))
+        raise ValueError(
+            "`y` must be None, or -1 in each row, as a network of one output has no "
+            f"classes to learn. Received: {np.ravel(y)[row]!r} in row {row} (counted "
+            "from 0). Leave `y` out; or for classes take a network of an output each: "
+            "networks.from_classifier makes two of a binary classifier's one."
+        )
 
 
 def check_labels(y: Any, num_classes: int, num_rows: int | None):

@@ -11,6 +11,7 @@ from keras_ebm.models.base import Drawn, check_float_input
 from keras_ebm.models.batches import Batch
 from keras_ebm.models.energy_model import EnergyModel
 from keras_ebm.negatives import MarkovChains, Negatives, ReplayBuffer
+from keras_ebm.objectives import data_mean
 from keras_ebm.objectives.walks import THROUGH, WalkTerms
 from keras_ebm.protocols import RandomDraws
 from keras_ebm.random import StepRandom
@@ -195,9 +196,9 @@ class LangevinModel(EnergyModel):
         noise = random.uniform(tf.shape(x), "dequantise", -0.5, 0.5)
         return x + self.dequantisation * noise
 
-    def _data_pass(self, x, y, labels, training, logs):
+    def _data_pass(self, x, y, labels, training, logs, sample_weight=None):
         if not self.conditional:
-            return super()._data_pass(x, y, labels, training, logs)
+            return super()._data_pass(x, y, labels, training, logs, sample_weight)
         logits, own = None, y if labels is None else labels[0]
         if not training or self.classification_weight:
             logits = self._train_logits(x, training)
@@ -207,11 +208,12 @@ class LangevinModel(EnergyModel):
         def energy_fn(inputs):
             return self.class_energy(inputs, own, training=training)
 
-        return logits, self._penalised_energy(energy_fn, x, training, logs)
+        energy = self._penalised_energy(energy_fn, x, training, logs, sample_weight)
+        return logits, energy
 
-    def _negatives_energy(self, x, labels, training):
+    def _energies_at(self, x, labels, training):
         if not self.conditional:
-            return super()._negatives_energy(x, labels, training)
+            return super()._energies_at(x, labels, training)
         return self.class_energy(x, labels, training=training)
 
     def energy_loss(
@@ -227,7 +229,8 @@ class LangevinModel(EnergyModel):
             x, y, negatives, training, *others, **arguments
         )
         if self.energy_l2 and negatives:
-            squares = tf.reduce_mean(tf.square(logs["data_energy"]))
+            weights = arguments.get("sample_weight")
+            squares = data_mean(tf.square(logs["data_energy"]), weights)
             squares += tf.reduce_mean(tf.square(logs["negative_energy"]))
             logs["energy_l2"] = squares
             loss += self.energy_l2 * squares

@@ -136,7 +136,8 @@ class ReportsMeans:
         Args:
             logs: values by name: one a row, pairs of those and their weights, or
                 scalars, means over the batch. `loss_parts` among them: see
-                `LossMean`.
+                `LossMean`; `loss_rows`: what the rest of the loss counts for, the sum
+                of the sample weights where there are some.
             x: the batch `(rows, ...)`, whose rows a scalar counts for.
         """
         rows = tf.cast(batch_size(x), tf.float32)
@@ -149,9 +150,11 @@ class ReportsMeans:
             elif len(tf.convert_to_tensor(value).shape):
                 tracker.update_state(value)
             else:
-                parts = logs.get("loss_parts", ()) if name == "loss" else ()
-                more = {"parts": parts} if parts else {}
-                tracker.update_state(value, sample_weight=rows, **more)
+                more = {"sample_weight": rows}
+                if name == "loss":
+                    more["sample_weight"] = logs.get("loss_rows", rows)
+                    more["parts"] = logs.get("loss_parts", ())
+                tracker.update_state(value, **more)
         results = {name: self._mean(name) for name in self.trackers if name in logs}
         if _several_workers():
             # Keras takes the mean over their first axis, which scalars lack.

@@ -1,5 +1,6 @@
 """VERA: an energy and the generator that amortises its sampling."""
 
+import math
 from typing import NamedTuple, cast
 
 import keras
@@ -14,7 +15,10 @@ from keras_ebm.models.batches import Batch
 from keras_ebm.models.energy_model import EnergyModel
 from keras_ebm.models.loss_scaling import with_loss_scale
 from keras_ebm.models.updating import descend
-from keras_ebm.negatives import Correction, Proposal
+from keras_ebm.negatives import Correction, Proposal, computed_codes
+from keras_ebm.negatives.reach import REMEDY, Reach
+from keras_ebm.networks.graphs import codes_of
+from keras_ebm.networks.ranges import output_range
 from keras_ebm.protocols import DensityGenerator, Generator, RandomDraws
 from keras_ebm.random import StepRandom
 
@@ -64,7 +68,8 @@ class VERA(EnergyModel):
             such as `MarkovChains`, takes their place and starts from them.
 
     Raises:
-        ValueError: if the generator's samples do not fit the network, the
+        ValueError: if the generator's samples do not fit the network, or that takes
+            codes, such as tokens, the
             estimator cannot serve the generator, or the correction does not
             go with the estimator or the objective.
 
@@ -98,6 +103,9 @@ class VERA(EnergyModel):
                 f"samples of shape {generator.sample_shape} for inputs of shape "
                 f"{expected}; build the decoder with that output shape."
             )
+        codes = codes_of(network)
+        if codes:
+            raise computed_codes("`generator`", codes)
         if not self.energy_weight:
             raise ValueError(
                 "`energy_weight` must be above 0, as the generator learns from "
@@ -131,6 +139,19 @@ class VERA(EnergyModel):
         """Whether other negatives take the place of the generator's samples."""
         source = self._source()
         return source is not None and source.walks
+
+    def _reaches(self):
+        # Chains start from the generator here.
+        others = [reach for reach in super()._reaches() if reach.fixed]
+        decoder = getattr(self.generator, "decoder", None)
+        if decoder is None:
+            return others
+        noise = max(getattr(self.generator, "stddev_bounds", (0.0,)))
+        low, high = output_range(decoder)
+        if math.isinf(low) and math.isinf(high):
+            return others
+        remedy = REMEDY + "a decoder whose last activation gives the data's range."
+        return [Reach("`generator`", low - noise, high + noise, remedy), *others]
 
     @property
     def can_sample(self) -> bool:

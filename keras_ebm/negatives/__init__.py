@@ -5,8 +5,9 @@ from keras_ebm.negatives.base import (
     Negatives,
     NegativeSource,
     as_source,
+    computed_codes,
 )
-from keras_ebm.negatives.batch import Blend, CutAndBlend, CutJoin, Jitter
+from keras_ebm.negatives.batch import Blend, ColumnShuffle, CutAndBlend, CutJoin, Jitter
 from keras_ebm.negatives.chains import MarkovChains
 from keras_ebm.negatives.corrections import (
     Correction,
@@ -21,6 +22,7 @@ from keras_ebm.negatives.replay_buffer import ReplayBuffer
 __all__ = [
     "BatchNegatives",
     "Blend",
+    "ColumnShuffle",
     "Correction",
     "CutAndBlend",
     "CutJoin",
@@ -36,4 +38,5 @@ __all__ = [
     "Proposal",
     "ReplayBuffer",
     "as_source",
+    "computed_codes",
 ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import tensorflow as tf
 
+from keras_ebm.negatives.reach import Reach
 from keras_ebm.protocols import EnergyFn, RandomDraws
 from keras_ebm.saveable import Saveable
 
@@ -49,6 +50,12 @@ class NegativeSource:
     starts_without_data = True
     #: How many gradients of the energy a negative takes.
     num_gradients = 0
+    #: Whether its negatives are numbers that it computes, as codes and tokens are not.
+    computes = False
+
+    def reaches(self) -> list[Reach]:
+        """The ranges that its negatives are bound to, or start in; to be compared."""
+        return []
 
     def draw(
         self,
@@ -78,6 +85,39 @@ class NegativeSource:
             `Negatives`, or None where there are none outside of training.
         """
         raise NotImplementedError
+
+
+class ComputedInputs:
+    """Mixin of sources whose negatives are computed: only of floats is there any."""
+
+    computes = True
+
+    def check_floats(self, x: tf.Tensor) -> None:
+        """Raises ValueError unless preprocessed data `x` are one tensor of floats."""
+        name = f"`negatives` {type(self).__name__}"
+        if not hasattr(x, "dtype"):
+            raise ValueError(
+                f"{name} takes inputs of one tensor. Received: a {type(x).__name__}; "
+                "write a callable (x, random) -> x_neg of your own."
+            )
+        dtype = tf.as_dtype(x.dtype)
+        if not dtype.is_floating:
+            raise computed_codes(name, f"inputs of {dtype.name}")
+
+
+def computed_codes(what: str, received: str) -> ValueError:
+    """The error of something that would compute with codes, such as tokens.
+
+    Args:
+        what: what computes.
+        received: what shows that these are codes.
+    """
+    return ValueError(
+        f"{what} computes new inputs, which codes and tokens are not: halfway between "
+        f"token 3 and token 7 lies no related token. Received: {received}. Use "
+        "negatives=CutJoin() or ColumnShuffle(), which take values as they are, or "
+        "none; or train on what an Embedding of your own gives."
+    )
 
 
 class BatchNegatives(Saveable, NegativeSource):

@@ -5,7 +5,7 @@ import math
 import keras
 import tensorflow as tf
 
-from keras_ebm.negatives.base import BatchNegatives
+from keras_ebm.negatives.base import BatchNegatives, ComputedInputs
 from keras_ebm.protocols import RandomDraws
 
 
@@ -57,7 +57,42 @@ class CutJoin(BatchNegatives):
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class Blend(BatchNegatives):
+class ColumnShuffle(BatchNegatives):
+    """Deals the values of each column out among the rows anew.
+
+    Every column keeps its values, and so its distribution, while what ties columns
+    together is lost: an energy learns how they depend on each other. As values stay as
+    they are, it serves codes and tokens too. On several replicas each deals out the
+    values of its own rows.
+
+    Call arguments:
+        x: tensor `(batch, entries)`, the batch.
+        random: `keras_ebm.random.StepRandom`.
+
+    Returns:
+        Tensor shaped like `x`.
+
+    Raises:
+        ValueError: if `x` holds no vectors.
+
+    References:
+        - Shi and Horvath (2006), "Unsupervised learning with random forest
+          predictors", whose synthetic data these are.
+    """
+
+    def __call__(self, x: tf.Tensor, random: RandomDraws):
+        if len(x.shape) != 2:
+            raise ValueError(
+                "`negatives` ColumnShuffle takes vectors `(batch, entries)`. Received: "
+                f"inputs of shape {tuple(x.shape)}; use CutAndBlend for images."
+            )
+        keys = random.uniform([x.shape[1], tf.shape(x)[0]], "column_shuffle")
+        dealt = tf.gather(tf.transpose(x), tf.argsort(keys, axis=1), batch_dims=1)
+        return tf.reshape(tf.transpose(dealt), tf.shape(x))
+
+
+@keras.saving.register_keras_serializable(package="keras_ebm")
+class Blend(ComputedInputs, BatchNegatives):
     """Mixes two inputs: `w * x + (1 - w) * partner`, `w` uniform in `share`.
 
     Args:
@@ -77,13 +112,14 @@ class Blend(BatchNegatives):
         self.share = (low, high)
 
     def __call__(self, x: tf.Tensor, random: RandomDraws):
+        self.check_floats(x)
         shape = [tf.shape(x)[0], *[1] * (len(x.shape) - 1)]
         weight = random.uniform(shape, "blend", *self.share)
         return weight * x + (1.0 - weight) * partners(x)
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class CutAndBlend(BatchNegatives):
+class CutAndBlend(ComputedInputs, BatchNegatives):
     """Cuts and blends in turn: pairs alternate between the two.
 
     Neighbouring pairs of rows alternate between `CutJoin` and `Blend`.
@@ -94,13 +130,14 @@ class CutAndBlend(BatchNegatives):
         self.blend = Blend()
 
     def __call__(self, x: tf.Tensor, random: RandomDraws):
+        self.check_floats(x)
         index = tf.range(tf.shape(x)[0]) // 2 % 2
         first = tf.reshape(index == 0, [-1, *[1] * (len(x.shape) - 1)])
         return tf.where(first, self.cut(x, random), self.blend(x, random))
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class Jitter(BatchNegatives):
+class Jitter(ComputedInputs, BatchNegatives):
     """Moves each input by Gaussian noise of a width of its own.
 
     The widths are log-uniform in `stddev`, from noise that hardly leaves the data to
@@ -127,6 +164,7 @@ class Jitter(BatchNegatives):
         self.stddev = (low, high)
 
     def __call__(self, x: tf.Tensor, random: RandomDraws):
+        self.check_floats(x)
         low, high = (math.log(width) for width in self.stddev)
         shape = [tf.shape(x)[0], *[1] * (len(x.shape) - 1)]
         width = tf.exp(random.uniform(shape, "jitter_width", low, high))

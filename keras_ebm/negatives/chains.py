@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras_ebm.arguments import check_choice, check_positive
 from keras_ebm.negatives.base import Negatives, NegativeSource
 from keras_ebm.negatives.moves import LangevinMoves, MALAMoves
+from keras_ebm.negatives.reach import REMEDY, Reach
 from keras_ebm.negatives.replay_buffer import ReplayBuffer
 from keras_ebm.protocols import EnergyFn, RandomDraws
 from keras_ebm.saveable import Saveable
@@ -58,6 +59,7 @@ class MarkovChains(Saveable, NegativeSource, keras.layers.Layer):
     )
     _parts = ("moves", "buffer")
     walks = True
+    computes = True
 
     def __init__(
         self,
@@ -110,6 +112,27 @@ class MarkovChains(Saveable, NegativeSource, keras.layers.Layer):
     def num_gradients(self) -> int:  # type: ignore[override]
         """How many gradients of the energy a negative takes."""
         return self.moves.num_gradients
+
+    def reaches(self) -> list[Reach]:
+        """The moves' box, the buffer's range and where fresh chains start."""
+        found, buffer = [], self.buffer
+        box = getattr(self.moves, "box", None)
+        if box is not None:
+            remedy = REMEDY + "take a `box` of the data's range."
+            found.append(Reach("`box` of the chains' moves", box[0], box[1], remedy))
+        if buffer is not None and buffer.storage == "uint8":
+            remedy = REMEDY + "take a `value_range` of the data's."
+            low, high = buffer.value_range
+            found.append(Reach("`value_range` of the buffer", low, high, remedy))
+        if self.start == "uniform":
+            low, high = self.start_range
+        else:
+            low = self.start_mean - 3.0 * self.start_stddev
+            high = self.start_mean + 3.0 * self.start_stddev
+        if self.start != "data" and low < high:
+            remedy = REMEDY + "start the chains where the data are."
+            found.append(Reach("`start` of the chains", low, high, remedy, fixed=False))
+        return found
 
     def begin(self, x: tf.Tensor, random: RandomDraws):
         """Where fresh chains start, shaped like `x`, the data `(count, ...)`."""

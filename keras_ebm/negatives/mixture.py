@@ -4,12 +4,12 @@ import keras
 import tensorflow as tf
 
 from keras_ebm.mixtures import Mixture
-from keras_ebm.negatives.base import BatchNegatives
+from keras_ebm.negatives.base import BatchNegatives, ComputedInputs
 from keras_ebm.protocols import RandomDraws
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class MixtureSamples(BatchNegatives):
+class MixtureSamples(ComputedInputs, BatchNegatives):
     """Independent samples of a mixture, as many as the batch has rows.
 
     Under the logistic objective the energy becomes minus the log-ratio of the data's
@@ -31,6 +31,7 @@ class MixtureSamples(BatchNegatives):
         self.mixture = mixture
 
     def __call__(self, x: tf.Tensor, random: RandomDraws):
+        self.check_floats(x)
         return tf.cast(self.mixture.sample(tf.shape(x)[0], random), x.dtype)
 
     def get_config(self):

@@ -62,8 +62,10 @@ def from_classifier(
             its last layers, or else its numbers, say.
         example: a few rows as the model takes them, an array or a dict of arrays, for
             a model of a class of its own, or one that was never called.
-        freeze_statistics: bool, freezes batch normalisation, so that its statistics
-            stay those of the model's training when it is trained further.
+        freeze_statistics: bool, freezes batch normalisation when the network is trained
+            further: data and negatives are then normalised alike, by statistics of the
+            training that was. False trains it on; negatives do not enter its moving
+            statistics then.
         input_dtype: type that a batch of the only input has, such as `"uint8"` of
             images, which an export then takes as they are; None: the model's own.
         copy: bool. False: the network is made of the model's own layers, and is trained

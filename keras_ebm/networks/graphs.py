@@ -256,3 +256,36 @@ def head_of(tensor: Any) -> tuple:
         if isinstance(operation, keras.layers.Layer) and operation.weights:
             return operation, inputs[0]
         tensor = inputs[0]
+
+
+def codes_of(network: keras.Model) -> str | None:
+    """What shows that a network's inputs are codes, such as tokens, or None.
+
+    They are where an input is of integers, or an Embedding looks up what comes from an
+    input as it is. Networks that are not functional show nothing.
+
+    Args:
+        network: Keras model.
+    """
+    if not is_functional(network):
+        return None
+    for x in network.inputs:
+        dtype = keras.backend.standardize_dtype(x.dtype)
+        if "int" in dtype or dtype in ("bool", "string"):
+            return f"network {network.name!r} with inputs of {dtype}"
+    for layer in network._flatten_layers():
+        if isinstance(layer, keras.layers.Embedding) and _reads_inputs(layer):
+            return f"network {network.name!r}, whose inputs {layer.name!r} looks up"
+    return None
+
+
+def _reads_inputs(layer) -> bool:
+    """Whether a layer takes inputs of its model, by operations without weights."""
+    waiting = [x for node in layer._inbound_nodes for x in node.input_tensors]
+    while waiting:
+        operation, inputs = producer(waiting.pop())
+        if isinstance(operation, keras.layers.InputLayer):
+            return True
+        if not getattr(operation, "weights", None):
+            waiting += inputs
+    return False

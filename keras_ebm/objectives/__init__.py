@@ -5,12 +5,14 @@ from keras_ebm.objectives.classification import (
     count_over,
     cross_entropy,
     mean_over,
+    times,
 )
 from keras_ebm.objectives.criterion import Criterion
 from keras_ebm.objectives.energy import (
     GENERATOR_OBJECTIVES,
     OBJECTIVES,
     contrastive_loss,
+    data_mean,
     gradient_penalty,
     logistic_loss,
     logsumexp_loss,
@@ -43,6 +45,7 @@ __all__ = [
     "contrastive_loss",
     "count_over",
     "cross_entropy",
+    "data_mean",
     "gradient_penalty",
     "logistic_loss",
     "logsumexp_loss",
@@ -50,5 +53,6 @@ __all__ = [
     "negative_slope",
     "pseudo_label_loss",
     "softplus_loss",
+    "times",
     "virtual_adversarial_loss",
 ]

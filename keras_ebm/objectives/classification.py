@@ -26,12 +26,23 @@ def conditional_entropy(logits: tf.Tensor):
     return -tf.reduce_sum(probabilities * log_probabilities, axis=-1)
 
 
+def times(values: tf.Tensor, sample_weight: tf.Tensor | None):
+    """Values `(batch,)` of rows, each times its weight where there are weights."""
+    if sample_weight is None:
+        return values
+    return values * tf.cast(sample_weight, values.dtype)
+
+
 def mean_over(values: tf.Tensor, mask: tf.Tensor):
     """Mean of `values` over the rows of the global batch where `mask` holds.
 
     Replicas hold different numbers of such rows, so the count is summed over
     all of them; the mean of the replicas' results is the global mean. With no
     such row the term is 0, as it has nothing to say about that batch.
+
+    Args:
+        values: `(batch,)`.
+        mask: `(batch,)` booleans, or weights at least 0 of a weighted mean.
     """
     weights = tf.cast(mask, values.dtype)
     count = tf.cast(count_over(mask), values.dtype)
@@ -41,8 +52,8 @@ def mean_over(values: tf.Tensor, mask: tf.Tensor):
 def count_over(mask: tf.Tensor):
     """Rows of the global batch where `mask` holds, over the number of replicas.
 
-    What a mean of `mean_over` has to be multiplied with, so that the sum over replicas
-    and batches is the sum of its values.
+    Of weights it is their sum. What a mean of `mean_over` has to be multiplied with, so
+    that the sum over replicas and batches is the sum of its values.
     """
     count = tf.reduce_sum(tf.cast(mask, tf.float32))
     _, num_replicas = replica_context()

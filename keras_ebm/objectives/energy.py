@@ -1,12 +1,25 @@
 """What an energy network descends: contrast with negatives, and the penalty."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from keras_ebm.gradients import squared_norm
+from keras_ebm.objectives.classification import mean_over
+
+
+def data_mean(values: tf.Tensor, data_weights: tf.Tensor | None = None):
+    """Mean of `(batch,)` over data, by their weights over the sum of all replicas'."""
+    if data_weights is None:
+        return tf.reduce_mean(values)
+    return mean_over(values, data_weights)
 
 
 def contrastive_loss(
-    data_energy: tf.Tensor, negative_energy: tf.Tensor, weights: tf.Tensor | None = None
+    data_energy: tf.Tensor,
+    negative_energy: tf.Tensor,
+    weights: tf.Tensor | None = None,
+    data_weights: tf.Tensor | None = None,
 ):
     """`mean E(x) - mean E(x_neg)`: its gradient is that of `-log p(x)`.
 
@@ -17,16 +30,23 @@ def contrastive_loss(
         data_energy: `(batch,)` energies of data, nats.
         negative_energy: `(num_negatives,)` energies of negatives, nats.
         weights: `(num_negatives,)` summing to 1, or None for equal ones.
+        data_weights: `(batch,)` at least 0, or None for equal ones. Their sum is
+            divided by: what an energy is on average is no matter of theirs.
 
     Returns:
         Scalar, nats; unbounded below.
     """
+    data = data_mean(data_energy, data_weights)
     if weights is None:
-        return tf.reduce_mean(data_energy) - tf.reduce_mean(negative_energy)
-    return tf.reduce_mean(data_energy) - tf.reduce_sum(weights * negative_energy)
+        return data - tf.reduce_mean(negative_energy)
+    return data - tf.reduce_sum(weights * negative_energy)
 
 
-def logistic_loss(data_energy: tf.Tensor, negative_energy: tf.Tensor):
+def logistic_loss(
+    data_energy: tf.Tensor,
+    negative_energy: tf.Tensor,
+    data_weights: tf.Tensor | None = None,
+):
     """`mean softplus(E(x)) + mean softplus(-E(x_neg))`.
 
     At its optimum `-E` is the log of the density ratio of data to negatives
@@ -36,15 +56,20 @@ def logistic_loss(data_energy: tf.Tensor, negative_energy: tf.Tensor):
     Args:
         data_energy: `(batch,)` energies of data, nats.
         negative_energy: `(num_negatives,)` energies of negatives, nats.
+        data_weights: see `contrastive_loss`.
 
     Returns:
         Scalar, at least 0.
     """
-    data = tf.reduce_mean(tf.math.softplus(data_energy))
+    data = data_mean(tf.math.softplus(data_energy), data_weights)
     return data + tf.reduce_mean(tf.math.softplus(-negative_energy))
 
 
-def logsumexp_loss(data_energy: tf.Tensor, negative_energy: tf.Tensor):
+def logsumexp_loss(
+    data_energy: tf.Tensor,
+    negative_energy: tf.Tensor,
+    data_weights: tf.Tensor | None = None,
+):
     """`mean E(x) - sum_i w_i E(x_neg_i)` with `w = softmax(-E(x_neg))` held fixed.
 
     The lowest negatives count most, as if the chains had not walked far enough
@@ -53,15 +78,20 @@ def logsumexp_loss(data_energy: tf.Tensor, negative_energy: tf.Tensor):
     Args:
         data_energy: `(batch,)` energies of data, nats.
         negative_energy: `(num_negatives,)` energies of negatives, nats.
+        data_weights: see `contrastive_loss`.
 
     Returns:
         Scalar, nats; unbounded below.
     """
     weights = tf.stop_gradient(tf.nn.softmax(-negative_energy))
-    return contrastive_loss(data_energy, negative_energy, weights)
+    return contrastive_loss(data_energy, negative_energy, weights, data_weights)
 
 
-def softplus_loss(data_energy: tf.Tensor, negative_energy: tf.Tensor):
+def softplus_loss(
+    data_energy: tf.Tensor,
+    negative_energy: tf.Tensor,
+    data_weights: tf.Tensor | None = None,
+):
     """`mean_i softplus(E(x_i) - E(x_neg_i))`, pairs by their place in the batch.
 
     IGEBM's "softplus" objective: a pair that is already far apart pulls no more.
@@ -69,6 +99,7 @@ def softplus_loss(data_energy: tf.Tensor, negative_energy: tf.Tensor):
     Args:
         data_energy: `(batch,)` energies of data, nats.
         negative_energy: `(batch,)` energies of negatives, nats.
+        data_weights: of the pairs; see `contrastive_loss`.
 
     Returns:
         Scalar, at least 0.
@@ -81,10 +112,10 @@ def softplus_loss(data_energy: tf.Tensor, negative_energy: tf.Tensor):
             "The softplus objective pairs each input with a negative. Received: "
             f"{data_energy.shape[0]} inputs and {negative_energy.shape[0]} negatives."
         )
-    return tf.reduce_mean(tf.math.softplus(data_energy - negative_energy))
+    return data_mean(tf.math.softplus(data_energy - negative_energy), data_weights)
 
 
-OBJECTIVES = {
+OBJECTIVES: dict[str, Callable[..., tf.Tensor]] = {
     "contrastive": contrastive_loss,
     "logistic": logistic_loss,
     "logsumexp": logsumexp_loss,
@@ -108,13 +139,14 @@ def negative_slope(objective: str, negative_energy: tf.Tensor):
     return tf.math.maximum(tf.math.sigmoid(-negative_energy), 1e-30)
 
 
-def gradient_penalty(gradient: tf.Tensor):
+def gradient_penalty(gradient: tf.Tensor, data_weights: tf.Tensor | None = None):
     """`mean 0.5 * ||dE/dx||^2` over data, with the paper's code's 1/2.
 
     Args:
         gradient: `(batch, ...)`, `dE/dx` at the data.
+        data_weights: see `contrastive_loss`.
 
     Returns:
         Scalar, in squared nats per squared unit of `x`.
     """
-    return tf.reduce_mean(0.5 * squared_norm(gradient))
+    return data_mean(0.5 * squared_norm(gradient), data_weights)

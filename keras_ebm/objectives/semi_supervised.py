@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_ebm.arguments import check_positive, check_share
 from keras_ebm.gradients import squared_norm
-from keras_ebm.objectives.classification import count_over, mean_over
+from keras_ebm.objectives.classification import count_over, mean_over, times
 from keras_ebm.protocols import RandomDraws
 from keras_ebm.saveable import Saveable
 
@@ -90,6 +90,7 @@ class SemiSupervised(Saveable):
         logits: tf.Tensor,
         unlabelled: tf.Tensor,
         random: RandomDraws,
+        sample_weight: tf.Tensor | None = None,
     ):
         """The weighted terms on one batch.
 
@@ -99,6 +100,8 @@ class SemiSupervised(Saveable):
             logits: `(batch, K)` of `x`, as in training.
             unlabelled: `(batch,)` bool.
             random: `keras_ebm.random.StepRandom`, for the first direction.
+            sample_weight: `(batch,)` at least 0 that each row's share is multiplied
+                with, or None.
 
         Returns:
             `(loss, logs)`: a scalar, and values by the names in `log_names`; under
@@ -111,7 +114,8 @@ class SemiSupervised(Saveable):
             values, confident = pseudo_label_loss(logits, self.pseudo_label_threshold)
             counted = values * tf.cast(confident, values.dtype)
             logs["pseudo_labelled"] = (tf.cast(confident, "float32"), unlabelled)
-            term = self.pseudo_label_weight * mean_over(counted, unlabelled)
+            shares = times(counted, sample_weight)
+            term = self.pseudo_label_weight * mean_over(shares, unlabelled)
             logs["loss_parts"].append((term, count_over(unlabelled)))
             loss += term
         if self.virtual_adversarial_weight:
@@ -120,7 +124,8 @@ class SemiSupervised(Saveable):
                 logits_fn, x, direction, radius=self.radius, probe=self.probe
             )
             logs["virtual_adversarial"] = values
-            loss += self.virtual_adversarial_weight * tf.reduce_mean(values)
+            shares = times(values, sample_weight)
+            loss += self.virtual_adversarial_weight * tf.reduce_mean(shares)
         return loss, logs
 
 

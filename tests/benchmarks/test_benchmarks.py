@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import jem, serving_latency, step_time
+from benchmarks import fine_tuning, jem, serving_latency, step_time
 from benchmarks.foreign_scores import file_of, tables
 from keras_ebm import plots
 from trainers.program.json_files import write_json
@@ -14,6 +14,14 @@ def test_the_shares_of_a_step_sum_to_one():
     shares = [value for key, value in row.items() if key.startswith("share_")]
     assert sum(shares) == pytest.approx(1.0)
     assert row["milliseconds"]["vera"] > 0.0 and row["ratio"] > 0.0
+
+
+def test_fine_tuning_is_measured_by_source_and_rule():
+    run = fine_tuning.run_one(0, 1, sources=("mixture",), rules=("own",))
+    assert run.keys() == {"before", "mixture-own"}
+    assert 0.3 < run["mixture-own"]["accuracy"] <= 1.0
+    cell = f"{100 * run['mixture-own']['accuracy']:.1f} ± 0.0"
+    assert f"| mixture | {cell} |" in fine_tuning.table({"0": run}, "accuracy")
 
 
 def test_the_latency_of_both_exports_is_measured(tmp_path):

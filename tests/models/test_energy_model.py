@@ -239,15 +239,6 @@ def test_one_hot_labels_are_refused():
     assert_same_weights(first, second)
 
 
-@pytest.mark.parametrize("arguments", [{"class_weight": {0: 2.0, 1: 1.0, 2: 1.0}}, {}])
-def test_sample_weights_are_refused(arguments):
-    model = classifier()
-    if not arguments:
-        arguments = {"sample_weight": np.ones(len(X))}
-    with pytest.raises(ValueError, match="Mark rows whose label .* with -1"):
-        model.fit(X, np.abs(Y), verbose=0, **arguments)
-
-
 @pytest.mark.parametrize(
     "name", ["loss", "metrics", "weighted_metrics", "loss_weights"]
 )

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_ebm.callbacks import StopOnDivergence
 from keras_ebm.models import EnergyModel
+from keras_ebm.negatives import Jitter
 
 X, Y = support.rows(32)
 
@@ -69,11 +70,28 @@ def test_labels_in_batches_are_looked_at_in_their_step(model, y):
         model.evaluate(batches, verbose=0)
 
 
-def test_a_density_has_no_labels_to_look_at():
+@pytest.mark.parametrize(
+    "y", [np.abs(Y), tf.constant(Y), np.where(Y < 0, 0.5, np.nan), np.array(["a"] * 32)]
+)
+def test_a_density_is_given_no_labels_that_it_would_not_learn(y):
     density = EnergyModel(support.make_network(1))
     density.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
-    found = density.evaluate(X, Y + 7, verbose=0, return_dict=True)
-    assert "accuracy" not in found
+    calls = {
+        "fit": lambda: density.fit(X, y, verbose=0),
+        "validation": lambda: density.fit(X, validation_data=(X, y), verbose=0),
+        "evaluate": lambda: density.evaluate(X, y, verbose=0),
+    }
+    for call in calls.values():
+        with pytest.raises(ValueError, match="one output has no classes.*from_classif"):
+            call()
+
+
+@pytest.mark.parametrize("y", [None, np.full(32, -1), np.full(32, np.nan)])
+def test_rows_without_labels_are_what_a_density_learns(y):
+    density = EnergyModel(support.make_network(1), negatives=Jitter())
+    density.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+    density.fit(X, y, validation_data=(X, y), verbose=0)
+    assert "accuracy" not in density.evaluate(X, y, verbose=0, return_dict=True)
 
 
 @pytest.mark.parametrize("y", [np.full(32, -1), np.full(32, np.nan), None])

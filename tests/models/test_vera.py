@@ -247,12 +247,6 @@ def test_candidates_need_a_density_ratio():
         make_vera(objective="logistic").sample(3, candidates=0)
 
 
-def test_sample_weights_are_refused():
-    model = compile_sgd(make_vera())
-    with pytest.raises(ValueError, match="`sample_weight` and `class_weight`"):
-        model.train_step((X, Y, np.ones(len(X), np.float32)))
-
-
 def test_a_generator_of_another_shape_is_refused():
     with pytest.raises(ValueError, match=r"shape \(4,\) for inputs of shape \(5,\)"):
         VERA(mlp_energy((5,), hidden=(4,)), make_generator())

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_ebm.mixtures import fit_mixture
-from keras_ebm.negatives import CutAndBlend, Jitter, MixtureSamples
+from keras_ebm.negatives import ColumnShuffle, CutAndBlend, Jitter, MixtureSamples
 
 #: Components of a mixture at most, as of `keras_ebm.estimators.EnergyOutlierDetector`.
 COMPONENTS = 10
@@ -44,6 +44,9 @@ NEGATIVES = {
     "batch": Source(lambda rows, seed: CutAndBlend()),
     "jitter": Source(lambda rows, seed: Jitter(), objective="logistic"),
     "mixture": Source(_mixture, makes_images=False, objective="logistic"),
+    "shuffle": Source(
+        lambda rows, seed: ColumnShuffle(), makes_images=False, objective="logistic"
+    ),
 }
 
 

@@ -78,13 +78,14 @@ class ModelSettings(
         "Where negatives come from: the generator (VERA), the batch (cuts and "
         "blends of two inputs), jitter (inputs with noise of many widths), mixture "
         "(samples of a mixture of Gaussians fitted to training rows; not of images), "
+        "shuffle (each column's values dealt out anew; not of images), "
         "both generator and batch, or none (a plain classifier).",
     )
     objective: str = setting(
         "auto",
         "contrastive (the papers' likelihood) or logistic (a density ratio, "
-        "kind to accuracy); auto: logistic with classes and for the negatives jitter "
-        "and mixture, else contrastive.",
+        "kind to accuracy); auto: logistic with classes and for the negatives jitter, "
+        "mixture and shuffle, else contrastive.",
     )
     energy_weight: float | None = setting(
         None,
