@@ -288,14 +288,7 @@ def _time(model, score: Score | None, x) -> tuple[float, int]:
         start = time.perf_counter()
         graph(rows).numpy()
         times.append(time.perf_counter() - start)
-    return min(times), 0 if score is None else kept_bytes(score)
-
-
-def kept_bytes(score: Score) -> int:
-    """Bytes of the arrays that a fitted score keeps, its parts' among them."""
-    return sum(array.nbytes for array in score.arrays.values()) + sum(
-        kept_bytes(part) for part in getattr(score, "scores", ())
-    )
+    return min(times), 0 if score is None else score.kept_bytes
 
 
 def _simplest_of_the_best(ranked, scores) -> str:
@@ -306,7 +299,7 @@ def _simplest_of_the_best(ranked, scores) -> str:
     def burden(name):
         score = scores[name]
         backward = "gradient_norm" in score.requires
-        return name != "energy", kept_bytes(score), backward, places[name]
+        return name != "energy", score.kept_bytes, backward, places[name]
 
     return min((n for n in ranked if ranked[n]["mean"] >= best - TIE), key=burden)
 
