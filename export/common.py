@@ -2,19 +2,23 @@
 
 import dataclasses
 import warnings
+from pathlib import Path
 
 import numpy as np
 from absl import app, flags
 
 from keras_ebm import ood
 from keras_ebm.data import load_splits, seen_rows
+from keras_ebm.digests import array_digest
 from keras_ebm.explain import Explainer
-from trainers.program import errors, keras_files, options
+from trainers.program import errors, folders, json_files, keras_files, options
 from trainers.program.options import Checked, setting
 from trainers.run import record
 from trainers.settings import clashes
 
 FLAGS = flags.FLAGS
+#: Value of --score: the one in `folders.SCORE_FILE`.
+CHOSEN = "chosen"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +45,8 @@ class ExportSettings(Checked):
     score: str = setting(
         "energy",
         f"Score of the decision: one of {', '.join(ood.SCORES)}, or some of them "
-        "joined by +. Choose it before looking at foreign data.",
+        "joined by +; or chosen, by trainers.evaluate --choose_score. Choose it "
+        "before looking at foreign data.",
     )
     equal_rows: bool = setting(
         False,
@@ -81,20 +86,53 @@ def fit_detector(settings: ExportSettings):
             "them."
         )
     record.check_bound(model, settings.model)
+    score = settings.score
+    if score == CHOSEN:
+        score = chosen_score(settings.model, model)
     rows = calibration_rows(settings)
     parts = {}
-    if ood.make_score(settings.score).fitted_names:
+    if ood.make_score(score).fitted_names:
         run = record.recall(settings.model, data_dir=settings.data_dir)
         parts = {name: run.rows(name) for name in ("train", "validation")}
     detector = ood.Detector.calibrate(
         model,
         rows,
-        score=settings.score,
+        score=score,
         target_fpr=settings.target_fpr,
         per_class=settings.per_class,
         **parts,
     )
     return detector, rows
+
+
+def chosen_score(path: str, model) -> str:
+    """The score that `trainers.evaluate --choose_score` chose for a model.
+
+    Raises:
+        ValueError: if it chose none, for other weights, or what is no score.
+    """
+    file = Path(path).parent / folders.SCORE_FILE
+    remedy = (
+        f"run python -m trainers.evaluate --model={path} --choose_score with its "
+        "--dataset and --output, or name a score"
+    )
+    if not file.is_file():
+        raise ValueError(
+            f"`score` 'chosen' must have been chosen. Received: no file {file}; "
+            f"{remedy}."
+        )
+    shape = {"score": str, "weights_sha256": str}
+    chosen = json_files.read_shaped(file, shape, remedy)
+    if chosen["weights_sha256"] != array_digest(model.network.get_weights()):
+        raise ValueError(
+            "`score` 'chosen' must have been chosen for this model. Received: "
+            f"{file} of other weights than {path}; {remedy}."
+        )
+    try:
+        ood.make_score(chosen["score"])
+    except ValueError as error:
+        raise ValueError(f"{file}: {error} To choose again, {remedy}.") from error
+    return chosen["score"]
 
 
 def fit_explainer(settings: ExportSettings, detector: ood.Detector) -> Explainer:
@@ -183,7 +221,7 @@ def main_of(export, settings_class=ExportSettings):
             options.require(name)
         clashes.check(clashes.EXPORT)
         settings = options.from_flags(settings_class)
-        if settings.explain and settings.score != "energy":
+        if settings.explain and settings.score not in ("energy", CHOSEN):
             raise app.UsageError(
                 "--explain needs --score=energy, which is what it explains. Received: "
                 f"--score={settings.score}; leave one of them out."

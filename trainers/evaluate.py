@@ -59,6 +59,12 @@ class EvaluateSettings(Checked):
         "default all single ones (mixture for tables only), energy+knn and "
         "energy+class_gaussian.",
     )
+    choose_score: bool = setting(
+        False,
+        "Also rank scores on stand-ins for foreign rows, made of the run's validation "
+        "rows, and write the best into score.json beside the model, which the "
+        "exporters take by --score=chosen. Real foreign inputs may rank otherwise.",
+    )
     resamples: int = setting(200, "Bootstrap resamples of each interval.", low=2)
     samples: int = setting(
         0, "Samples of an image model to draw and measure; 0: none.", low=0
@@ -110,7 +116,8 @@ def evaluate(settings: EvaluateSettings, foreign_specs) -> dict:
         labelled, `num_known`, and `ood`: foreign set -> score -> `auroc`, `aupr`,
         `fpr95`, each with `_low` and `_high` (95 % bootstrap), `kind` (`"energy"`,
         `"baseline"` or `"combined"`) and `worse_than_chance`. With `samples`
-        also `samples`: see `sample_measures`.
+        also `samples`: see `sample_measures`. With `choose_score` also
+        `score_choice`: see `keras_ebm.ood.ScoreChoice`.
 
     Raises:
         ValueError: if the model or the data cannot be used.
@@ -132,6 +139,7 @@ def examine(settings: EvaluateSettings, foreign_specs):
         # What can be refused is, before the work of the scores.
         sampled = prepare_samples(model, run, settings)
         x, y = known_rows(settings, run)
+    choice = choose_score(model, run, settings) if settings.choose_score else None
     skip = settings.skip_broken_images
     foreign = {s: record.foreign(s, run, settings.seed, skip) for s in foreign_specs}
     scores = fitted_scores(model, run, settings.scores)
@@ -141,6 +149,8 @@ def examine(settings: EvaluateSettings, foreign_specs):
     if model.num_classes > 1:
         results |= classification_measures(model, known["logits"], y)
     known_scores = {name: score.predict(known) for name, score in scores.items()}
+    if choice is not None:
+        results["score_choice"] = choice.to_json()
     results["ood"] = {}
     energies = {"known": energy_of(model, known)}
     for spec, rows in foreign.items():
@@ -158,6 +168,23 @@ def examine(settings: EvaluateSettings, foreign_specs):
         images = sample_images(model, SHOWN, settings) if model.can_sample else None
     images = None if images is None else images[:SHOWN]
     return results, html.Evidence(model, x, y, known["logits"], energies, images)
+
+
+def choose_score(model, run, settings: EvaluateSettings) -> ood.ScoreChoice:
+    """The score to serve, by the run's training and validation rows alone.
+
+    Raises:
+        ValueError: if it has too few validation rows.
+    """
+    parts = {name: run.rows(name) for name in ("train", "validation")}
+    names = settings.scores.split(",") if settings.scores else None
+    return ood.choose_score(
+        model,
+        parts["validation"],
+        train=parts["train"],
+        scores=names,
+        seed=settings.seed,
+    )
 
 
 def energy_of(model, outputs: dict) -> np.ndarray:
@@ -269,7 +296,15 @@ def table(results: dict) -> str:
             ]
             flag = "  WORSE THAN CHANCE" if value["worse_than_chance"] else ""
             lines.append(f"  {name:24s} {value['kind']:9s} {'  '.join(cells)}{flag}")
+    if "score_choice" in results:
+        lines.append(f"\n{choice_of(results).table()}")
     return "\n".join(lines)
+
+
+def choice_of(results: dict) -> ood.ScoreChoice:
+    """The `ScoreChoice` in the results of `evaluate`."""
+    names = [field.name for field in dataclasses.fields(ood.ScoreChoice)]
+    return ood.ScoreChoice(**{name: results["score_choice"][name] for name in names})
 
 
 def main(argv: list[str]) -> None:
@@ -277,18 +312,25 @@ def main(argv: list[str]) -> None:
     for name in ("model", "dataset"):
         options.require(name)
     clashes.check(clashes.EVALUATE)
+    if not FLAGS.choose_score:
+        clashes.check(clashes.EVALUATE_SCORES)
     output = folders.require_file("output")
     for name in ("report", "reference"):
         if FLAGS[name].value:
             folders.require_file(name)
     if FLAGS.pictures:
         folders.require_folder("pictures")
+    chosen = {}
+    if FLAGS.choose_score:
+        path = folders.beside_model(FLAGS.model, folders.SCORE_FILE)
+        chosen = {str(path): str(path)}
     written = ("output", "report", "reference", "pictures")
     folders.check_apart(
         {name: FLAGS[name].value for name in written},
         {
             "feature_extractor": FLAGS.feature_extractor,
             **folders.files_of_run(FLAGS.model),
+            **chosen,
             **folders.files_of_spec("dataset", FLAGS.dataset),
             **{k: v for s in FLAGS.ood for k, v in folders.files_of_spec(s, s).items()},
         },
@@ -301,6 +343,8 @@ def main(argv: list[str]) -> None:
     for path in (output, settings.report or output):
         folders.make_parent(path)
     json_files.write_json(output, results)
+    for path in chosen:
+        json_files.write_json(path, results["score_choice"])
     if settings.report or settings.pictures:
         pictures = html.draw(results, evidence)
         if settings.pictures:

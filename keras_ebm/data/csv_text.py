@@ -19,6 +19,7 @@ import numpy as np
 
 from keras_ebm.arguments import listed
 from keras_ebm.data.optional import require
+from keras_ebm.data.origin import Origin
 
 #: How files are opened, by the end of their name; others are plain text.
 OPENERS: dict[str, Callable[..., IO]] = {
@@ -194,7 +195,7 @@ def _free_name(position: int, names) -> str:
     return name
 
 
-def check_header(frame: Any, path: str | os.PathLike) -> None:
+def check_header(frame: Any, path: Origin) -> None:
     """Refuses a file whose first line is a row like the others, and no header.
 
     It is one where the name of each column of numbers is a number about as large as
@@ -203,8 +204,8 @@ def check_header(frame: Any, path: str | os.PathLike) -> None:
     without names.
 
     Args:
-        frame: as `read_text` returns it.
-        path: of the file, for the error.
+        frame: as `read_text` returns it, or with columns of numbers.
+        path: of the table, for the error.
 
     Raises:
         ValueError: if the first line is such a row.
@@ -246,7 +247,7 @@ def _counts_up(names) -> bool:
     return bool(starts and (np.diff(numbers) == 1).all())
 
 
-def check_unnamed(frame: Any, path: str | os.PathLike) -> tuple[str, ...]:
+def check_unnamed(frame: Any, path: Origin) -> tuple[str, ...]:
     """Refuses columns without a name but for those that name the rows.
 
     These are the first ones, as R and pandas write them: whole numbers or words, all
@@ -254,7 +255,7 @@ def check_unnamed(frame: Any, path: str | os.PathLike) -> tuple[str, ...]:
 
     Args:
         frame: columns of what `read_text` returns.
-        path: of the file, for the error.
+        path: of the table, for the error.
 
     Returns:
         The names of those that name the rows.
@@ -270,7 +271,7 @@ def check_unnamed(frame: Any, path: str | os.PathLike) -> tuple[str, ...]:
         raise ValueError(
             f"{path}: every column with cells must have a name. Received: none for "
             f"{listed(map(repr, nameless))} (by position, counted from 0). "
-            "Name it in the header, or leave it out by `ignore_columns`."
+            f"Name it in the header, or leave it out {path.leave_out}."
         )
     return row_names
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Collection
 from typing import Any
@@ -11,7 +10,14 @@ import numpy as np
 
 from keras_ebm.arguments import listed
 from keras_ebm.data.label_rule import class_names, is_binary, missing_labels
-from keras_ebm.data.notation import check_no_dates, check_no_numbers, to_number
+from keras_ebm.data.notation import (
+    check_no_dates,
+    check_no_numbers,
+    is_missing,
+    is_number_column,
+    to_number,
+)
+from keras_ebm.data.origin import Origin
 from keras_ebm.data.schema import Column, TableSchema
 from keras_ebm.precision import float32_merges
 
@@ -28,16 +34,18 @@ def infer_schema(
     target: str,
     row_names: Collection[str],
     missing: tuple[str, ...],
-    path: str | os.PathLike,
+    path: Origin,
+    categories: Collection[str] = (),
 ) -> TableSchema:
     """The schema of a table without one; see `read_csv` for the rules.
 
     Args:
-        frame: pandas `DataFrame` of texts.
+        frame: pandas `DataFrame` of texts, and of columns of numbers.
         target: name of the column with the classes; `""`: there are none.
         row_names: names of columns that are known to name the rows.
         missing: texts that stand for "no value", the empty one among them.
-        path: of the file, for messages.
+        path: of the table, for messages.
+        categories: names of columns that hold no numbers, whatever their texts are.
 
     Raises:
         ValueError: if the cells do not fit the rules.
@@ -49,7 +57,9 @@ def infer_schema(
             "If the file has no classes, pass target=''."
         )
     found = {
-        name: None if name in row_names else _infer_column(frame[name], missing, path)
+        name: None
+        if name in row_names
+        else _infer_column(frame[name], missing, path, name in categories)
         for name in names
     }
     columns = tuple(column for column in found.values() if column is not None)
@@ -64,20 +74,22 @@ def infer_schema(
             f"{path}: left out, as a name or number of each row: {listed(row_names)}",
             stacklevel=3,
         )
-    if frame[[column.name for column in columns]].isin(missing).all(axis=None):
+    if all(is_missing(frame[column.name], missing).all() for column in columns):
         raise ValueError(
             f"{path}: there must be a cell with a value besides the target. Received: "
             f"{len(frame)} rows whose cells are all missing, in "
-            f"{listed(repr(column.name) for column in columns)}. Correct `missing`, or "
-            "give rows with values."
+            f"{listed(repr(column.name) for column in columns)}. Give rows with "
+            f"values; where a word is one, {path.keep_words}."
         )
     classes = _class_names(frame[target], missing, path) if target else ()
     return TableSchema(columns, target or None, classes, missing)
 
 
-def _infer_column(cells, missing, path) -> Column | None:
+def _infer_column(cells, missing, path, is_category=False) -> Column | None:
     """A column's kind; None if it names or numbers the rows."""
-    present = cells[~cells.isin(missing)]
+    present = cells[~is_missing(cells, missing)]
+    if is_category and len(present):
+        return _as_categories(present, path)
     values = to_number(present)
     numbers = values.notna()
     if numbers.all():
@@ -96,12 +108,7 @@ def _infer_column(cells, missing, path) -> Column | None:
         check_no_numbers(present, numbers, path, names_rows=names_rows)
     if names_rows:
         return None
-    if len(vocabulary) > MAX_CATEGORIES:
-        raise ValueError(
-            f"{path}: a categorical column must have at most {MAX_CATEGORIES} "
-            f"distinct values. Received: {len(vocabulary)} in column "
-            f"{cells.name!r}. Bin it, or leave it out by `ignore_columns`."
-        )
+    column = _as_categories(present, path)
     if present[numbers].nunique() > FEW_TEXTS:
         warnings.warn(
             f"{path}: column {cells.name!r} is read as categories, as not all of it "
@@ -110,11 +117,30 @@ def _infer_column(cells, missing, path) -> Column | None:
             "stand for missing values",
             stacklevel=4,
         )
-    return Column(cells.name, "categorical", vocabulary)
+    return column
+
+
+def _as_categories(present, path) -> Column | None:
+    """A categorical column; None if it names the rows."""
+    if _nearly_all_differ(present):
+        return None
+    vocabulary = tuple(sorted(present.unique()))
+    if len(vocabulary) > MAX_CATEGORIES:
+        raise ValueError(
+            f"{path}: a categorical column must have at most {MAX_CATEGORIES} "
+            f"distinct values. Received: {len(vocabulary)} in column "
+            f"{present.name!r}. Bin it, or leave it out {path.leave_out}."
+        )
+    return Column(present.name, "categorical", vocabulary)
 
 
 def _tell_merged(present, path) -> None:
     """Warns where long whole numbers become equal to others."""
+    if is_number_column(present):
+        if present.dtype.kind == "f":
+            return
+        # As text only those that may be merged.
+        present = present[(present <= -(10**15)) | (present >= 10**15)].astype(str)
     long = present[present.str.fullmatch(r"[+-]?\d{16,}")].unique()
     exact = {int(text) for text in long}
     left = {float(number) for number in exact}
@@ -122,7 +148,7 @@ def _tell_merged(present, path) -> None:
         warnings.warn(
             f"{path}: different whole numbers that float64 cannot tell apart, in "
             f"column {present.name!r}: {len(exact)} become {len(left)}; leave it out "
-            "by `ignore_columns` if it names the rows",
+            f"{path.leave_out} if it names the rows",
             stacklevel=5,
         )
 

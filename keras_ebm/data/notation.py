@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 
 from keras_ebm.data.optional import require
+from keras_ebm.data.origin import Origin
 
 #: What numbers are written with, besides digits: currencies, separators, percents,
 #: the signs and brackets of bookkeeping.
@@ -41,7 +42,7 @@ DATES = re.compile(
 )
 
 
-def check_no_dates(cells: Any, path: str | os.PathLike) -> None:
+def check_no_dates(cells: Any, path: Origin) -> None:
     """Refuses a column in which most texts are dates or times of day.
 
     As categories, or names of the rows, they would lose their order, and a date after
@@ -50,7 +51,7 @@ def check_no_dates(cells: Any, path: str | os.PathLike) -> None:
 
     Args:
         cells: `pandas.Series` of texts, none of them missing.
-        path: of the file, for the error.
+        path: of the table, for the error.
 
     Raises:
         ValueError: if it is such a column.
@@ -66,8 +67,8 @@ def check_no_dates(cells: Any, path: str | os.PathLike) -> None:
         f"{path}: dates and times must be numbers. Received: {cells[row]!r} in column "
         f"{name!r}, row {row} (counted from 0). Write {columns} in its place: with "
         f"pandas, t = pandas.to_datetime(table[{name!r}]) (with `dayfirst` or `format` "
-        f"where the order is not that of ISO 8601) and {code}; or leave it out by "
-        "`ignore_columns`."
+        f"where the order is not that of ISO 8601) and {code}; or leave it out "
+        f"{path.leave_out}."
     )
 
 
@@ -81,7 +82,7 @@ def _parts(text: str) -> dict[str, str]:
 
 
 def check_no_numbers(
-    cells: Any, numbers: Any, path: str | os.PathLike, *, names_rows: bool
+    cells: Any, numbers: Any, path: Origin, *, names_rows: bool
 ) -> None:
     """Refuses a column of texts of which most are numbers, in another notation.
 
@@ -92,7 +93,7 @@ def check_no_numbers(
     Args:
         cells: `pandas.Series` of more than a few different texts, none missing.
         numbers: which of them are plain numbers, bool of the same shape.
-        path: of the file, for the error.
+        path: of the table, for the error.
         names_rows: bool, whether nearly all texts differ. Then plain numbers count
             too, with something else between them, such as a mark for missing cells.
 
@@ -112,7 +113,7 @@ def check_no_numbers(
         f"{path}: a column of numbers must hold nothing else, written like 1234.5. "
         f"Received: {cells[row]!r} in column {cells.name!r}, row {row} (counted "
         "from 0). Rewrite such cells, empty them if they stand for missing values, "
-        "or leave the column out by `ignore_columns`."
+        f"or leave the column out {path.leave_out}."
     )
 
 
@@ -134,10 +135,22 @@ def _is_number(cells):
 
 
 def to_number(cells: Any):
-    """A column of texts as float64; NaN where a text is no number."""
+    """A column of texts, or of numbers, as float64; NaN where a text is no number."""
+    if is_number_column(cells):
+        return cells.astype(np.float64)
     numbers = require("pandas").to_numeric(cells, errors="coerce").astype(np.float64)
     if numbers.notna().all():
         return numbers
     # Pandas before 3 takes a number beyond float64, such as 1e400, for none.
     beyond = numbers.isna() & cells.str.fullmatch(_NUMBER).eq(True)
     return numbers.where(~beyond, cells[beyond].map(float))
+
+
+def is_number_column(cells: Any) -> bool:
+    """Whether a column is one of numbers as numpy has them, and not of texts."""
+    return isinstance(cells.dtype, np.dtype) and cells.dtype.kind in "iuf"
+
+
+def is_missing(cells: Any, words: Collection[str]) -> Any:
+    """Which cells have no value: NaN among numbers, and `words` among texts."""
+    return cells.isna() if is_number_column(cells) else cells.isin(words)

@@ -15,7 +15,8 @@ from keras_ebm.data.csv_text import check_header, check_unnamed, read_text
 from keras_ebm.data.dataset import Dataset
 from keras_ebm.data.inferred_schema import infer_schema
 from keras_ebm.data.label_rule import missing_labels, plain
-from keras_ebm.data.notation import to_number
+from keras_ebm.data.notation import is_missing, is_number_column, to_number
+from keras_ebm.data.origin import Origin
 from keras_ebm.data.schema import MISSING, Column, TableSchema
 
 
@@ -66,9 +67,10 @@ def read_csv(
             and, counted from 0 without the header, the row.
     """
     frame = _leave_out(read_text(path), ignore_columns, path)
+    origin = Origin(str(path))
     if schema is None:
-        check_header(frame, path)
-        row_names = check_unnamed(frame, path)
+        check_header(frame, origin)
+        row_names = check_unnamed(frame, origin)
     if schema is None and target is None:
         target = frame.columns[-1]
     if target and target not in frame.columns:
@@ -79,25 +81,44 @@ def read_csv(
     if schema is None:
         words = MISSING if missing is None else tuple(missing)
         words = TableSchema((), missing=words).missing
-        schema = infer_schema(frame, target or "", row_names, words, path)
+        schema = infer_schema(frame, target or "", row_names, words, origin)
     else:
         changed: dict[str, Any] = {} if target is None else {"target": target or None}
         changed |= {} if missing is None else {"missing": tuple(missing)}
         schema = dataclasses.replace(schema, **changed)
     _check_columns(frame, [column.name for column in schema.columns], path)
-    _tell_missing(frame, schema, path)
-    cells = [
-        _encode(frame[column.name], column, path, schema.missing)
-        for column in schema.columns
-    ]
     return Dataset(
-        x=np.stack(cells, axis=1),
+        x=encode_cells(frame, schema, origin),
         y=_encode_target(frame, schema, path),
         kind="table",
         class_names=schema.class_names,
         schema=schema,
         name=f"csv:{path}",
     )
+
+
+def encode_cells(frame: Any, schema: TableSchema, origin: Origin) -> np.ndarray:
+    """The columns of a schema as the float rows that a `TableEncoder` takes.
+
+    Args:
+        frame: pandas `DataFrame` with these columns, of texts or of numbers.
+        schema: `TableSchema`.
+        origin: of the frame, for messages.
+
+    Returns:
+        Array `(rows, columns)` of numbers and of positions in vocabularies: -1 for a
+        word that is none of them, NaN for a missing cell. float64 where a column is
+        `wide`, else float32.
+
+    Raises:
+        ValueError: if a cell of a numeric column is no finite number.
+    """
+    _tell_missing(frame, schema, origin)
+    cells = [
+        _encode(frame[column.name], column, origin, schema.missing)
+        for column in schema.columns
+    ]
+    return np.stack(cells, axis=1)
 
 
 def read_columns(
@@ -181,7 +202,7 @@ def _leave_out(frame, ignore_columns, path):
     return frame
 
 
-def _tell_missing(frame, schema: TableSchema, path) -> None:
+def _tell_missing(frame, schema: TableSchema, path: Origin) -> None:
     """Warns of the words that are taken for missing values, by column."""
     words = {column.name: schema.missing for column in schema.columns}
     if schema.target is not None and schema.target in frame.columns:
@@ -189,6 +210,8 @@ def _tell_missing(frame, schema: TableSchema, path) -> None:
         words[schema.target] = tuple(labels)
     told = []
     for name, missing in words.items():
+        if is_number_column(frame[name]):
+            continue
         found = frame[name][frame[name].isin(missing) & (frame[name] != "")]
         if len(found):
             texts = listed(map(repr, sorted(found.unique())))
@@ -197,14 +220,13 @@ def _tell_missing(frame, schema: TableSchema, path) -> None:
         more = f" and in {len(told) - 20} more columns" if len(told) > 20 else ""
         warnings.warn(
             f"{path}: cells read as missing: {listed(told)}{more}. Where such "
-            "a word is a value, name those that are none by `missing` "
-            "(`--missing_words`)",
-            stacklevel=3,
+            f"a word is a value, {path.keep_words}",
+            stacklevel=4,
         )
 
 
 def _encode(cells, column: Column, path, words=MISSING) -> np.ndarray:
-    missing = cells.isin(words).to_numpy()
+    missing = is_missing(cells, words).to_numpy()
     if column.kind != "numeric":
         cells = cells.str.lower() if column.kind == "boolean" else cells
         codes = {value: code for code, value in enumerate(column.vocabulary)}
@@ -221,9 +243,10 @@ def _encode(cells, column: Column, path, words=MISSING) -> np.ndarray:
     ):
         if bad.any():
             row = int(np.argmax(bad))
+            received = cells.iloc[row : row + 1].tolist()[0]
             raise ValueError(
                 f"{path}: a cell of the numeric column {column.name!r} must {rule}. "
-                f"Received: {cells.iloc[row]!r} in row {row} (counted from 0). "
+                f"Received: {received!r} in row {row} (counted from 0). "
                 "Correct or empty the cell."
             )
     return values

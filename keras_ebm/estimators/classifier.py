@@ -12,7 +12,6 @@ from keras_ebm.estimators import training
 from keras_ebm.estimators.sklearn_base import (
     BaseEstimator,
     ClassifierMixin,
-    check_is_fitted,
     column_or_1d,
 )
 from keras_ebm.objectives import SemiSupervised
@@ -32,12 +31,19 @@ METHODS = {
 class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
     """A joint energy model of a table, trained against a generator (VERA).
 
-    Rows of numbers, of which few need labels: **a label of -1 means "unlabelled"**,
+    Rows of a table, of which few need labels: **a label of -1 means "unlabelled"**,
     as everywhere in scikit-learn's semi-supervised estimators, but where labels are
     1 and -1 and nothing else. None, NaN, pandas's NA, and among words `"-1"`, `"NA"`
     and the like say the same; see `keras_ebm.data.label_rule`. Missing cells are NaN,
     in any feature and at any time; they become the feature's mean, with an indicator
     beside it if some were missing in `fit`.
+
+    Rows are an array of numbers, or a pandas frame that may hold words, categories,
+    booleans and missing cells (NaN, None, NA). What a frame's columns are is found out
+    by the rules for csv files (`keras_ebm.data.read_csv`, with its notices and
+    refusals), columns of one value in 99.9 % of the rows are dropped with a
+    `UserWarning`, and a word that `fit` did not see is unknown. Another frame must have
+    the same columns in the same order. A frame of numbers alone is taken as an array.
 
     Args:
         method: of `METHODS`; `"vera"` trains `p(x)` besides `p(y|x)`, and only with
@@ -67,6 +73,8 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         model_: the `EnergyModel`; `keras_ebm.ood.Detector` and
             `keras_ebm.serving` take it.
         n_features_in_: int.
+        feature_names_in_: `(n_features_in_,)`, of a frame whose names are all str.
+        schema_: `keras_ebm.data.TableSchema` of a frame with words; else None.
 
     Example:
 
@@ -121,7 +129,7 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         self.run_eagerly = run_eagerly
 
     def fit(self, X, y):
-        """Trains on rows `(n, columns)` and labels `(n,)`, -1 for none.
+        """Trains on rows `(n, columns)`, or a frame, and labels `(n,)`, -1 for none.
 
         Raises:
             ValueError: if a parameter breaks its rule, rows are infinite, labels are
@@ -138,7 +146,13 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         self.classes_ = classes
         seed = self._draw_seed()
         with training.seeded(seed):
-            encoder = training.build_encoder(X, self.feature_transform, bounded=True)
+            encoder = training.build_encoder(
+                X,
+                self.feature_transform,
+                bounded=True,
+                schema=self.schema_,
+                drop_constant=self.schema_ is not None,
+            )
             network = training.build_network(
                 encoder, len(self.classes_), self, self.initial_gain
             )
@@ -148,11 +162,18 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
                 self,
                 with_generator="generator" in METHODS[self.method],
                 seed=seed,
+                class_names=self._class_names(),
                 **self._losses(encoder.num_entries),
             )
             optimizer = training.averaging_adam(self)
             training.train(self.model_, optimizer, X, codes, self, seed)
         return self
+
+    def _class_names(self):
+        """Names to serve beside named columns; arrays are served with numbers."""
+        if self.schema_ is None:
+            return None
+        return [str(name) for name in self.classes_.tolist()]
 
     @staticmethod
     def _codes(y):
@@ -185,11 +206,11 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         return arguments
 
     def _logits(self, X):
-        check_is_fitted(self)
-        return training.logits_of(
-            self.model_,
-            self._rows(X, reset=False, encoder=self.model_.preprocessor),
-        )
+        rows = self.encode(X)
+        return training.logits_of(self.model_, rows)
+
+    def _encoder(self):
+        return self.model_.preprocessor
 
     def predict(self, X):
         """The likeliest class of each row, `(n,)`."""

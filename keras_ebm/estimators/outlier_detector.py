@@ -13,7 +13,6 @@ from keras_ebm.estimators import training
 from keras_ebm.estimators.sklearn_base import (
     BaseEstimator,
     OutlierMixin,
-    check_is_fitted,
 )
 from keras_ebm.layers import with_mixture_base
 from keras_ebm.mixtures import select_mixture
@@ -42,6 +41,13 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
     of the others, which choose the mixture and put two scores on one scale.
     For rows exchangeable with those of `fit` the expected share refused is at most
     `target_fpr`.
+
+    Rows are an array of numbers, or a pandas frame that may hold words, categories,
+    booleans and missing cells (NaN, None, NA). What a frame's columns are is found out
+    by the rules for csv files (`keras_ebm.data.read_csv`, with its notices and
+    refusals). A word that no training row has is unknown, among the rows that are kept
+    from training too. Another frame must have the same columns in the same order. A
+    frame of numbers alone is taken as an array.
 
     Args:
         target_fpr: float in (0, 1), share of normal rows that may be refused. None:
@@ -73,6 +79,8 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
         target_fpr_: float, the rate that is kept.
         offset_: float, the threshold on `score_samples`.
         n_features_in_: int.
+        feature_names_in_: `(n_features_in_,)`, of a frame whose names are all str.
+        schema_: `keras_ebm.data.TableSchema` of a frame with words; else None.
 
     Example:
 
@@ -115,7 +123,7 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
         self.run_eagerly = run_eagerly
 
     def fit(self, X, y=None):
-        """Trains on normal rows `(n, columns)`; `y` is not looked at.
+        """Trains on normal rows `(n, columns)`, or a frame; `y` is not looked at.
 
         Raises:
             ValueError: if a parameter breaks its rule, all rows are the same, or the
@@ -130,8 +138,14 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
             )
         seed = self._draw_seed()
         train, scale, calibration = self._split(X, seed)
+        if self.schema_ is not None:
+            self.schema_, (train, scale, calibration) = training.without_unseen(
+                self.schema_, train, scale, calibration
+            )
         with training.seeded(seed):
-            encoder = training.build_encoder(train, self.feature_transform)
+            encoder = training.build_encoder(
+                train, self.feature_transform, schema=self.schema_
+            )
             model = self._train(encoder, train, scale, seed)
         if self.ood_score in ("nearest", "mixture"):
             train = np.concatenate([scale, train])  # No network has to have seen them.
@@ -233,11 +247,13 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
 
     def score_samples(self, X: np.ndarray):
         """Minus the score, `(n,)`: higher is more like the rows of `fit`."""
-        check_is_fitted(self)
-        X = self._rows(X, reset=False, encoder=self.detector_.model.preprocessor)
-        padded = training.padded(X)
+        rows = self.encode(X)
+        padded = training.padded(rows)
         decision = self.detector_.predict(padded, training.PREDICTION_BATCH)
-        return -decision["ood_score"][: len(X)].astype(np.float64)
+        return -decision["ood_score"][: len(rows)].astype(np.float64)
+
+    def _encoder(self):
+        return self.detector_.model.preprocessor
 
     def decision_function(self, X: np.ndarray):
         """`score_samples` over the threshold, `(n,)`: below 0 is an outlier."""

@@ -7,7 +7,7 @@ LOWEST = "1.6"
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, OutlierMixin
-    from sklearn.utils import check_random_state
+    from sklearn.utils import check_consistent_length, check_random_state
     from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 except ImportError as error:
     _reason = why_not_imported("sklearn", error, LOWEST)
@@ -26,12 +26,13 @@ except ImportError as error:
 
     BaseEstimator, ClassifierMixin, OutlierMixin = _NeedsScikitLearn, _Nothing, _Nothing
     check_random_state = column_or_1d = None
-    check_is_fitted = validate_data = None
+    check_consistent_length = check_is_fitted = validate_data = None
 
 __all__ = [
     "BaseEstimator",
     "ClassifierMixin",
     "OutlierMixin",
+    "check_consistent_length",
     "check_is_fitted",
     "check_random_state",
     "column_or_1d",

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import random
+import warnings
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_ebm.arguments import listed
+from keras_ebm.data import TableSchema, frames
 from keras_ebm.data.batches import training_batches
 from keras_ebm.entropy import LogVolume
-from keras_ebm.estimators.sklearn_base import check_random_state, validate_data
+from keras_ebm.estimators.sklearn_base import (
+    check_consistent_length,
+    check_is_fitted,
+    check_random_state,
+    validate_data,
+)
 from keras_ebm.generators import GaussianGenerator
 from keras_ebm.layers import TableEncoder
 from keras_ebm.models import VERA, EnergyModel
@@ -28,30 +37,84 @@ PREDICTION_BATCH = 256
 
 
 class TakesGaps:
-    """What both estimators ask of rows: numbers, NaN where a cell is missing."""
+    """What both estimators ask of rows: numbers or a frame, with missing cells."""
 
     #: Of the estimator.
     random_state: int | np.random.RandomState | None
+    #: Of the frame that it was fitted on; None where that held numbers alone.
+    schema_: TableSchema | None
+
+    def encode(self, X: Any) -> np.ndarray:
+        """Rows as the fitted model, its detector and its explainer take them.
+
+        Args:
+            X: rows as of `fit`.
+
+        Returns:
+            Float array `(n, columns)`, not preprocessed: numbers, and of a frame with
+            words (see `schema_`) the positions of these in their column's vocabulary,
+            -1 for one that is not in it, and NaN where a cell is missing.
+
+        Raises:
+            ValueError: if the columns are not those of `fit`, or cells not of their
+                kind.
+        """
+        check_is_fitted(self)
+        return self._rows(X, reset=False, encoder=self._encoder())
+
+    def _encoder(self) -> TableEncoder:
+        """The encoder of the fitted model."""
+        raise NotImplementedError
 
     def _rows(self, X, *arrays, encoder=None, **options):
         """Rows (and labels) as `validate_data` checks them, in the type that serves.
 
         That is float32, or float64 where `encoder`, or without one a column of the
-        rows themselves, needs it.
+        rows themselves, needs it. Without an encoder `schema_` is set.
         """
+        has_words = frames.is_frame(X) and frames.has_words(X)
+        if encoder is None:
+            self.schema_ = None
+        schema = None if encoder is None else encoder.schema
+        if has_words if encoder is None else schema is not None:
+            return self._table(X, *arrays, schema=schema, **options)
         if encoder is None:
             warn_of_merged_integers(X)
-        checked = validate_data(
-            self,
-            X,
-            *arrays,
-            dtype=[np.float64, np.float32],
-            ensure_all_finite="allow-nan",
-            **options,
-        )
+        if frames.is_frame(X) and not has_words:
+            X = frames.without_na(X)
+        with _naming_words(X, has_words):
+            checked = validate_data(
+                self,
+                X,
+                *arrays,
+                dtype=[np.float64, np.float32],
+                ensure_all_finite="allow-nan",
+                **options,
+            )
         if not arrays:
             return _in_type(checked, encoder)
         return _in_type(checked[0], encoder), *checked[1:]
+
+    def _table(self, X, *arrays, schema, ensure_min_samples=1, reset=True):
+        """`_rows` of a frame with words, by `schema` or, if it is None, one to find."""
+        validate_data(self, X, *arrays, reset=reset, skip_check_array=True)
+        if not frames.is_frame(X):
+            raise ValueError(
+                "`X` must be a pandas frame, as in `fit`, whose columns hold words, "
+                f"categories or booleans. Received: {type(X).__name__}."
+            )
+        check_consistent_length(X, *arrays)
+        if len(X) < ensure_min_samples:
+            raise ValueError(
+                f"`X` must have at least {ensure_min_samples} row(s). Received: "
+                f"n_samples = {len(X)}."
+            )
+        if schema is None:
+            self.schema_ = found = frames.infer_frame(X)
+        else:
+            found = TableSchema.from_config(schema)
+        rows = frames.encode_frame(X, found)
+        return (rows, *arrays) if arrays else rows
 
     def _draw_seed(self) -> int:
         return int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -60,6 +123,42 @@ class TakesGaps:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
+
+
+@contextlib.contextmanager
+def _naming_words(X, has_words: bool):
+    """Says of rows with words, which fail inside the block, what to do about them."""
+    try:
+        yield
+    except ValueError as error:
+        word = _first_word(X)
+        if word is None:
+            raise
+        remedy = (
+            "those of `fit` did; rewrite such cells"
+            if has_words
+            else "pass a pandas frame, whose columns may hold words, as in "
+            "pandas.DataFrame(X, columns=[...]).infer_objects()"
+        )
+        raise ValueError(
+            f"`X` must hold numbers. Received: {word!r} (could not convert string to "
+            f"float); {remedy}."
+        ) from error
+
+
+def _first_word(X) -> str | None:
+    """A text among rows that is no number; None without one."""
+    try:
+        cells = np.asarray(X, object).ravel()
+    except ValueError:
+        return None
+    for cell in cells:
+        if isinstance(cell, str):
+            try:
+                float(cell)
+            except ValueError:
+                return str(cell)
+    return None
 
 
 def _in_type(x: np.ndarray, encoder) -> np.ndarray:
@@ -92,11 +191,58 @@ def seeded(seed: int):
         np.random.set_state(numpy)
 
 
-def build_encoder(x: np.ndarray, transform: str, bounded: bool = False) -> TableEncoder:
-    """A `TableEncoder` adapted to numeric rows `(n, columns)`."""
-    encoder = TableEncoder(transform=transform, bounded=bounded)
+def build_encoder(
+    x: np.ndarray,
+    transform: str,
+    bounded: bool = False,
+    schema: TableSchema | None = None,
+    drop_constant: bool = False,
+) -> TableEncoder:
+    """A `TableEncoder` adapted to rows `(n, columns)`, of numbers without a schema."""
+    encoder = TableEncoder(
+        schema, transform=transform, bounded=bounded, drop_constant=drop_constant
+    )
     encoder.adapt(x)
+    if encoder.dropped_columns:
+        warnings.warn(
+            "`X`: dropped, as nearly all rows hold one value: "
+            f"{listed(encoder.dropped_columns)}",
+            stacklevel=3,
+        )
     return encoder
+
+
+def without_unseen(
+    schema: TableSchema, train: np.ndarray, *others: np.ndarray
+) -> tuple[TableSchema, list[np.ndarray]]:
+    """A schema of the words in training rows alone, to which others are unknown.
+
+    So words that only the other rows have count as those of rows to come will.
+
+    Args:
+        schema: `TableSchema` of all rows.
+        train: encoded rows `(n, columns)`.
+        *others: more of them.
+
+    Returns:
+        `(schema, rows)`: the shorter schema, and all the rows by it.
+    """
+    rows = [part.copy() for part in (train, *others)]
+    columns = list(schema.columns)
+    for place, column in enumerate(columns):
+        if column.kind != "categorical":
+            continue
+        words = range(len(column.vocabulary))
+        seen = np.isin(words, train[:, place])
+        seen[0] |= not seen.any()  # A column has a word at least.
+        columns[place] = dataclasses.replace(
+            column, vocabulary=tuple(np.array(column.vocabulary, object)[seen])
+        )
+        codes = np.where(seen, np.cumsum(seen) - 1, -1)
+        for part in rows:
+            known = part[:, place] >= 0
+            part[known, place] = codes[part[known, place].astype(int)]
+    return dataclasses.replace(schema, columns=tuple(columns)), rows
 
 
 def build_network(

@@ -7,6 +7,7 @@ is negated here. Out-of-distribution is the positive class of every detection
 metric in `keras_ebm.metrics`.
 """
 
+from keras_ebm.ood.choosing import ScoreChoice, choose_score
 from keras_ebm.ood.combined import SCORES, SumScore, load_score, make_score
 from keras_ebm.ood.conformal import ConformalDetector
 from keras_ebm.ood.conformal_rates import conformal_band
@@ -45,7 +46,9 @@ __all__ = [
     "Nearest",
     "RelativeMahalanobis",
     "Score",
+    "ScoreChoice",
     "SumScore",
+    "choose_score",
     "conformal_band",
     "load_score",
     "make_score",

@@ -156,6 +156,10 @@ class SumScore(Score):
         for score in self.scores:
             score._check_fitted()
 
+    @property
+    def kept_bytes(self):
+        return super().kept_bytes + sum(score.kept_bytes for score in self.scores)
+
     def state(self):
         state = super().state()
         for place, score in enumerate(self.scores):

@@ -1,11 +1,16 @@
 """Scores that compare a row's features with those of the training rows."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import tensorflow as tf
 
 from keras_ebm import mixtures
+from keras_ebm.arguments import check_size
+from keras_ebm.ood import projection
+from keras_ebm.ood.projection import MAX_DIM, Projection
 from keras_ebm.ood.score import Score
-from keras_ebm.ood.training_rows import read_class_rows, read_matrix
+from keras_ebm.ood.training_rows import check_kept, read_class_rows, read_matrix
 
 # Leaves a row without any active feature at 0, where 0 / 0 would be nan.
 SMALLEST_NORM = 1e-12
@@ -15,7 +20,7 @@ class KNN(Score):
     """Distance to the k-th nearest training row, on L2-normalised features.
 
     Uses every training row, labelled or not, and keeps them all: 4 bytes a
-    number, within a SavedModel too, whose graph is limited to 2 GB.
+    number, within a SavedModel too. More than 1 GB of them are refused.
 
     Args:
         k: int >= 1. Defaults to `10`.
@@ -38,6 +43,7 @@ class KNN(Score):
         self.k = k
 
     def fit(self, train, validation=None):
+        _check_rows_kept(self.name, train, "features")
         features = read_matrix(train)
         if len(features) < self.k:
             raise ValueError(
@@ -80,6 +86,7 @@ class Nearest(Score):
         self.k = k
 
     def fit(self, train, validation=None):
+        _check_rows_kept(self.name, train, "inputs")
         rows = read_matrix(train, "inputs")
         if len(rows) < self.k:
             raise ValueError(
@@ -96,11 +103,51 @@ class Nearest(Score):
         return _kth_distance(centred, self.arrays["rows"], self.k)
 
 
-class Mahalanobis(Score):
+class _Gaussian(Score):
+    """What scores by Gaussians share: features above `max_dim` are projected."""
+
+    _values = ("max_dim",)
+
+    def __init__(self, max_dim: int = MAX_DIM):
+        super().__init__()
+        self.max_dim = check_size("max_dim", max_dim)
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, np.ndarray]):
+        # Earlier versions knew no projection, beside which a ridge is read.
+        ridges = dict.fromkeys(("ridge", "global_ridge"), np.zeros(1, np.float32))
+        return super().from_state({**Projection.none().arrays(), **ridges, **state})
+
+    def _check_kept(self, train, num_covariances: int) -> None:
+        """Refuses features whose covariances would take too much memory."""
+        dim = np.shape(train.get("features", ()))[-1:]
+        kept = min(self.max_dim, *dim) if dim else 0
+        check_kept(
+            self.name,
+            4 * num_covariances * kept**2,
+            f"{num_covariances} covariance(s) of {kept} features",
+            f"lower `max_dim`={self.max_dim}, or take a layer of fewer features",
+        )
+
+    def _read_features(self, train) -> np.ndarray:
+        """Features in float64, or in float32 where they will be projected."""
+        dim = np.shape(train.get("features", ()))[-1:]
+        wide = bool(dim) and dim[0] > self.max_dim
+        return read_matrix(train, dtype="float32" if wide else "float64")
+
+
+class Mahalanobis(_Gaussian):
     """Squared Mahalanobis distance to the nearest class mean.
 
     All classes share one covariance, to whose diagonal 1/1000 of the mean
     variance is added. Needs labels.
+
+    Of more than `max_dim` features the covariance is taken in that many directions,
+    those in which the training rows vary most, and what is left of a row is measured
+    by the mean variance of all the other directions.
+
+    Args:
+        max_dim: int >= 1. Defaults to `512`.
 
     References:
         - Lee et al. (2018), "A simple unified framework for detecting
@@ -110,32 +157,32 @@ class Mahalanobis(Score):
     name = "mahalanobis"
     requires = frozenset({"features"})
     # The means of the classes are whitened.
-    fitted_names = ("center", "whitening", "class_means")
+    fitted_names = ("center", "whitening", "class_means", "ridge", *projection.NAMES)
 
     def fit(self, train, validation=None):
-        rows = read_class_rows(train, read_matrix(train))
-        center = rows.features.mean(axis=0)
-        covariance = _covariance(rows.features - rows.means[rows.labels])
-        whitening = _whitening(covariance, 1e-3 * _mean_variance(covariance))
-        # Centring first keeps the float32 products of the score small.
-        self.arrays = {
-            "center": center.astype(np.float32),
-            "whitening": whitening.astype(np.float32),
-            "class_means": ((rows.means - center) @ whitening).astype(np.float32),
-        }
+        self._check_kept(train, 1)
+        features = self._read_features(train)
+        found = Projection.fit(features, self.max_dim)
+        self.arrays = _class_distances(train, found, found.project(features))
         return self
 
     def _score(self, inputs):
-        white = (inputs["features"] - self.arrays["center"]) @ self.arrays["whitening"]
-        squared = _squared_distances(white, tf.constant(self.arrays["class_means"]))
-        return tf.reduce_min(squared, axis=-1)
+        found = Projection.from_arrays(self.arrays)
+        features, left = found.split(inputs["features"])
+        nearest = _nearest_class(self.arrays, features)
+        if left is None:
+            return nearest
+        return nearest + left / (found.rest[0] + self.arrays["ridge"][0])
 
 
-class RelativeMahalanobis(Score):
+class RelativeMahalanobis(_Gaussian):
     """Mahalanobis distance to the nearest class less that to all rows at once.
 
     The second is taken under one Gaussian fitted to every training row,
     labelled or not; it cancels directions in which no class differs.
+
+    Args:
+        max_dim: int >= 1, see `Mahalanobis`. Defaults to `512`.
 
     References:
         - Ren et al. (2021), "A simple fix to Mahalanobis distance for
@@ -144,45 +191,72 @@ class RelativeMahalanobis(Score):
 
     name = "relative_mahalanobis"
     requires = frozenset({"features"})
-    fitted_names = (*Mahalanobis.fitted_names, "global_center", "global_whitening")
+    fitted_names = (
+        *Mahalanobis.fitted_names,
+        "global_center",
+        "global_whitening",
+        "global_ridge",
+    )
 
     def fit(self, train, validation=None):
-        features = read_matrix(train)
+        self._check_kept(train, 2)
+        features = self._read_features(train)
+        found = Projection.fit(features, self.max_dim)
+        features = found.project(features)
         center = features.mean(axis=0)
         covariance = _covariance(features - center)
-        whitening = _whitening(covariance, 1e-3 * _mean_variance(covariance))
+        ridge = 1e-3 * _mean_variance(covariance, found)
+        whitening = _whitening(covariance, ridge)
         self.arrays = {
-            **Mahalanobis().fit(train).arrays,
+            **_class_distances(train, found, features),
             "global_center": center.astype(np.float32),
             "global_whitening": whitening.astype(np.float32),
+            "global_ridge": np.array([ridge], np.float32),
         }
         return self
 
     def _score(self, inputs):
-        nearest = Mahalanobis._score(self, inputs)
-        centered = inputs["features"] - self.arrays["global_center"]
+        found = Projection.from_arrays(self.arrays)
+        features, left = found.split(inputs["features"])
+        nearest = _nearest_class(self.arrays, features)
+        centered = features - self.arrays["global_center"]
         white = centered @ self.arrays["global_whitening"]
-        return nearest - tf.reduce_sum(tf.square(white), axis=-1)
+        relative = nearest - tf.reduce_sum(tf.square(white), axis=-1)
+        if left is None:
+            return relative
+        ridges = (self.arrays[name][0] for name in ("ridge", "global_ridge"))
+        near, all_rows = (1.0 / (found.rest[0] + ridge) for ridge in ridges)
+        return relative + (near - all_rows) * left
 
 
-class ClassGaussian(Score):
+class ClassGaussian(_Gaussian):
     """`-log p(u)` in nats, `u` the L2-normalised features, one Gaussian a class.
 
     `p(u) = sum_c p(c) N(u; m_c, S_c)`: an energy in feature space. Each class
     has its own full covariance; 1/100 of the mean variance within classes is
     added to its diagonal, so a class of a few rows stays usable. Needs labels,
-    and keeps `num_classes * dim**2` numbers.
+    and keeps `num_classes * dim**2` numbers, of which more than 1 GB are refused.
+
+    Of more than `max_dim` features a class has its covariance in that many directions,
+    those in which the training rows vary most; in the others all classes share one
+    variance.
+
+    Args:
+        max_dim: int >= 1. Defaults to `512`.
     """
 
     name = "class_gaussian"
     requires = frozenset({"features"})
-    fitted_names = mixtures.NAMES
+    fitted_names = (*mixtures.NAMES, *projection.NAMES, "ridge")
 
     def fit(self, train, validation=None):
-        rows = read_class_rows(train, _unit_rows(read_matrix(train)))
+        self._check_kept(train, len(np.unique(train.get("labels", ()))))
+        units = _unit_rows(self._read_features(train))
+        found = Projection.fit(units, self.max_dim)
+        rows = read_class_rows(train, found.project(units))
         center = rows.features.mean(axis=0)
         residuals = rows.features - rows.means[rows.labels]
-        ridge = 1e-2 * _mean_variance(_covariance(residuals))
+        ridge = 1e-2 * _mean_variance(_covariance(residuals), found)
         whitenings = np.stack(
             [
                 _whitening(_covariance(residuals[rows.labels == c]), ridge)
@@ -190,22 +264,69 @@ class ClassGaussian(Score):
             ]
         )
         weights = rows.counts / rows.counts.sum()
-        self.arrays = mixtures.Mixture.of_components(
+        mixture = mixtures.Mixture.of_components(
             center, whitenings, rows.means, weights
-        ).arrays()
+        )
+        self.arrays = {
+            **mixture.arrays(),
+            **found.arrays(),
+            "ridge": np.array([ridge], np.float32),
+        }
         return self
 
     def _score(self, inputs):
         mixture = mixtures.Mixture.from_arrays(self.arrays)
-        return -mixture.log_density(_unit_tensor(inputs["features"]))
+        found = Projection.from_arrays(self.arrays)
+        features, left = found.split(_unit_tensor(inputs["features"]))
+        energy = -mixture.log_density(features)
+        if left is None:
+            return energy
+        return energy - found.log_density_of_rest(left, float(self.arrays["ridge"][0]))
+
+
+def _class_distances(train, found: Projection, features) -> dict[str, np.ndarray]:
+    """What `_nearest_class` reads, of features that are projected already."""
+    rows = read_class_rows(train, features)
+    center = rows.features.mean(axis=0)
+    covariance = _covariance(rows.features - rows.means[rows.labels])
+    ridge = 1e-3 * _mean_variance(covariance, found)
+    whitening = _whitening(covariance, ridge)
+    # Centring first keeps the float32 products of the score small.
+    return {
+        "center": center.astype(np.float32),
+        "whitening": whitening.astype(np.float32),
+        "class_means": ((rows.means - center) @ whitening).astype(np.float32),
+        "ridge": np.array([ridge], np.float32),
+        **found.arrays(),
+    }
+
+
+def _nearest_class(arrays, features: tf.Tensor) -> tf.Tensor:
+    """Squared distances to the nearest class mean, `(batch,)`."""
+    white = (features - arrays["center"]) @ arrays["whitening"]
+    squared = _squared_distances(white, tf.constant(arrays["class_means"]))
+    return tf.reduce_min(squared, axis=-1)
+
+
+def _check_rows_kept(name: str, train, key: str) -> None:
+    """Refuses training rows that are too many to be kept."""
+    shape = np.shape(train.get(key, ()))
+    if len(shape) == 2:
+        check_kept(
+            name,
+            4 * shape[0] * shape[1],
+            f"{shape[0]} training rows of {shape[1]} {key}",
+            "give fewer training rows, or take a score that keeps none, such as "
+            "'mahalanobis'",
+        )
 
 
 def _covariance(residuals: np.ndarray) -> np.ndarray:
     return residuals.T @ residuals / len(residuals)
 
 
-def _mean_variance(covariance: np.ndarray) -> float:
-    variance = float(np.trace(covariance)) / len(covariance)
+def _mean_variance(covariance: np.ndarray, found: Projection) -> float:
+    variance = found.mean_variance(covariance)
     if variance <= 0.0:
         raise ValueError(
             "`train['features']` must vary within the classes. Received: "

@@ -1,11 +1,12 @@
 """How far a row is out in a mixture of Gaussians fitted to the training rows."""
 
+import numpy as np
 import tensorflow as tf
 
 from keras_ebm import mixtures
 from keras_ebm.arguments import check_size
 from keras_ebm.ood.score import Score
-from keras_ebm.ood.training_rows import read_matrix
+from keras_ebm.ood.training_rows import check_kept, read_matrix
 
 
 class Mixture(Score):
@@ -34,6 +35,15 @@ class Mixture(Score):
         self.num_components = check_size("num_components", num_components)
 
     def fit(self, train, validation=None):
+        shape = np.shape(train.get("inputs", ()))
+        if len(shape) == 2:
+            most = min(self.num_components, shape[0])
+            check_kept(
+                self.name,
+                4 * most * shape[1] ** 2,
+                f"up to {most} covariances of {shape[1]} inputs",
+                "lower `num_components`, or take another score, such as 'nearest'",
+            )
         rows = read_matrix(train, "inputs")
         mixture = mixtures.fit_mixture(rows, self.num_components)
         peak = mixture.log_density(mixture.means()).numpy().max()

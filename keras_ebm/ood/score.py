@@ -111,6 +111,11 @@ class Score(Saveable):
             parts.append(self({key: v[rows] for key, v in inputs.items()}).numpy())
         return np.concatenate(parts)
 
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of the arrays that it keeps, which an export has in its graph."""
+        return sum(array.nbytes for array in self.arrays.values())
+
     def state(self) -> dict[str, np.ndarray]:
         """Everything needed to rebuild the score, as `numpy.savez` takes it.
 

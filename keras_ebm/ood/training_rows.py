@@ -7,6 +7,9 @@ import numpy as np
 
 from keras_ebm.arguments import listed
 
+#: Bytes of the arrays of one score.
+MOST_BYTES = 10**9
+
 
 class ClassRows(NamedTuple):
     """Rows with a label, and where each class that has any lies.
@@ -24,8 +27,30 @@ class ClassRows(NamedTuple):
     means: np.ndarray
 
 
-def read_matrix(train: Mapping[str, np.ndarray], key: str = "features") -> np.ndarray:
-    """Returns `train["features"]`, or what else `key` names, as float64, checked.
+def check_kept(name: str, num_bytes: int, what: str, remedy: str) -> None:
+    """Refuses a score whose arrays would not fit into an export, before they are made.
+
+    Args:
+        name: of the score.
+        num_bytes: int, of all it would keep.
+        what: the arrays, for the error.
+        remedy: what to do, for the error.
+
+    Raises:
+        ValueError: if they are more than `MOST_BYTES`.
+    """
+    if num_bytes > MOST_BYTES:
+        raise ValueError(
+            f"The `{name}` score must keep {MOST_BYTES / 1e9:g} GB at most, as a "
+            f"SavedModel holds 2. Received: {what}, which take {num_bytes / 1e9:.3g} "
+            f"GB; {remedy}."
+        )
+
+
+def read_matrix(
+    train: Mapping[str, np.ndarray], key: str = "features", dtype: str = "float64"
+) -> np.ndarray:
+    """Returns `train["features"]`, or what else `key` names, as `dtype`, checked.
 
     Raises:
         ValueError: if they are absent, not of rank 2, empty, or not finite.
@@ -35,7 +60,7 @@ def read_matrix(train: Mapping[str, np.ndarray], key: str = "features") -> np.nd
             f"`train` must have the key {key!r}. Received: "
             f"[{listed(map(repr, sorted(train)))}]."
         )
-    features = np.asarray(train[key], np.float64)
+    features = np.asarray(train[key], dtype)
     if features.ndim != 2 or 0 in features.shape:
         raise ValueError(
             f"`train[{key!r}]` must have shape `(rows, dim)`, neither of "

@@ -17,7 +17,7 @@ from keras_ebm.data.schema import TableSchema
 from keras_ebm.digests import array_digest, file_digests
 from keras_ebm.explain import Explainer
 from keras_ebm.layers import TableEncoder
-from keras_ebm.ood import Detector
+from keras_ebm.ood import Detector, Score
 from keras_ebm.serving import explanations, inputs
 from keras_ebm.serving.outputs import output_names
 from keras_ebm.serving.signatures import signatures
@@ -26,6 +26,8 @@ from keras_ebm.serving.verify import verify
 CARD = Path("assets.extra") / "keras_ebm.json"
 #: TF Serving reads a version's number into 64 bits.
 LAST_VERSION = 2**63 - 1
+#: Bytes of a score's arrays in an export, below the 2 GB of a graph.
+MOST_KEPT = 1_900_000_000
 #: What a disk may say that does not take what is written.
 REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
@@ -80,6 +82,7 @@ def export_ood_scorer(
 
 
 def _export(detector, output, x, with_classes, explainer) -> Path:
+    _check_size(detector.score)
     if explainer is not None:
         explanations.check_explainer(explainer, detector)
     names = output_names(detector, with_classes)
@@ -96,6 +99,17 @@ def _export(detector, output, x, with_classes, explainer) -> Path:
         verify(saved, detector, x, explainer)
         files.sync_tree(saved)
         return publish(saved, folder)
+
+
+def _check_size(score: Score) -> None:
+    """Refuses a score whose arrays do not fit into the graph of a SavedModel."""
+    if score.kept_bytes > MOST_KEPT:
+        raise ValueError(
+            "`detector` must hold a score whose arrays fit into a SavedModel, whose "
+            f"graph holds 2 GB: {MOST_KEPT / 1e9:g} GB at most. Received: "
+            f"{score.name!r} of {score.kept_bytes / 1e9:.3g} GB; fit it on fewer "
+            "training rows, or take a score that keeps none, such as 'energy'."
+        )
 
 
 @contextlib.contextmanager

@@ -1,10 +1,12 @@
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import trainers.evaluate
+from export.common import ExportSettings, fit_detector
 from keras_ebm import metrics, ood
 from trainers.program import keras_files
 from trainers.run.record import recall
@@ -132,3 +134,43 @@ def test_a_density_is_measured_without_classes(train, tmp_path):
 def test_a_foreign_set_that_does_not_fit_is_refused(digits, foreign, message):
     with pytest.raises(ValueError, match=message):
         evaluate(digits[0], [foreign], scores="energy")
+
+
+def test_a_score_is_chosen_by_stand_ins_and_taken_by_the_export(
+    run, digits_model, tmp_path
+):
+    folder = shutil.copytree(Path(digits_model).parent, tmp_path / "run")
+    model = folder / "model.keras"
+    settings = ExportSettings(str(model), "digits", score="chosen", target_fpr=0.1)
+    with pytest.raises(ValueError, match="no file .*score.json; run .*--choose_score"):
+        fit_detector(settings)
+    code, out, err = run(
+        "trainers.evaluate",
+        *[f"--model={model}", "--dataset=digits", "--choose_score"],
+        *["--scores=energy,max_softmax,knn", f"--output={tmp_path / 'out.json'}"],
+    )
+    assert (code, err) == (0, "")
+    assert "real foreign inputs may rank the scores otherwise" in out
+    choice = json.loads((tmp_path / "out.json").read_text())["score_choice"]
+    assert choice == json.loads((folder / "score.json").read_text())
+    # Half of the 126 validation rows; of the test split there are 361.
+    assert choice["num_rows"] == 63
+    sets = {"blends", "shuffled pixels", "scrambled phases", "uniform noise"}
+    assert set(choice["stand_ins"]) == sets
+    best = max(choice["scores"].values(), key=lambda found: found["mean"])
+    assert choice["scores"][choice["score"]]["mean"] >= best["mean"] - 0.005
+    assert fit_detector(settings)[0].score.name == choice["score"]
+    choice["weights_sha256"] = "0" * 64
+    (folder / "score.json").write_text(json.dumps(choice))
+    with pytest.raises(ValueError, match="score.json of other weights than"):
+        fit_detector(settings)
+
+
+def test_a_choice_among_a_tables_scores_says_what_was_not_tried(table):
+    choice = evaluate(table[0], [], dataset=table[1], choose_score=True)["score_choice"]
+    assert set(choice["stand_ins"]) == {"blends", "shuffled columns", "uniform noise"}
+    assert set(choice["scores"]) | set(choice["skipped"]) == {
+        *ood.SCORES,
+        "energy+knn",
+        "energy+class_gaussian",
+    }

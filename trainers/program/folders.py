@@ -13,6 +13,8 @@ from trainers.program.options import FLAGS, own_flags, require
 MODEL_FILE = "model.keras"
 RUN_FILE = "run.json"
 SPLIT_FILE = "split.npz"
+#: The score that `trainers.evaluate --choose_score` chose.
+SCORE_FILE = "score.json"
 #: Folder of a run that is under way: its backups, and its record until it has a model.
 BACKUP_FOLDER = "backup"
 FLAGS_FILE = "flags.txt"
@@ -53,6 +55,16 @@ def require_file(name: str) -> Path:
             _try_to_write(path.parent)
     except OSError as error:
         raise _not_writable(name, path, error) from error
+    return path
+
+
+def beside_model(model: str, name: str) -> Path:
+    """The path of a file in a model's folder, which must take it."""
+    path = Path(model).parent / name
+    try:
+        _try_to_write(path.parent)
+    except OSError as error:
+        raise _not_writable("model", path, error) from error
     return path
 
 

@@ -163,8 +163,10 @@ LIKELIHOOD = [
 EVALUATE = [
     _taken_by("target", "dataset"),
     Rule("sample_noise feature_extractor reference reference_split", "samples"),
-    Rule("resamples scores", "ood"),
+    Rule("resamples", "ood"),
 ]
+#: Of the same program, where no score is chosen either.
+EVALUATE_SCORES = [Rule("scores", "ood")]
 SAMPLE = [
     Rule("noise_stddev", "step_size"),
     _taken_by("skip_broken_images", "from"),

@@ -1,0 +1,130 @@
+"""Rows that stand in for foreign ones, made of known rows alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+#: What each is; the last two but one are of columns and of pixels.
+STAND_INS = {
+    "blends": "halfway between two rows of different classes; categories of either",
+    "shuffled columns": "each column's cells dealt out to other rows",
+    "shuffled pixels": "each row's pixels in an order of its own",
+    "scrambled phases": "each row's spectrum with other phases, kept in range",
+    "uniform noise": "uniform over the range of the known rows, or the categories",
+}
+
+
+def make_stand_ins(
+    rows: np.ndarray,
+    labels: np.ndarray,
+    *,
+    categories: Mapping[int, int] | None = None,
+    seed: int = 0,
+) -> dict[str, np.ndarray]:
+    """Makes the sets of `STAND_INS` that rows of this shape can be made into.
+
+    Rows of rank 2 are columns, which are dealt out; of others the axes but the first
+    and the last are those of pixels.
+
+    Args:
+        rows: raw known rows `(n, ...)` of numbers, two at least; NaN is a missing cell.
+        labels: int array `(n,)`, the class of each.
+        categories: how many categories each column of codes has, by its position.
+        seed: int >= 0.
+
+    Returns:
+        Dict of arrays like `rows`, of its type.
+    """
+    rng = np.random.default_rng(seed)
+    codes = dict(categories or {})
+    made = {"blends": _blends(rows, labels, codes, rng)}
+    if rows.ndim == 2:
+        if rows.shape[1] > 1:
+            made["shuffled columns"] = _shuffled_columns(rows, rng)
+        made["uniform noise"] = np.stack(
+            [
+                _column_noise(rows[:, j], codes.get(j), rng)
+                for j in range(rows.shape[1])
+            ],
+            axis=1,
+        )
+    else:
+        if math.prod(rows.shape[1:-1]) > 1:
+            made["shuffled pixels"] = _shuffled_pixels(rows, rng)
+            made["scrambled phases"] = _scrambled_phases(rows, rng)
+        noise = _column_noise(rows.reshape(-1), None, rng)
+        made["uniform noise"] = noise.reshape(rows.shape)
+    return {name: _in_type(values, rows) for name, values in made.items()}
+
+
+def _blends(rows, labels, categories, rng):
+    partners = rows[_partners(labels, rng)]
+    # A missing cell gives way to the other parent's.
+    left = np.where(_absent(rows), partners, rows).astype(np.float64)
+    right = np.where(_absent(partners), rows, partners).astype(np.float64)
+    mean = 0.5 * left + 0.5 * right
+    for column in categories:
+        coin = rng.random(len(rows)) < 0.5
+        mean[:, column] = np.where(coin, rows[:, column], partners[:, column])
+    return mean
+
+
+def _partners(labels, rng):
+    """For each row another one, of another class where there are several."""
+    count = len(labels)
+    partners = (np.arange(count) + rng.integers(1, count, count)) % count
+    classes = np.unique(labels)
+    for label in classes if len(classes) > 1 else ():
+        own = np.flatnonzero(labels == label)
+        partners[own] = rng.choice(np.flatnonzero(labels != label), len(own))
+    return partners
+
+
+def _shuffled_columns(rows, rng):
+    columns = [rng.permutation(rows[:, j]) for j in range(rows.shape[1])]
+    return np.stack(columns, axis=1)
+
+
+def _shuffled_pixels(rows, rng):
+    pixels = rows.reshape(len(rows), -1, rows.shape[-1])
+    order = np.argsort(rng.random(pixels.shape[:2]), axis=1)
+    return np.take_along_axis(pixels, order[:, :, None], axis=1).reshape(rows.shape)
+
+
+def _scrambled_phases(rows, rng):
+    axes = tuple(range(1, rows.ndim - 1))
+    # The phases of real noise leave rows real; channels share them.
+    noise = np.fft.rfftn(rng.normal(size=(*rows.shape[:-1], 1)), axes=axes)
+    phases = np.exp(1j * np.angle(noise))
+    phases[(slice(None), *[0] * len(axes))] = 1.0  # The mean stays.
+    spectrum = np.fft.rfftn(rows.astype(np.float64), axes=axes) * phases
+    return np.fft.irfftn(spectrum, s=rows.shape[1:-1], axes=axes)
+
+
+def _column_noise(values, num_categories, rng):
+    if num_categories is not None:
+        return rng.integers(0, max(1, num_categories), len(values)).astype(np.float64)
+    known = values[~_absent(values)].astype(np.float64)
+    if len(known) == 0:  # A column of missing cells stays one.
+        return np.full(len(values), np.nan)
+    return rng.uniform(known.min(), known.max(), len(values))
+
+
+def _absent(values):
+    if values.dtype.kind != "f":
+        return np.zeros(values.shape, bool)
+    return np.isnan(values)
+
+
+def _in_type(values, rows):
+    """Values in the type of rows, and where they are pixels in their range."""
+    if rows.ndim > 2:
+        values = np.clip(values, rows.min(), rows.max())
+    return (
+        np.rint(values).astype(rows.dtype)
+        if rows.dtype.kind in "iub"
+        else (values.astype(rows.dtype))
+    )
