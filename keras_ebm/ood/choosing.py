@@ -18,9 +18,9 @@ from keras_ebm.metrics import auroc
 from keras_ebm.models import BaseEnergyModel
 from keras_ebm.ood.combined import SCORES, make_score
 from keras_ebm.ood.outputs import network_outputs, output_function
-from keras_ebm.ood.rows import as_rows
 from keras_ebm.ood.score import Score
 from keras_ebm.ood.stand_ins import STAND_INS, make_stand_ins
+from keras_ebm.rows import as_rows
 
 #: What is tried where nothing else is asked for.
 CANDIDATES = (*SCORES, "energy+knn", "energy+class_gaussian")
