@@ -124,7 +124,7 @@ def body_features(
     x: Any,
     *,
     cache: str | os.PathLike | None = None,
-    batch_size: int = 64,
+    batch_size: int = 32,
 ) -> np.ndarray:
     """Features of rows, computed once for each body and each set of rows.
 
@@ -154,10 +154,13 @@ def body_features(
         kept = _read(path)
         if kept is not None:
             return kept
+    # A graph, in which images pass twice as fast as layer by layer.
+    run_body = tf.function(lambda batch: body(batch, training=False), autograph=False)
+    run_body = run_body.get_concrete_function(rows.batch_spec(x))
     parts = []
     for start in range(0, rows.num_rows(x), batch_size):
         batch = rows.tensors(rows.take(x, slice(start, start + batch_size)))
-        parts.append(keras.ops.convert_to_numpy(body(batch, training=False)))
+        parts.append(run_body(batch).numpy())
     features = np.concatenate(parts)
     if path is not None:
         files.make_folder(path.parent)
