@@ -25,6 +25,7 @@ class GivesProbabilities:
     #: Of the model: raw inputs to logits `(batch, K)`.
     logits: Callable[..., tf.Tensor]
     raw_spec: Callable[[], Spec]
+    rows_at_a_time: Callable[[], int]
 
     @property
     def num_classes(self) -> int:
@@ -89,14 +90,14 @@ class GivesProbabilities:
         return logits / self._read(0, logits.dtype)
 
     def fit_temperature(
-        self, x: np.ndarray, y: np.ndarray, batch_size: int = 256
+        self, x: np.ndarray, y: np.ndarray, batch_size: int | None = None
     ) -> tuple[float, float]:
         """Sets `temperature` and `lapse_rate` by labelled rows unseen in training.
 
         Args:
             x: numpy array, raw rows `(n, ...)`.
             y: `(n,)` labels as `fit` takes them; rows of -1 are left out.
-            batch_size: int, rows in one pass of the network.
+            batch_size: int, rows in one pass; None: as `rows_at_a_time` says.
 
         Returns:
             `(temperature, lapse_rate)`; see `metrics.fit_temperature`.
@@ -122,6 +123,7 @@ class GivesProbabilities:
             )
         y = np.asarray(check_array(y, self.num_classes))
         x, y = take(x, y >= 0), y[y >= 0]
+        batch_size = batch_size or self.rows_at_a_time()
         starts = range(0, len(y), batch_size)
         parts = [
             self.logits(tensors(take(x, slice(i, i + batch_size)))) for i in starts

@@ -8,9 +8,16 @@ import tensorflow as tf
 from keras import ops, tree
 
 from keras_ebm.layers import TableEncoder
-from keras_ebm.networks.graphs import graph_of, input_struct, is_functional
+from keras_ebm.networks.graphs import (
+    graph_of,
+    input_struct,
+    is_functional,
+    largest_tensor,
+)
 from keras_ebm.rows import Spec, as_rows, by_name, is_text
 
+#: Rows of one pass at most, and numbers in its largest tensor.
+MOST_ROWS, MOST_NUMBERS = 256, 2**25
 #: Preprocessors of strings.
 TEXT_LAYERS = (keras.layers.TextVectorization, keras.layers.StringLookup)
 
@@ -93,6 +100,17 @@ class TakesRawInputs:
             lambda part: tf.constant(part) if is_text(part) else part,
             as_rows(x, name, spec),
         )
+
+    def rows_at_a_time(self) -> int:
+        """How many rows pass the network at once: 256, or fewer of large tensors.
+
+        The largest tensor inside has 128 MiB at most, so that images of 224 pixels need
+        no more memory than in Keras's batches of 32.
+        """
+        parts = [self.network, self.preprocessor]
+        models = [part for part in parts if isinstance(part, keras.Model)]
+        largest = max([1, *map(largest_tensor, models)])
+        return min(MOST_ROWS, max(1, MOST_NUMBERS // largest))
 
     def check_finite(self, x: Any) -> None:
         """Raises ValueError if an array that `fit` is given is not finite.

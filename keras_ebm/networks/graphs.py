@@ -237,6 +237,23 @@ def copy_state(layer: keras.layers.Layer, copy: keras.layers.Layer) -> None:
             new.finalize_state()
 
 
+def largest_tensor(model: keras.Model) -> int:
+    """Numbers of a row's largest tensor inside a model, 0 where nothing shows it.
+
+    Sizes that are not known count as 8.
+    """
+    if not is_functional(model):
+        return 0
+    sizes = [0]
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            sizes.append(largest_tensor(layer))
+        for node in layer._inbound_nodes:
+            shapes = [tensor.shape[1:] for tensor in node.outputs]
+            sizes += [int(np.prod([n or 8 for n in shape])) for shape in shapes]
+    return max(sizes)
+
+
 def producer(tensor: Any) -> tuple:
     """The operation that gives a Keras tensor, and the tensors that it takes."""
     operation, index, _ = tensor._keras_history

@@ -138,7 +138,7 @@ def body_features(
         batch_size: int, rows in one pass.
 
     Returns:
-        Array `(n, ...)` in the body's type.
+        Array `(n, ...)` in the body's type; bfloat16, which numpy lacks, as float32.
 
     A `UserWarning` tells of a body that has no configuration, such as one with a
     function in it, whose features are not kept.
@@ -160,7 +160,9 @@ def body_features(
     parts = []
     for start in range(0, rows.num_rows(x), batch_size):
         batch = rows.tensors(rows.take(x, slice(start, start + batch_size)))
-        parts.append(run_body(batch).numpy())
+        features = run_body(batch)
+        wide = features.dtype == tf.bfloat16
+        parts.append((tf.cast(features, "float32") if wide else features).numpy())
     features = np.concatenate(parts)
     if path is not None:
         files.make_folder(path.parent)

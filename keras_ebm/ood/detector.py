@@ -225,14 +225,20 @@ class Detector:
         default = [str(index) for index in range(self.model.num_classes)]
         return list(self.model.class_names or default)
 
-    def predict(self, x: Any, batch_size: int = 256) -> dict[str, np.ndarray]:
+    def predict(self, x: Any, batch_size: int | None = None) -> dict[str, np.ndarray]:
         """`decide` on numpy rows, in batches, as numpy arrays.
 
         Rows may be none, and of another type at every call; they come in as
         `calibrate` takes them.
+
+        Args:
+            x: raw rows.
+            batch_size: int, rows in one pass; None: 256, or fewer of large
+                images, see `BaseEnergyModel.rows_at_a_time`.
         """
         x = rows.as_rows(x, "x", self.model.raw_spec())
         size = rows.num_rows(x)
+        batch_size = batch_size or self.model.rows_at_a_time()
         decide = self._compile(x)
         # Some operations fail on no rows: the answers to one are cut to none.
         known = x if size else rows.blank(x)

@@ -74,7 +74,7 @@ def network_outputs(
     labels: np.ndarray | None = None,
     *,
     requires: Iterable[str] = ("logits", "features"),
-    batch_size: int = 256,
+    batch_size: int | None = None,
 ) -> dict[str, np.ndarray]:
     """Runs raw rows through a model, in the form that scores are fitted with.
 
@@ -83,7 +83,8 @@ def network_outputs(
         x: raw inputs `(rows, ...)`, at least one row; see `keras_ebm.rows.as_rows`.
         labels: optional int array `(rows,)`, kept as `"labels"`.
         requires: see `output_function`.
-        batch_size: int, rows held in memory at a time.
+        batch_size: int, rows in one pass; None: 256, or fewer of large
+            images, see `BaseEnergyModel.rows_at_a_time`.
 
     Returns:
         Dict of arrays: `"logits"` `(rows, K)` and what `requires` names.
@@ -98,6 +99,7 @@ def network_outputs(
     run = tf.function(output_function(model, requires), autograph=False)
     # One trace for every batch size, the last one's included.
     run = run.get_concrete_function(rows.batch_spec(x))
+    batch_size = batch_size or model.rows_at_a_time()
     parts = []
     for start in range(0, size, batch_size):
         part = rows.tensors(rows.take(x, slice(start, start + batch_size)))

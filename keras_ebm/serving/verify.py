@@ -50,8 +50,20 @@ def verify(
     x = rows.as_rows(x, "x", model.model.raw_spec())
     if rows.num_rows(x) == 0:
         raise ValueError("`x` must have at least one row. Received: no rows.")
-    loaded, request = _load(path), _request(model, x)
+    loaded = _load(path)
     _require_signatures(loaded, model, explainer)
+    differences: dict[str, float] = {}
+    # Both sides take the same batches, of no more rows than fit.
+    step = model.model.rows_at_a_time()
+    for start in range(0, rows.num_rows(x), step):
+        part = rows.take(x, slice(start, start + step))
+        _largest(differences, _compare(loaded, model, part, explainer))
+    return differences
+
+
+def _compare(loaded, model, x, explainer) -> dict[str, float]:
+    """Compares every signature on rows that pass at once."""
+    request = _request(model, x)
     served = _answers(loaded, "serving_default", request)
     expected = model.predict(x, batch_size=rows.num_rows(x))
     differences = comparing.compare_decisions(
