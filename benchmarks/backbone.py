@@ -1,0 +1,186 @@
+r"""A head on the features of a frozen body, and energies in feature space, on CIFAR-10.
+
+Features are computed once for each set of images. The heads of every method are then
+trained on the same ones; with three seeds, of the split and of the weights, there are
+accuracy, calibration, false alarms of the decision at 5 %, the seconds of training, and
+the AUROC of scores against CIFAR-100, MNIST and uniform noise. From the top of the
+checkout:
+
+    python -m benchmarks.backbone --backbone=efficientnet_lite0.keras --data_dir=DIR \
+        --cache=features --output=benchmarks/results/backbone.json
+
+What is in the file already is not repeated; `--table` prints the tables.
+"""
+
+import dataclasses
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.machine import machine
+from keras_ebm import data, metrics, ood
+from keras_ebm.networks import body_features
+from trainers.adopt import HEAD
+from trainers.program import json_files, options, running
+from trainers.run import bodies, transforms
+from trainers.settings.data import DataSettings, load
+from trainers.settings.starting import build_body
+from trainers.settings.vera import ModelSettings, build_model
+from trainers.vera import FitSettings
+
+DATASET = "tfds:cifar10"
+FOREIGN = ("tfds:cifar100", "tfds:mnist", "noise:uniform")
+#: What each method passes beside `trainers.adopt`'s own settings.
+METHODS = {
+    "plain head": {},
+    "column shuffle": {"negatives": "shuffle"},
+    "cut and blend": {"negatives": "batch"},
+    "jitter": {"negatives": "jitter"},
+    "mixture": {"negatives": "mixture"},
+    "generator": {"negatives": "generator"},
+}
+SCORES = (
+    "energy",
+    "max_softmax",
+    "max_logit",
+    "knn",
+    "mahalanobis",
+    "relative_mahalanobis",
+    "class_gaussian",
+    "energy+knn",
+    "energy+class_gaussian",
+)
+
+
+def split_settings(settings_class, values: dict):
+    """The settings of a class out of those of a program."""
+    names = {field.name for field in dataclasses.fields(settings_class)}
+    return settings_class(**{k: v for k, v in values.items() if k in names})
+
+
+def run_one(method: str, seed: int, settings) -> dict:
+    """Trains one head and measures it on features."""
+    run = load(DataSettings(dataset=DATASET, data_dir=settings.data_dir, seed=seed))
+    values = {**HEAD, **METHODS[method], "backbone": settings.backbone}
+    model_settings = split_settings(ModelSettings, values)
+    body = build_body(model_settings, run.dataset)
+    cache = Path(settings.cache)
+    seen = bodies.of_features(run, body, cache)
+    with tempfile.TemporaryDirectory() as folder:
+        fit = split_settings(FitSettings, {**values, "workdir": folder, "verbose": 0})
+        start = time.process_time(), time.perf_counter()
+        job = transforms.prepare(seen, model_settings, fit, build_model)
+        model, measures = job.perform()
+        seconds = time.process_time() - start[0], time.perf_counter() - start[1]
+    x, _ = run.rows("test")
+    known = dataclasses.replace(run.dataset, x=x, y=run.rows("test")[1], num_test=0)
+    detector = ood.Detector.calibrate(
+        model, seen.rows("calibration")[0], target_fpr=0.05
+    )
+    foreign = {}
+    for spec in FOREIGN:
+        images = data.foreign(spec, known, seed=0, data_dir=settings.data_dir)
+        foreign[spec] = body_features(body, images, cache=cache)
+    return {
+        **measures,
+        "validation_accuracy": transforms.validation_accuracy(model, seen),
+        "cpu_seconds": seconds[0],
+        "seconds": seconds[1],
+        "rows": len(seen.rows("train")[0]),
+        "false_alarms": float(
+            np.mean(~detector.predict(seen.rows("test")[0])["accept"])
+        ),
+        "auroc": aurocs(model, seen, foreign),
+    }
+
+
+def aurocs(model, seen, foreign: dict) -> dict:
+    """AUROC of every score against every foreign set."""
+    parts = {
+        name: ood.network_outputs(model, *seen.rows(name), requires=("features",))
+        for name in ("train", "validation", "test")
+    }
+    others = {
+        spec: ood.network_outputs(model, rows, requires=("features",))
+        for spec, rows in foreign.items()
+    }
+    found = {}
+    for name in SCORES:
+        score = ood.make_score(name)
+        if score.fitted_names:
+            score.fit(parts["train"], parts["validation"])
+        known = score.predict(parts["test"])
+        found[name] = {
+            spec: metrics.auroc(known, score.predict(rows))
+            for spec, rows in others.items()
+        }
+    return found
+
+
+def tables(runs: dict) -> str:
+    """Markdown: what each method reaches, and the scores of the plain head."""
+    lines = [
+        "| head | accuracy, % | ECE, % | false alarms at 5 %, % | energy: CIFAR-100 | "
+        "MNIST | noise | CPU seconds |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for method in METHODS:
+        own = [run for key, run in runs.items() if key.startswith(f"{method}, ")]
+        if not own:
+            continue
+        cells = [[100 * run[name] for run in own] for name in ("accuracy", "ece")]
+        cells.append([100 * run["false_alarms"] for run in own])
+        cells += [
+            [100 * run["auroc"]["energy"][spec] for run in own] for spec in FOREIGN
+        ]
+        cells.append([run["cpu_seconds"] for run in own])
+        lines.append(f"| {method} | " + " | ".join(map(_spread, cells)) + " |")
+    plain = [run for key, run in runs.items() if key.startswith("plain head, ")]
+    lines += ["", "| score of the plain head | CIFAR-100 | MNIST | noise |"]
+    lines.append("|---|---|---|---|")
+    for name in SCORES:
+        cells = [[100 * run["auroc"][name][spec] for run in plain] for spec in FOREIGN]
+        lines.append(f"| {name} | " + " | ".join(map(_spread, cells)) + " |")
+    return "\n".join(lines)
+
+
+def _spread(values) -> str:
+    return f"{np.mean(values):.1f} ± {np.std(values):.1f}"
+
+
+@dataclasses.dataclass(frozen=True)
+class BackboneSettings:
+    """Flags of the benchmark."""
+
+    backbone: str = options.setting("", "The body, a .keras file.")
+    data_dir: str = options.setting("", "Folder of prepared tensorflow-datasets.")
+    cache: str = options.setting("features", "Folder that keeps features.")
+    seeds: int = options.setting(3, "Seeds 0, 1, ... of each method.")
+    output: str = options.setting("", "JSON file to write and to continue.")
+    table: bool = options.setting(False, "Only print the tables of --output.")
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    settings = options.from_flags(BackboneSettings)
+    output = Path(options.require("output"))
+    saved = {"machine": machine(), "runs": {}}
+    if output.exists():
+        saved = json_files.read_json(output)
+    if not settings.table:
+        for seed in range(settings.seeds):
+            for method in METHODS:
+                key = f"{method}, {seed}"
+                if key in saved["runs"]:
+                    continue
+                saved["runs"][key] = run_one(method, seed, settings)
+                json_files.write_json(output, saved)
+                print(key, saved["runs"][key], flush=True)
+    print(tables(saved["runs"]))
+
+
+if __name__ == "__main__":
+    options.define_flags(BackboneSettings)
+    running.run_program(main)
