@@ -32,9 +32,12 @@ from trainers.vera import FitSettings
 
 DATASET = "tfds:cifar10"
 FOREIGN = ("tfds:cifar100", "tfds:mnist", "noise:uniform")
+#: Rows of each at most.
+FOREIGN_ROWS = 5000
 #: What each method passes beside `trainers.adopt`'s own settings.
 METHODS = {
     "plain head": {},
+    "plain head, mirrored images too": {"mirrored_views": True},
     "column shuffle": {"negatives": "shuffle"},
     "cut and blend": {"negatives": "batch"},
     "jitter": {"negatives": "jitter"},
@@ -68,6 +71,8 @@ def run_one(method: str, seed: int, settings) -> dict:
     body = build_body(model_settings, run.dataset)
     cache = Path(settings.cache)
     seen = bodies.of_features(run, body, cache)
+    if model_settings.mirrored_views:
+        seen = bodies.with_mirrored(seen, run, body, cache)
     with tempfile.TemporaryDirectory() as folder:
         fit = split_settings(FitSettings, {**values, "workdir": folder, "verbose": 0})
         start = time.process_time(), time.perf_counter()
@@ -82,7 +87,7 @@ def run_one(method: str, seed: int, settings) -> dict:
     foreign = {}
     for spec in FOREIGN:
         images = data.foreign(spec, known, seed=0, data_dir=settings.data_dir)
-        foreign[spec] = body_features(body, images, cache=cache)
+        foreign[spec] = body_features(body, images[:FOREIGN_ROWS], cache=cache)
     return {
         **measures,
         "validation_accuracy": transforms.validation_accuracy(model, seen),
@@ -127,7 +132,7 @@ def tables(runs: dict) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for method in METHODS:
-        own = [run for key, run in runs.items() if key.startswith(f"{method}, ")]
+        own = [run for key, run in runs.items() if _method_of(key) == method]
         if not own:
             continue
         cells = [[100 * run[name] for run in own] for name in ("accuracy", "ece")]
@@ -137,13 +142,17 @@ def tables(runs: dict) -> str:
         ]
         cells.append([run["cpu_seconds"] for run in own])
         lines.append(f"| {method} | " + " | ".join(map(_spread, cells)) + " |")
-    plain = [run for key, run in runs.items() if key.startswith("plain head, ")]
+    plain = [run for key, run in runs.items() if _method_of(key) == "plain head"]
     lines += ["", "| score of the plain head | CIFAR-100 | MNIST | noise |"]
     lines.append("|---|---|---|---|")
     for name in SCORES:
         cells = [[100 * run["auroc"][name][spec] for run in plain] for spec in FOREIGN]
         lines.append(f"| {name} | " + " | ".join(map(_spread, cells)) + " |")
     return "\n".join(lines)
+
+
+def _method_of(key: str) -> str:
+    return key.rpartition(", ")[0]
 
 
 def _spread(values) -> str:

@@ -28,12 +28,12 @@ from trainers.settings.data import DataSettings, RunData, joined, read_rows
 #: What a head on a frozen body is trained by, where nothing else is asked for.
 HEAD = {
     "negatives": "none",
-    "epochs": 20,
+    "epochs": 12,
     "batch_size": 128,
-    "learning_rate": 1e-3,
-    "dropout": 0.5,
-    "hidden": ("512",),
-    "weight_decay": 1e-4,
+    "learning_rate": 5e-4,
+    "dropout": 0.8,
+    "hidden": ("1024",),
+    "weight_decay": 1e-2,
     "tensorboard": False,
 }
 

@@ -25,7 +25,7 @@ from keras_ebm.models.reporting import ReportsMeans
 from keras_ebm.models.saving import SavesParts
 from keras_ebm.models.updating import descend
 from keras_ebm.negatives import NegativeSource
-from keras_ebm.networks.graphs import input_struct, is_functional
+from keras_ebm.networks.graphs import input_struct, is_functional, last_activation
 from keras_ebm.protocols import Generator, RandomDraws
 from keras_ebm.random import StepRandom, reseed
 
@@ -125,6 +125,7 @@ class BaseEnergyModel(
         check_part("network", network, good, "a Keras model")
         one_output = not isinstance(getattr(network, "output", None), dict | list)
         check_part("network", network, one_output, "a Keras model of one output")
+        check_outputs(network)
         good = preprocessor is None or callable(preprocessor)
         check_part("preprocessor", preprocessor, good, "a Keras layer or None")
         self.network = network
@@ -339,6 +340,28 @@ def check_part(name: str, value: Any, good: bool, rule: str) -> None:
     """Raises ValueError for a part that is none of its kind, such as its name."""
     if not good:
         raise ValueError(f"`{name}` must be {rule}. Received: {name}={value!r}.")
+
+
+def check_outputs(network: keras.Model) -> None:
+    """Raises ValueError for a network of probabilities, or of a fixed batch.
+
+    Taken for logits, probabilities would give energies that hardly differ.
+    """
+    if not is_functional(network) or len(network.outputs) != 1:
+        return
+    remedy = "pass it through keras_ebm.networks.from_classifier"
+    activation = last_activation(network)
+    if activation in ("softmax", "sigmoid"):
+        raise ValueError(
+            f"`network` must give logits. Received: {network.name!r}, which ends in a "
+            f"{activation}; {remedy}, which takes it off."
+        )
+    sizes = [tuple(x.shape)[0] for x in network.inputs]
+    if any(size is not None for size in sizes):
+        raise ValueError(
+            "`network` must take batches of any size. Received: "
+            f"{network.name!r}, which was built by one of {sizes[0]} rows; {remedy}."
+        )
 
 
 def check_float_input(network: keras.Model, what: str) -> None:

@@ -13,6 +13,7 @@ from keras_ebm.arguments import check_choice
 from keras_ebm.layers.class_logits import BinaryLogits, LogOdds, LogProbabilities
 from keras_ebm.networks.graphs import (
     Graph,
+    activation_of,
     copy_layer,
     flatten,
     graph_of,
@@ -244,7 +245,7 @@ def _last_activation(tensor) -> _Output:
         if isinstance(operation, keras.layers.Dropout | keras.layers.Identity):
             tensor = inputs[0]
             continue
-        kind = _activation_of(operation)
+        kind = activation_of(operation)
         if kind == "linear" and isinstance(operation, keras.layers.Activation):
             tensor = inputs[0]
         elif kind not in ("softmax", "sigmoid"):
@@ -261,21 +262,6 @@ def _is_separate(operation) -> bool:
     return isinstance(operation, separate) or not isinstance(
         operation, keras.layers.Layer
     )
-
-
-def _activation_of(operation) -> str:
-    """Name of the activation that an operation ends with; unknown of most."""
-    if isinstance(operation, keras.layers.Softmax):
-        return "softmax" if operation.axis in (-1, 1) else "unknown"
-    if not isinstance(operation, keras.layers.Layer):
-        # An operation of keras.ops; a softmax over another axis is none of classes.
-        kind = type(operation).__name__.lower()
-        known = kind == "sigmoid" or (
-            kind == "softmax" and getattr(operation, "axis", -1) in (-1, 1)
-        )
-        return kind if known else "unknown"
-    activation = getattr(operation, "activation", None)
-    return getattr(activation, "__name__", "unknown")
 
 
 def _made_linear(layer, inputs):

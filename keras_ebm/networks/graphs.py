@@ -254,6 +254,36 @@ def largest_tensor(model: keras.Model) -> int:
     return max(sizes)
 
 
+def last_activation(model: keras.Model) -> str:
+    """Name of the activation that a functional model ends with; unknown of most."""
+    (tensor,) = model.outputs
+    while True:
+        operation, inputs = producer(tensor)
+        if isinstance(operation, keras.Model) and is_functional(operation):
+            return last_activation(operation)
+        kind = activation_of(operation)
+        passing = keras.layers.Dropout | keras.layers.Identity
+        linear = kind == "linear" and isinstance(operation, keras.layers.Activation)
+        if len(inputs) != 1 or not (isinstance(operation, passing) or linear):
+            return kind
+        tensor = inputs[0]
+
+
+def activation_of(operation: Any) -> str:
+    """Name of the activation that an operation ends with; unknown of most."""
+    if isinstance(operation, keras.layers.Softmax):
+        return "softmax" if operation.axis in (-1, 1) else "unknown"
+    if not isinstance(operation, keras.layers.Layer):
+        # An operation of keras.ops; a softmax over another axis is none of classes.
+        kind = type(operation).__name__.lower()
+        known = kind == "sigmoid" or (
+            kind == "softmax" and getattr(operation, "axis", -1) in (-1, 1)
+        )
+        return kind if known else "unknown"
+    activation = getattr(operation, "activation", None)
+    return getattr(activation, "__name__", "unknown")
+
+
 def producer(tensor: Any) -> tuple:
     """The operation that gives a Keras tensor, and the tensors that it takes."""
     operation, index, _ = tensor._keras_history

@@ -40,7 +40,10 @@ def prepare(run: RunData, settings, fit, build, strategy=None):
         )
     if getattr(settings, "transform", "") == "auto":
         settings = dataclasses.replace(settings, transform="standardise")
-    seen = of_features(run, body, Path(fit.workdir) / FOLDER)
+    cache = Path(fit.workdir) / FOLDER
+    seen = of_features(run, body, cache)
+    if settings.mirrored_views:
+        seen = with_mirrored(seen, run, body, cache)
     job = transforms.prepare(seen, settings, fit, build, strategy)
     return _behind(job, body, run)
 
@@ -52,6 +55,30 @@ def of_features(run: RunData, body, cache: Path) -> RunData:
         run.dataset, x=features.astype(np.float32), kind="vector", schema=None
     )
     return dataclasses.replace(run, dataset=dataset)
+
+
+def with_mirrored(seen: RunData, run: RunData, body, cache: Path) -> RunData:
+    """Rows as features, with those of the mirrored training images besides.
+
+    Args:
+        seen: of `of_features`.
+        run: `RunData` of images.
+        body: Keras model.
+        cache: folder.
+    """
+    rows = run.splits.train
+    # Of all that may train, so that other seeds find theirs among them.
+    trained = run.dataset.x[: len(run.dataset.x) - run.dataset.num_test]
+    mirrored = np.ascontiguousarray(trained[:, :, ::-1])
+    views = body_features(body, mirrored, cache=cache)[rows]
+    dataset = dataclasses.replace(
+        seen.dataset,
+        x=np.concatenate([seen.dataset.x, views.astype(np.float32)]),
+        y=np.concatenate([seen.dataset.y, seen.dataset.y[rows]]),
+    )
+    more = len(seen.dataset.x) + np.arange(len(rows))
+    splits = dataclasses.replace(seen.splits, train=np.concatenate([rows, more]))
+    return dataclasses.replace(seen, dataset=dataset, splits=splits)
 
 
 def _behind(job: Job, body, run: RunData) -> Job:

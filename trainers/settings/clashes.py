@@ -74,7 +74,7 @@ TRAINING = [
 ]
 #: Of the networks of `trainers.vera` and `trainers.langevin`; `auto` is the mlp or not.
 NETWORK = [
-    Rule("layer pixels", "backbone"),
+    Rule("layer pixels mirrored_views", "backbone"),
     Rule(
         "network hidden activation base_stddev filters depth width normalization "
         "spectral_norm attention dropout initial_gain pixel_range precision "

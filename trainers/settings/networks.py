@@ -74,6 +74,11 @@ class NetworkSettings(Checked):
         "What the backbone takes of pixels: as_is 0 to 255, unit 0 to 1, symmetric -1 "
         "to 1.",
     )
+    mirrored_views: bool = setting(
+        False,
+        "Trains on the features of mirrored training images too, which are computed "
+        "once as well.",
+    )
     network: str = setting(
         "auto",
         "Energy network. auto is convolutional for images of 28 pixels and up, else an "
