@@ -30,6 +30,9 @@ DATA = [
 # The last two are for its Bayesian search.
 TUNE = ["keras-tuner>=1.4.8", "scikit-learn>=1.6", "scipy>=1.11.1"]
 
+# Backbones of `trainers.adopt --backbone=keras_hub:PRESET`.
+HUB = ["keras-hub>=0.32"]
+
 # What benchmarks.step_torch is written in; the library never imports it.
 BENCH = ["torch>=2.13"]
 
@@ -63,6 +66,7 @@ setup(
         "plots": PLOTS,
         "data": DATA,
         "tune": TUNE,
+        "hub": HUB,
         "bench": BENCH,
         "dev": DEV,
     },

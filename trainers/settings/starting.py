@@ -75,7 +75,10 @@ def build_body(settings, dataset) -> keras.Model | None:
     front, backbone = _load_backbone(settings.backbone)
     inputs = keras.Input(dataset.input_shape, dtype="uint8", name="inputs")
     x = ops.cast(inputs, "float32")
-    x = as_pictures(x, backbone, settings.pixels) if front is None else front(x)
+    if front is None:
+        x = as_pictures(x, backbone, settings.pixels)
+    else:
+        x = front(_with_channels(x, backbone))
     features = _features(backbone, x, settings.layer)
     body = keras.Model(inputs, features, name="body")
     body.trainable = False
@@ -91,7 +94,7 @@ def _load_backbone(spec: str):
     except ImportError as error:
         raise ValueError(
             f"`backbone` {spec} needs keras-hub, which cannot be imported ({error}). "
-            "Run `pip install keras-hub`."
+            'Run `pip install "keras_ebm[hub]"`.'
         ) from error
     preset = spec.removeprefix(HUB)
     try:
@@ -110,7 +113,17 @@ def _load_backbone(spec: str):
 
 def as_pictures(x, network: keras.Model, pixels: str):
     """Images of 0 to 255 as a network takes them: its size, channels and range."""
-    height, width, channels = network.inputs[0].shape[1:]
+    x = _with_channels(x, network)
+    height, width, _ = network.inputs[0].shape[1:]
+    if height is not None and tuple(x.shape[1:3]) != (height, width):
+        x = layers.Resizing(height, width, interpolation="bilinear")(x)
+    scale, offset = SCALES[pixels]
+    return x if pixels == "as_is" else layers.Rescaling(scale, offset)(x)
+
+
+def _with_channels(x, network: keras.Model):
+    """Grey images in three channels for a network of three."""
+    channels = network.inputs[0].shape[-1]
     if x.shape[-1] == 1 and channels == 3:
         x = ops.repeat(x, 3, axis=-1)
     if channels is not None and x.shape[-1] != channels:
@@ -118,10 +131,7 @@ def as_pictures(x, network: keras.Model, pixels: str):
             f"`dataset` must have images of {channels} channels for {network.name!r}. "
             f"Received: {x.shape[-1]} channels."
         )
-    if height is not None and tuple(x.shape[1:3]) != (height, width):
-        x = layers.Resizing(height, width, interpolation="bilinear")(x)
-    scale, offset = SCALES[pixels]
-    return x if pixels == "as_is" else layers.Rescaling(scale, offset)(x)
+    return x
 
 
 def _features(backbone, x, layer: str):
