@@ -9,7 +9,7 @@ import sys
 import types
 from pathlib import Path
 
-OMITTED = ("bench",)
+OMITTED = ("bench", "hub")
 
 
 def requirements(setup_file: Path) -> list[str]:

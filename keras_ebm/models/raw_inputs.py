@@ -62,6 +62,11 @@ class TakesRawInputs:
 
     def preprocess(self, x: Any):
         """Raw inputs to those of `network`, in its own types; float32 if unknown."""
+        if any(isinstance(part, tf.RaggedTensor) for part in tree.flatten(x)):
+            raise ValueError(
+                "`x` must have rows of one length. Received: a ragged tensor; pad it, "
+                "as by x.to_tensor(), or .padded_batch(64) of a dataset."
+            )
         if self.preprocessor is not None:
             # A body with dropout or batch normalisation computes as it is served.
             body = isinstance(self.preprocessor, keras.Model)

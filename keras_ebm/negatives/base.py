@@ -116,7 +116,8 @@ def computed_codes(what: str, received: str) -> ValueError:
         f"{what} computes new inputs, which codes and tokens are not: halfway between "
         f"token 3 and token 7 lies no related token. Received: {received}. Use "
         "negatives=CutJoin() or ColumnShuffle(), which take values as they are, or "
-        "none; or train on what an Embedding of your own gives."
+        "none; train on what an Embedding of your own gives; or let images of integers "
+        "pass a preprocessor such as keras.layers.Rescaling."
     )
 
 

@@ -10,7 +10,7 @@ import keras
 from keras import layers, ops
 
 from keras_ebm.models import BaseEnergyModel
-from keras_ebm.networks.graphs import flatten, graph_of, is_functional
+from keras_ebm.networks.graphs import Graph, flatten, graph_of, is_functional
 from trainers.program import keras_files
 
 HUB = "keras_hub:"
@@ -150,10 +150,10 @@ def _features(backbone, x, layer: str):
             )
         source = backbone.inputs[0]
         backbone = keras.Model(source, backbone.get_layer(layer).output)
-    graph = flatten(graph_of(backbone))
-    made = keras.Model(graph.struct, graph.outputs, name=backbone.name)(x)
-    made = made if isinstance(made, list | tuple) else [made]
-    (tensor,) = [_chosen(backbone, made, layer)]
+    # Of a network of several outputs the way to the others is left out.
+    graph = graph_of(backbone)
+    graph = flatten(Graph(graph.inputs, [_chosen(backbone, graph.outputs, layer)]))
+    tensor = keras.Model(graph.struct, graph.outputs[0], name=backbone.name)(x)
     if len(tensor.shape) == 4:
         tensor = layers.GlobalAveragePooling2D()(tensor)
     if len(tensor.shape) != 2:
