@@ -69,9 +69,9 @@ class VERA(EnergyModel):
 
     Raises:
         ValueError: if the generator's samples do not fit the network, or that takes
-            codes, such as tokens, the
-            estimator cannot serve the generator, or the correction does not
-            go with the estimator or the objective.
+            codes, such as tokens, or several inputs, the estimator cannot serve the
+            generator, or the correction does not go with the estimator or the
+            objective.
 
     References:
         - Grathwohl et al. (2021), "No MCMC for me: Amortized samplers for
@@ -94,6 +94,9 @@ class VERA(EnergyModel):
         **kwargs,
     ):
         super().__init__(network, **kwargs)
+        codes = codes_of(network)
+        if codes:
+            raise computed_codes("`generator`", codes)
         check_float_input(network, "generator")
         expected = tuple(network.input_shape[1:])
         check_choice("objective", self.objective, objectives.GENERATOR_OBJECTIVES)
@@ -103,9 +106,6 @@ class VERA(EnergyModel):
                 f"samples of shape {generator.sample_shape} for inputs of shape "
                 f"{expected}; build the decoder with that output shape."
             )
-        codes = codes_of(network)
-        if codes:
-            raise computed_codes("`generator`", codes)
         if not self.energy_weight:
             raise ValueError(
                 "`energy_weight` must be above 0, as the generator learns from "

@@ -89,7 +89,7 @@ def test_without_classes_scores_of_classes_are_not_tried():
     "rows, message",
     [
         ({"a": VALIDATION[0]}, "must be one array of rows. Received: a dict"),
-        (VALIDATION[0].astype(str), "one array of numbers"),
+        (VALIDATION[0].astype(str), "must hold numbers. Received: strings"),
         (VALIDATION[0][:3], "four rows at least.*3 rows"),
         ((VALIDATION[0], VALIDATION[1][:5]), "120 rows and 5 labels"),
     ],
