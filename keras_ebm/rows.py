@@ -189,6 +189,7 @@ def _ranked(array, name, key, spec):
             f"{where} must hold {'strings' if spec.dtype == tf.string else 'numbers'}. "
             f"Received: {'strings' if text else f'numbers ({array.dtype})'}."
         )
+    _check_whole(array, where, spec)
     if spec.shape.rank == array.ndim + 1 and spec.shape[-1] == 1:
         array = array[..., None]
     elif spec.shape.rank == array.ndim - 1 and array.shape[-1] == 1:
@@ -202,6 +203,23 @@ def _ranked(array, name, key, spec):
             f"{array.shape}."
         )
     return array
+
+
+def _check_whole(array, where: str, spec: tf.TensorSpec) -> None:
+    """Raises ValueError for a fraction or NaN where codes are wanted.
+
+    As integers they would be others. Images of uint8 may be of floats.
+    """
+    codes = spec.dtype.is_integer and spec.dtype != tf.uint8
+    if not codes or array.dtype.kind != "f":
+        return
+    bad = array != np.trunc(array)
+    if bad.any():
+        place = tuple(int(axis[0]) for axis in np.nonzero(bad))
+        raise ValueError(
+            f"{where} must hold whole numbers ({spec.dtype.name}). Received: "
+            f"{array[place]} at {place}."
+        )
 
 
 def _of_dataset(rows: tf.data.Dataset, name: str, spec: Spec):
