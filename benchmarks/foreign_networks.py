@@ -58,8 +58,8 @@ def export(kind: Kind, folder: Path):
         folder: where the export goes, `net/1`, with requests beside it.
 
     Returns:
-        `(expected, inputs)`: the original's probabilities for the largest request, and
-        names, types and shapes of the signature's inputs.
+        `(expected, inputs)`: the original's probabilities for each request, in the
+        order of `SIZES`, and names, types and shapes of the signature's inputs.
     """
     model, x = kind.build(np.random.default_rng(0))
     network = ebm.networks.from_classifier(model, **kind.options)
@@ -78,7 +78,9 @@ def export(kind: Kind, folder: Path):
         np.savez(folder / f"request-{size}.npz", **arrays)
     specs = inputs.input_specs(energy)
     told = {name: [s.dtype.name, s.shape.as_list()] for name, s in specs.items()}
-    return probabilities(model, rows.take(x, slice(0, max(SIZES)))), told
+    # Of each size on its own: batches of others differ in the last bits.
+    requests = [rows.take(x, slice(0, size)) for size in SIZES]
+    return [probabilities(model, request) for request in requests], told
 
 
 def ask(folders: list[Path]) -> None:
@@ -93,18 +95,18 @@ def ask(folders: list[Path]) -> None:
         raise RuntimeError(done.stderr[-2000:])
 
 
-def compare(folder: Path, expected: np.ndarray) -> dict:
+def compare(folder: Path, expected: list[np.ndarray]) -> dict:
     """The largest difference of probabilities, and the share of equal classes."""
     differences, equal, accepted = [], [], []
-    for size in SIZES:
+    for size, original in zip(SIZES, expected, strict=True):
         with np.load(folder / f"answers-{size}.npz") as answers:
             given = answers["probabilities"].astype(np.float64)
             classes = answers["class_id"]
             accepted.append(answers["accept"].mean())
-        differences.append(np.abs(given - expected[:size]).max())
+        differences.append(np.abs(given - original).max())
         # Where the original gives two classes the same, either is the likeliest.
-        chosen = np.take_along_axis(expected[:size], classes[:, None], axis=1)[:, 0]
-        equal.append(np.mean(chosen == expected[:size].max(axis=1)))
+        chosen = np.take_along_axis(original, classes[:, None], axis=1)[:, 0]
+        equal.append(np.mean(chosen == original.max(axis=1)))
     return {
         "difference": float(max(differences)),
         "class_agreement": float(min(equal)),
@@ -118,14 +120,26 @@ def is_there(kind: Kind) -> bool:
 
 
 def refusal(name: str) -> str:
-    """Why `from_classifier` does not adopt one of `REFUSED`; empty if it does."""
+    """Why `from_classifier` does not adopt one of `REFUSED`.
+
+    Raises:
+        RuntimeError: if it does, or gives another reason.
+    """
     build, reason = REFUSED[name]
     model, _ = build(np.random.default_rng(0))
     try:
         ebm.networks.from_classifier(model)
     except ValueError as error:
-        return str(error) if re.search(reason, str(error)) else ""
-    return ""
+        if re.search(reason, str(error)):
+            return str(error)
+        raise RuntimeError(f"{name} is refused for another reason: {error}") from error
+    raise RuntimeError(f"{name} must be refused, and is adopted.")
+
+
+def short(reason: str) -> str:
+    """What a refusal says of the model, without its name and the remedy."""
+    found = re.search(r"Received: '[^']*', (.*)", reason)
+    return re.split(r"[;:] |\.$", found[1] if found else reason)[0]
 
 
 def table(results: dict) -> str:
@@ -142,7 +156,7 @@ def table(results: dict) -> str:
             f"{row['difference']:.1e} | {row['seconds']:.1f} |"
         )
     for name, reason in results["refused"].items():
-        lines.append(f"| {name} | refused | | | {reason[:0]} |")
+        lines.append(f"| {name} | refused: a model {short(reason)} | | | |")
     return "\n".join(lines)
 
 

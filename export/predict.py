@@ -33,7 +33,7 @@ from keras_ebm.data.schema import EARLIER_MISSING
 from keras_ebm.digests import check_files
 from keras_ebm.files import make_folder, write_text
 from keras_ebm.ood import ConformalDetector
-from keras_ebm.rows import as_rows
+from keras_ebm.rows import as_rows, num_rows
 from keras_ebm.serving.export import CARD, version_number
 from keras_ebm.serving.inputs import RATE
 from keras_ebm.serving.outputs import OUTPUTS
@@ -198,7 +198,14 @@ def _arrays(spec: str, served: dict, specs: dict) -> dict:
             "`dataset` must be npz:PATH with an array for each input of the model, "
             f"{listed(served)}. Received: dataset={spec!r}."
         )
-    arrays, names = read_arrays(os.path.expanduser(path), tuple(served))
+    path = os.path.expanduser(path)
+    try:
+        arrays, names = read_arrays(path, tuple(served))
+    except ValueError as error:
+        raise ValueError(
+            f"{path}: it must be a file of np.savez, of numbers and of strings as "
+            f'.astype("U") makes them. Received: {error}.'
+        ) from error
     absent = [own for own in served if own not in arrays]
     if absent:
         raise ValueError(
@@ -207,12 +214,26 @@ def _arrays(spec: str, served: dict, specs: dict) -> dict:
         )
     own_specs = {own: specs[name] for own, name in served.items()}
     rows = as_rows(arrays, "dataset", own_specs)
+    if not num_rows(rows):
+        raise ValueError(f"{path}: it must hold one row at least. Received: none.")
     return {
-        name: part
-        if specs[name].dtype == tf.string
-        else _in_type(part, specs[name].dtype.as_numpy_dtype)
-        for name, part in zip(served.values(), rows.values(), strict=True)
+        name: _as_input(rows[own], own, specs[name]) for own, name in served.items()
     }
+
+
+def _as_input(part: np.ndarray, own: str, spec: tf.TensorSpec) -> np.ndarray:
+    """An array in the type of its input; integers must be the same numbers in it."""
+    if spec.dtype == tf.string:
+        return part
+    with np.errstate(invalid="ignore"):  # Of NaN, which is told of below.
+        cast = part.astype(spec.dtype.as_numpy_dtype)
+    if spec.dtype.is_integer and not np.array_equal(cast, part):
+        place = tuple(int(axis[0]) for axis in np.nonzero(cast != part))
+        raise ValueError(
+            f"`dataset[{own!r}]` must hold numbers of {spec.dtype.name}. Received: "
+            f"{part[place]} at {place}."
+        )
+    return cast
 
 
 def check_rate(rate: float, card: dict) -> None:

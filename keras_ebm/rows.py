@@ -16,6 +16,7 @@ def is_text(rows: np.ndarray) -> bool:
     """Whether an array holds strings, of one length or as objects."""
     if rows.dtype.kind != "O":
         return rows.dtype.kind in "US"
+    # One tells of all: `as_rows` refuses arrays of several kinds.
     return all(isinstance(cell, str | bytes) for cell in rows.reshape(-1)[:1])
 
 
@@ -83,15 +84,16 @@ def as_rows(rows: Any, name: str, spec: Spec) -> Any:
         spec: of a batch of the model's raw inputs.
 
     Raises:
-        ValueError: if they are other inputs than the model's, ragged, of different
-            numbers, or a dataset that is endless or not batched.
+        ValueError: if they are other inputs than the model's or of another shape,
+            ragged, of different numbers, of objects that are no strings, or a dataset
+            that is endless or not batched.
     """
     if isinstance(rows, tf.data.Dataset):
         return _of_dataset(rows, name, spec)
     if not isinstance(spec, dict):
         return _one_input(rows, name, spec)
     arrays = {
-        key: _array(part, f"{name}[{key!r}]")
+        key: _array(part, f"{name}[{key!r}]", spec[key])
         for key, part in by_name(rows, name, spec).items()
     }
     sizes = {key: len(part) for key, part in arrays.items()}
@@ -119,20 +121,30 @@ def by_name(rows: Any, name: str, spec: dict) -> dict:
 
 def _one_input(rows, name, spec):
     if isinstance(rows, dict):
-        if set(rows) != {spec.name}:
-            raise ValueError(
-                f"`{name}` must be one array of rows. Received: a dict of {len(rows)} "
-                "keys; stack its columns, as by np.stack([*columns.values()], axis=1)."
-            )
-        rows = rows[spec.name]
-    return _ranked(_array(rows, name), name, None, spec)
+        rows = _only(rows, name, spec)
+    return _ranked(_array(rows, name, spec), name, None, spec)
 
 
-def _array(rows, name: str) -> np.ndarray:
+def _only(parts: dict, name: str, spec):
+    """The part of a dict that names a model's only input."""
+    if set(parts) != {spec.name}:
+        raise ValueError(
+            f"`{name}` must be one array of rows. Received: a dict of {len(parts)} "
+            "keys; stack its columns, as by np.stack([*columns.values()], axis=1)."
+        )
+    return parts[spec.name]
+
+
+def _array(rows, name: str, spec: tf.TensorSpec) -> np.ndarray:
     if isinstance(rows, tf.RaggedTensor):
         raise ValueError(
             f"`{name}` must have rows of one length. Received: a ragged tensor; pad "
             "it, as by rows.to_tensor()."
+        )
+    if isinstance(rows, tf.SparseTensor):
+        raise ValueError(
+            f"`{name}` must be dense. Received: a sparse tensor; fill it, as by "
+            "tf.sparse.to_dense(rows)."
         )
     try:
         array = as_array(rows)
@@ -141,16 +153,35 @@ def _array(rows, name: str) -> np.ndarray:
             f"`{name}` must have rows of one length. Received: "
             f"{type(rows).__name__} that is no array ({error}); pad its rows."
         ) from error
-    if array.dtype.kind == "O" and not is_text(array):
+    if not array.ndim:
         raise ValueError(
-            f"`{name}` must hold numbers, or strings in every cell. Received: objects "
-            f"such as {array.reshape(-1)[:1]!r}; convert them, or fill missing cells."
+            f"`{name}` must be an array of rows. Received: a single "
+            f"{type(rows).__name__}; give a list or an array, of one row too."
         )
+    if array.dtype.kind == "O":
+        _check_objects(array, name, spec.dtype == tf.string)
     return array
 
 
+def _check_objects(array: np.ndarray, name: str, wants_text: bool) -> None:
+    """Raises ValueError unless every cell of an array of objects is a string."""
+    cells = array.reshape(-1)
+    texts = [isinstance(cell, str | bytes) for cell in cells]
+    if all(texts):
+        return
+    numbers = [isinstance(cell, int | float | np.number) for cell in cells]
+    # The cell that is none of what is wanted; numbers as objects have no such cell.
+    fine = texts if wants_text else numbers
+    index = fine.index(False) if not all(fine) else 0
+    place = tuple(int(axis) for axis in np.unravel_index(index, array.shape))
+    raise ValueError(
+        f"`{name}` must hold numbers, or strings in every cell. Received: objects such "
+        f"as {cells[index]!r} at {place}; convert them, or fill missing cells."
+    )
+
+
 def _ranked(array, name, key, spec):
-    """Rows with the axis of length 1 that a model of single cells has."""
+    """Rows in the shape of a model's input, whose last axis may be of single cells."""
     where = f"`{name}`" if key is None else f"`{name}[{key!r}]`"
     text = is_text(array) if array.dtype.kind == "O" else False
     if len(array) and text != (spec.dtype == tf.string):
@@ -158,29 +189,43 @@ def _ranked(array, name, key, spec):
             f"{where} must hold {'strings' if spec.dtype == tf.string else 'numbers'}. "
             f"Received: {'strings' if text else f'numbers ({array.dtype})'}."
         )
+    _check_whole(array, where, spec)
     if spec.shape.rank == array.ndim + 1 and spec.shape[-1] == 1:
         array = array[..., None]
+    elif spec.shape.rank == array.ndim - 1 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if not spec.shape.is_compatible_with((None, *array.shape[1:])):
+        if not len(array):
+            # Such as an empty list, which says nothing of its columns.
+            return blank_rows(spec)
+        raise ValueError(
+            f"{where} must be of shape {tuple(spec.shape)}. Received: shape "
+            f"{array.shape}."
+        )
     return array
+
+
+def _check_whole(array, where: str, spec: tf.TensorSpec) -> None:
+    """Raises ValueError for a fraction or NaN where codes are wanted.
+
+    As integers they would be others. Images of uint8 may be of floats.
+    """
+    codes = spec.dtype.is_integer and spec.dtype != tf.uint8
+    if not codes or array.dtype.kind != "f":
+        return
+    bad = array != np.trunc(array)
+    if bad.any():
+        place = tuple(int(axis[0]) for axis in np.nonzero(bad))
+        raise ValueError(
+            f"{where} must hold whole numbers ({spec.dtype.name}). Received: "
+            f"{array[place]} at {place}."
+        )
 
 
 def _of_dataset(rows: tf.data.Dataset, name: str, spec: Spec):
     element = rows.element_spec
     element = element[0] if _is_labelled(element, spec) else element
-    parts = tree.flatten(element)
-    wanted = tree.flatten(spec)
-    if any(isinstance(part, tf.RaggedTensorSpec) for part in parts):
-        raise ValueError(
-            f"`{name}` must have rows of one length. Received: a dataset of ragged "
-            "tensors; pad its batches, as by .padded_batch(256)."
-        )
-    ranks = [getattr(getattr(part, "shape", None), "rank", None) for part in parts]
-    if len(parts) != len(wanted) or any(
-        rank not in _ranks(like) for rank, like in zip(ranks, wanted, strict=True)
-    ):
-        raise ValueError(
-            f"`{name}` must give batches of {_shapes(spec)}. Received: a dataset of "
-            f"{element}; call .batch(256) on a dataset of single rows."
-        )
+    _check_element(element, name, spec)
     if int(rows.cardinality()) == tf.data.INFINITE_CARDINALITY:
         raise ValueError(
             f"`{name}` must come to an end. Received: an endless dataset; leave "
@@ -193,6 +238,44 @@ def _of_dataset(rows: tf.data.Dataset, name: str, spec: Spec):
     return as_rows(concatenate(arrays), name, spec)
 
 
+def _check_element(element, name: str, spec: Spec) -> None:
+    """Raises ValueError unless a dataset gives batches of a model's inputs."""
+    if any(
+        isinstance(part, tf.RaggedTensorSpec | tf.SparseTensorSpec)
+        for part in tree.flatten(element)
+    ):
+        raise ValueError(
+            f"`{name}` must have rows of one length. Received: a dataset of ragged or "
+            "sparse tensors; pad its batches, as by .padded_batch(256)."
+        )
+    if isinstance(element, dict):
+        several = isinstance(spec, dict)
+        element = (
+            by_name(element, name, spec) if several else _only(element, name, spec)
+        )
+    parts = tree.flatten(element)
+    if isinstance(spec, dict) and isinstance(element, dict):
+        wanted = [spec[key] for key in element]
+        parts = [element[key] for key in element]
+    else:
+        wanted = list(spec.values()) if isinstance(spec, dict) else [spec]
+    ranks = [getattr(getattr(part, "shape", None), "rank", None) for part in parts]
+    fits = len(parts) == len(wanted) and all(
+        rank is None or rank in _ranks(like)
+        for rank, like in zip(ranks, wanted, strict=True)
+    )
+    if not fits:
+        remedy = (
+            "call .batch(256) on a dataset of single rows"
+            if len(parts) == len(wanted)
+            else "give dicts of the inputs by their names"
+        )
+        raise ValueError(
+            f"`{name}` must give batches of {_shapes(spec)}. Received: a dataset of "
+            f"{element}; {remedy}."
+        )
+
+
 def _is_labelled(element, spec) -> bool:
     """Whether an element of a dataset is inputs with what belongs to them."""
     if not isinstance(element, tuple):
@@ -203,8 +286,10 @@ def _is_labelled(element, spec) -> bool:
 
 
 def _ranks(spec) -> set:
+    """Ranks of batches that an input may come in; a text may be of one column."""
     cell = {spec.shape.rank - 1} if spec.shape[-1] == 1 else set()
-    return {spec.shape.rank} | cell
+    column = {2} if spec.shape.rank == 1 else set()
+    return {spec.shape.rank} | cell | column
 
 
 def _shapes(spec: Spec) -> str:

@@ -378,5 +378,6 @@ def check_float_input(network: keras.Model, what: str) -> None:
         raise ValueError(
             f"`{what}` needs a network of one input of floats. Received: "
             f"{network.name!r}, whose inputs are {', '.join(types)}; train the head on "
-            "the features of a body, see keras_ebm.networks.split."
+            "the features of a body, see keras_ebm.networks.split, or against "
+            "negatives=CutJoin(), which takes inputs as they are."
         )

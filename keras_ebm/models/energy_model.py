@@ -174,9 +174,12 @@ class EnergyModel(BaseEnergyModel):
             "`gradient_penalty`": self.gradient_penalty,
             "`semi_supervised`": terms is not None and terms.virtual_adversarial_weight,
         }
-        found = codes_of(self.network) if any(computed.values()) else None
+        computing = [name for name, value in computed.items() if value]
+        found = codes_of(self.network) if computing else None
         if found:
-            raise computed_codes(next(key for key in computed if computed[key]), found)
+            raise computed_codes(computing[0], found)
+        for name in computing:
+            check_float_input(self.network, name.replace("`", ""))
 
     def check_first_rows(self, x: Any) -> None:
         """Compares the range of the data with what negatives are bound to."""

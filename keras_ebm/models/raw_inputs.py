@@ -187,5 +187,17 @@ def _input_spec(spec: tf.TensorSpec) -> keras.InputSpec:
 def _cast(x, like):
     """A tensor in the type of another; strings, which have no numbers, as they are."""
     if keras.backend.standardize_dtype(like.dtype) == "string":
-        return tf.convert_to_tensor(x)
-    return ops.cast(x, like.dtype)
+        return _shaped(tf.convert_to_tensor(x), like)
+    return _shaped(ops.cast(x, like.dtype), like)
+
+
+def _shaped(x, like):
+    """Single cells `(batch,)` as `(batch, 1)` where the network takes these.
+
+    A step that was traced for both knows no shape any more.
+    """
+    cells = tuple(like.shape)[1:]
+    rank = x.shape.rank
+    if None in cells or (rank is not None and (rank, cells[-1:]) != (len(cells), (1,))):
+        return x
+    return tf.reshape(x, [-1, *cells])

@@ -69,9 +69,9 @@ class VERA(EnergyModel):
 
     Raises:
         ValueError: if the generator's samples do not fit the network, or that takes
-            codes, such as tokens, the
-            estimator cannot serve the generator, or the correction does not
-            go with the estimator or the objective.
+            codes, such as tokens, or several inputs, the estimator cannot serve the
+            generator, or the correction does not go with the estimator or the
+            objective.
 
     References:
         - Grathwohl et al. (2021), "No MCMC for me: Amortized samplers for

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import tensorflow as tf
+from keras import tree
 
 from keras_ebm.negatives.reach import Reach
 from keras_ebm.protocols import EnergyFn, RandomDraws
@@ -98,7 +99,8 @@ class ComputedInputs:
         if not hasattr(x, "dtype"):
             raise ValueError(
                 f"{name} takes inputs of one tensor. Received: a {type(x).__name__}; "
-                "write a callable (x, random) -> x_neg of your own."
+                "use CutJoin(), which takes each input from one of two rows, or write "
+                "a callable (x, random) -> x_neg of your own."
             )
         dtype = tf.as_dtype(x.dtype)
         if not dtype.is_floating:
@@ -122,7 +124,10 @@ def computed_codes(what: str, received: str) -> ValueError:
 
 
 class BatchNegatives(Saveable, NegativeSource):
-    """Base of negatives that are a function `(x, random) -> x_neg` of the batch."""
+    """Base of negatives that are a function `(x, random) -> x_neg` of the batch.
+
+    Of a network of several inputs, `x` and `x_neg` are dicts or lists of tensors.
+    """
 
     def __call__(self, x: tf.Tensor, random: RandomDraws) -> tf.Tensor:
         raise NotImplementedError
@@ -139,7 +144,8 @@ class BatchNegatives(Saveable, NegativeSource):
         last_steps: int = 0,
     ) -> Negatives:
         del energy_fn, labels, training, start, last_steps
-        return Negatives(tf.stop_gradient(self(x, random)), None, {})
+        made = tree.map_structure(tf.stop_gradient, self(x, random))
+        return Negatives(made, None, {})
 
 
 class _OfFunction(BatchNegatives):

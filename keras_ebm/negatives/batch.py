@@ -1,9 +1,11 @@
 """Negatives made from the batch itself: inputs that mix two of its rows."""
 
 import math
+from typing import Any
 
 import keras
 import tensorflow as tf
+from keras import tree
 
 from keras_ebm.negatives.base import BatchNegatives, ComputedInputs
 from keras_ebm.protocols import RandomDraws
@@ -28,22 +30,45 @@ class CutJoin(BatchNegatives):
 
     Images `(batch, height, width, channels)` are cut along a random straight
     line through the middle half of the picture; vectors `(batch, entries)`
-    take a random half of their entries from each parent.
+    take a random half of their entries from each parent. Of several inputs each is
+    taken whole from either parent, and not all from the same one: each is an input as
+    there are, strings and tokens too, while they no longer belong together.
 
     Call arguments:
-        x: float tensor, the batch.
+        x: tensor, the batch; or a dict or list of tensors, several inputs.
         random: `keras_ebm.random.StepRandom`.
 
     Returns:
-        Tensor shaped like `x`.
+        Tensor or tensors shaped like `x`.
     """
 
-    def __call__(self, x: tf.Tensor, random: RandomDraws):
+    def __call__(self, x: Any, random: RandomDraws):
+        if tree.is_nested(x):
+            return self._inputs_of_both(x, random)
         if len(x.shape) == 4:
             keep = self._half_planes(x, random)
         else:
             keep = random.uniform(tf.shape(x), "cut_mask") < 0.5
         return tf.where(keep, x, partners(x))
+
+    def _inputs_of_both(self, x, random):
+        """Whole inputs of a row or of its partner, one at least of each."""
+        parts = tree.flatten(x)
+        keys = random.uniform([tf.shape(parts[0])[0], len(parts)], "cut_inputs")
+        keep = keys < 0.5
+        # Where all would be of one parent, one is of the other.
+        alike = tf.reduce_all(keep == keep[:, :1], axis=1, keepdims=True)
+        last = tf.one_hot(tf.argmax(keys, axis=1), len(parts)) > 0.0
+        keep = tf.math.logical_xor(keep, alike & last)
+        joined = [
+            tf.where(
+                tf.reshape(keep[:, index], [-1, *[1] * (len(part.shape) - 1)]),
+                part,
+                partners(part),
+            )
+            for index, part in enumerate(parts)
+        ]
+        return tree.pack_sequence_as(x, joined)
 
     def _half_planes(self, x, random):
         size, (height, width) = tf.shape(x)[0], x.shape[1:3]
@@ -81,10 +106,15 @@ class ColumnShuffle(BatchNegatives):
     """
 
     def __call__(self, x: tf.Tensor, random: RandomDraws):
-        if len(x.shape) != 2:
+        if tree.is_nested(x) or len(x.shape) != 2:
+            received = (
+                f"a {type(x).__name__} of several inputs; use CutJoin for these."
+                if tree.is_nested(x)
+                else f"inputs of shape {tuple(x.shape)}; use CutAndBlend for images."
+            )
             raise ValueError(
                 "`negatives` ColumnShuffle takes vectors `(batch, entries)`. Received: "
-                f"inputs of shape {tuple(x.shape)}; use CutAndBlend for images."
+                f"{received}"
             )
         keys = random.uniform([x.shape[1], tf.shape(x)[0]], "column_shuffle")
         dealt = tf.gather(tf.transpose(x), tf.argsort(keys, axis=1), batch_dims=1)

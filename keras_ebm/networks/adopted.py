@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Any, NamedTuple
 
 import keras
@@ -20,6 +21,7 @@ from keras_ebm.networks.graphs import (
     is_functional,
     producer,
     run,
+    share_variables,
 )
 from keras_ebm.rows import as_array, is_text
 
@@ -69,8 +71,8 @@ def from_classifier(
             statistics then.
         input_dtype: type that a batch of the only input has, such as `"uint8"` of
             images, which an export then takes as they are; None: the model's own.
-        copy: bool. False: the network is made of the model's own layers, and is trained
-            and frozen with it.
+        copy: bool. False: the network is made of the model's own layers and variables,
+            and is trained and frozen with it.
 
     Returns:
         Functional network to logits `(batch, K)`, K >= 2, from the model's input, or
@@ -93,7 +95,7 @@ def from_classifier(
     original = _graph_of(model, example)
     _check_graph(model, original)
     graph = flatten(original, copy_layer if copy else None)
-    found = _last_activation(graph.outputs[0])
+    found = _last_activation(graph.outputs[0], shared=not copy)
     kind = _kind_of(model, original, found) if output == "auto" else output
     _check_units(model, original, kind)
     logits = _logits_of(graph.outputs[0], found, kind)
@@ -116,14 +118,30 @@ def _graph_of(model, example) -> Graph:
     if isinstance(model, keras.Sequential):
         outputs = struct
         for layer in model.layers:
-            outputs = layer(outputs)
+            outputs = _called(layer, outputs, model, example)
         return Graph(inputs, [outputs])
     if not model.built:
-        model(struct)
+        _called(model, struct, model, example)
     outputs = _opened_call(model, struct)
     if outputs is None:
-        outputs = model(struct)
+        outputs = _called(model, struct, model, example)
     return Graph(inputs, tree.flatten(outputs))
+
+
+def _called(layer, inputs, model, example):
+    """What a layer of a model gives for symbols; told of the example if it cannot."""
+    try:
+        return layer(inputs)
+    except Exception as error:  # of many kinds, as a call may do anything
+        given = type(example).__name__ if example is not None else "None"
+        # Keras writes in bold, and what it was given behind.
+        text = re.sub(r"\x1b\[\d*m", "", str(error)).split("Arguments received")[0]
+        lines = [line for line in text.splitlines() if line.strip()]
+        raise ValueError(
+            "`example` must be a few rows as the model takes them, an array or a dict "
+            f"of arrays. Received: example of type {given}, which {model.name!r} does "
+            f"not take ({type(error).__name__}: {lines[-1] if lines else ''})."
+        ) from error
 
 
 def _opened_call(model, inputs):
@@ -238,8 +256,11 @@ def _loss_name(model) -> str:
     return name or getattr(loss, "__name__", "") or ""
 
 
-def _last_activation(tensor) -> _Output:
-    """The tensor before the last activation, and which that is."""
+def _last_activation(tensor, shared: bool) -> _Output:
+    """The tensor before the last activation, and which that is.
+
+    A layer that ends with it is made anew without; `shared`: with the same variables.
+    """
     while True:
         operation, inputs = producer(tensor)
         if isinstance(operation, keras.layers.Dropout | keras.layers.Identity):
@@ -253,7 +274,7 @@ def _last_activation(tensor) -> _Output:
         elif _is_separate(operation):
             return _Output(inputs[0], kind)
         else:
-            return _Output(_made_linear(operation, inputs), kind)
+            return _Output(_made_linear(operation, inputs, shared), kind)
 
 
 def _is_separate(operation) -> bool:
@@ -264,12 +285,15 @@ def _is_separate(operation) -> bool:
     )
 
 
-def _made_linear(layer, inputs):
+def _made_linear(layer, inputs, shared: bool):
     """What a layer gives without its activation."""
     config = {**layer.get_config(), "activation": "linear"}
     plain = type(layer).from_config(config)
     tensor = plain(*inputs)
-    plain.set_weights(layer.get_weights())
+    if shared:
+        share_variables(layer, plain)
+    else:
+        plain.set_weights(layer.get_weights())
     return tensor
 
 

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_ebm.networks.graphs import head_of, input_struct, is_functional
+from keras_ebm.networks.graphs import has_layers, head_of, input_struct, is_functional
 
 
 def with_features(network: keras.Model) -> keras.Model:
@@ -35,7 +35,7 @@ def with_features(network: keras.Model) -> keras.Model:
     features = _named(network)
     if features is None:
         head, features = head_of(logits)
-        if head is None or _has_layers(head):
+        if head is None or has_layers(head):
             raise ValueError(
                 "Features need a network whose last layer with weights is known. "
                 f"Received: network={network.name!r}, which ends in "
@@ -52,9 +52,3 @@ def _named(network):
     """What the layer `"logits"` takes; None without one that has weights."""
     found = [layer for layer in network.layers if layer.name == "logits"]
     return found[0].input if found and found[0].weights else None
-
-
-def _has_layers(layer) -> bool:
-    """Whether a layer is a model of several layers with weights."""
-    own = [part for part in layer._flatten_layers() if part._layers == []]
-    return isinstance(layer, keras.Model) and sum(bool(p.weights) for p in own) > 1

@@ -19,10 +19,10 @@ _UNNAMED = re.compile(r"(input_layer|keras_tensor|input)(_\d+)?")
 
 def is_functional(model: keras.Model) -> bool:
     """Whether a model is what its tensors say: functional, or a built `Sequential`."""
-    known = getattr(model, "inputs", None) and getattr(model, "outputs", None)
+    if not (getattr(model, "inputs", None) and getattr(model, "outputs", None)):
+        return False
     # A subclass may have tensors, and a call of its own beside them.
-    own_call = not type(model).call.__module__.startswith("keras.")
-    return bool(known) and not own_call
+    return type(model).call.__module__.startswith("keras.")
 
 
 def input_struct(model: keras.Model) -> Any:
@@ -284,6 +284,18 @@ def activation_of(operation: Any) -> str:
     return getattr(activation, "__name__", "unknown")
 
 
+def share_variables(layer: keras.layers.Layer, other: keras.layers.Layer) -> None:
+    """Gives a built layer the variables of another of its class and configuration."""
+    pairs = zip(layer._flatten_layers(), other._flatten_layers(), strict=True)
+    for source, target in pairs:
+        for name, value in list(vars(target).items()):
+            if isinstance(value, keras.Variable):
+                target._untrack_variable(value)
+                target._tracker.unlock()
+                setattr(target, name, getattr(source, name))
+                target._tracker.lock()
+
+
 def producer(tensor: Any) -> tuple:
     """The operation that gives a Keras tensor, and the tensors that it takes."""
     operation, index, _ = tensor._keras_history
@@ -303,6 +315,12 @@ def head_of(tensor: Any) -> tuple:
         if isinstance(operation, keras.layers.Layer) and operation.weights:
             return operation, inputs[0]
         tensor = inputs[0]
+
+
+def has_layers(layer: keras.layers.Layer) -> bool:
+    """Whether a layer is a model of several layers with weights."""
+    own = [part for part in layer._flatten_layers() if part._layers == []]
+    return isinstance(layer, keras.Model) and sum(bool(p.weights) for p in own) > 1
 
 
 def codes_of(network: keras.Model) -> str | None:

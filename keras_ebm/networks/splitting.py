@@ -13,10 +13,12 @@ import tensorflow as tf
 
 from keras_ebm import files, rows
 from keras_ebm.archives import read_arrays
+from keras_ebm.arguments import check_size
 from keras_ebm.digests import array_digest
 from keras_ebm.networks.graphs import (
     flatten,
     graph_of,
+    has_layers,
     head_of,
     is_functional,
     producer,
@@ -25,7 +27,7 @@ from keras_ebm.networks.graphs import (
 
 
 def split(network: keras.Model, at: str | None = None):
-    """Cuts a network in two, which share its layers; the body is frozen.
+    """Cuts a network in two, which share its layers; the body is frozen, there too.
 
     The head is a network like any other, whose inputs are features: train it on those
     that `body_features` computes once, with a generator or negatives of features, and
@@ -66,7 +68,13 @@ def _features_at(output, at: str | None):
     """The tensor that a network is cut at."""
     tensors = _tensors(output)
     if at is None:
-        _, features = head_of(output)
+        head, features = head_of(output)
+        if head is not None and has_layers(head):
+            raise ValueError(
+                "`at` must name a layer of a network whose last layer with weights is "
+                f"known. Received: at=None; {head.name!r} is itself of several layers "
+                f"that are not known one by one; choose one of {list(tensors)[-5:]}."
+            )
         if features is None:
             raise ValueError(
                 "`at` must name a layer of a network in which ways meet at the end. "
@@ -135,14 +143,25 @@ def body_features(
         cache: folder in which features are kept, or None. A file's name is a digest of
             the body's configuration, its weights and the rows, so that others of any of
             these are never taken for them.
-        batch_size: int, rows in one pass.
+        batch_size: int >= 1, rows in one pass.
 
     Returns:
-        Array `(n, ...)` in the body's type; bfloat16, which numpy lacks, as float32.
+        Array `(n, ...)` in the body's type.
+
+    Raises:
+        ValueError: if an argument is none of these.
 
     A `UserWarning` tells of a body that has no configuration, such as one with a
-    function in it, whose features are not kept.
+    function in a `Lambda`, whose features are not kept.
     """
+    check_size("batch_size", batch_size)
+    if not is_functional(body) or len(body.outputs) != 1:
+        raise ValueError(
+            "`body` must be functional, with one output. Received: "
+            f"{getattr(body, 'name', body)!r}; see keras_ebm.networks.split."
+        )
+    if cache is not None and Path(cache).exists() and not Path(cache).is_dir():
+        raise ValueError(f"`cache` must be a folder. Received: the file {cache}.")
     specs = {
         name: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=name)
         for name, tensor in graph_of(body).inputs.items()
@@ -151,19 +170,19 @@ def body_features(
     x = rows.as_rows(x, "x", spec)
     path = None if cache is None else _cache_path(Path(cache), body, x)
     if path is not None and path.is_file():
-        kept = _read(path)
-        if kept is not None:
+        kept = _read(path, tf.as_dtype(body.outputs[0].dtype).as_numpy_dtype)
+        if kept is not None and len(kept) == rows.num_rows(x):
             return kept
     # A graph, in which images pass twice as fast as layer by layer.
     run_body = tf.function(lambda batch: body(batch, training=False), autograph=False)
     run_body = run_body.get_concrete_function(rows.batch_spec(x))
-    parts = []
-    for start in range(0, rows.num_rows(x), batch_size):
-        batch = rows.tensors(rows.take(x, slice(start, start + batch_size)))
-        features = run_body(batch)
-        wide = features.dtype == tf.bfloat16
-        parts.append((tf.cast(features, "float32") if wide else features).numpy())
-    features = np.concatenate(parts)
+    size, parts = rows.num_rows(x), []
+    # Some layers fail on no rows: the features of one are cut to none.
+    known = x if size else rows.blank(x)
+    for start in range(0, max(size, 1), batch_size):
+        batch = rows.tensors(rows.take(known, slice(start, start + batch_size)))
+        parts.append(run_body(batch).numpy())
+    features = np.concatenate(parts)[:size]
     if path is not None:
         files.make_folder(path.parent)
         with files.written_beside(path) as file:
@@ -174,6 +193,11 @@ def body_features(
 def _cache_path(folder: Path, body: keras.Model, x) -> Path | None:
     """Where the features of these rows by this body lie; None if it cannot be told."""
     try:
+        # Of a function a configuration has the name, or what it does but not what it
+        # reads.
+        for layer in body._flatten_layers():
+            if isinstance(layer, keras.layers.Lambda):
+                raise TypeError(f"{layer.name!r} is a Lambda")
         config = body.to_json()
     except Exception as error:  # of many kinds, as a layer may be anybody's
         warnings.warn(
@@ -197,10 +221,14 @@ def _cache_path(folder: Path, body: keras.Model, x) -> Path | None:
     return folder / f"features-{digest[:32]}.npz"
 
 
-def _read(path: Path) -> np.ndarray | None:
-    """Features that were kept; None where the file is damaged."""
+def _read(path: Path, dtype: Any) -> np.ndarray | None:
+    """Features that were kept, of a type; None where the file is damaged."""
     try:
         arrays, _ = read_arrays(path, ["features"])
     except ValueError:
         return None
-    return arrays.get("features")
+    features = arrays.get("features")
+    if features is not None and features.dtype.kind == "V":
+        # Files know no bfloat16, but its bytes.
+        features = features.view(dtype)
+    return features

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 import numpy as np
+from keras.layers import Layer
 
 from keras_ebm.ood import Detector
 from keras_ebm.serving.outputs import OUTPUTS, output_names
@@ -14,8 +15,10 @@ HALF_STEPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
 
 
 def tolerance_of(model: Detector) -> float:
-    """`TOLERANCE`, or four steps of the precision that the network computes in."""
-    types = {layer.compute_dtype for layer in model.model.network._flatten_layers()}
+    """`TOLERANCE`, or four steps of the precision that it or its body computes in."""
+    parts = [model.model.network, model.model.preprocessor]
+    layers = [part._flatten_layers() for part in parts if isinstance(part, Layer)]
+    types = {layer.compute_dtype for own in layers for layer in own}
     return max([TOLERANCE, *(4 * HALF_STEPS.get(kind, 0.0) for kind in types)])
 
 
