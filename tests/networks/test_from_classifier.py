@@ -129,9 +129,9 @@ def test_a_sigmoid_unit_becomes_two_classes(hidden):
     assert with_features(network)(X)["features"].shape == (9, 5)
     # Labels 0 and 1 are classes now, and are learned.
     ebm_model = ebm.EnergyModel(network)
-    ebm_model.compile(keras.optimizers.Adam(0.05))
+    ebm_model.compile(keras.optimizers.Adam(0.2))
     y = (X[:, 0] > 0).astype(np.int32)
-    ebm_model.fit(X, y, epochs=60, verbose=0)
+    ebm_model.fit(X, y, epochs=20, verbose=0)
     assert ebm_model.evaluate(X, y, verbose=0, return_dict=True)["accuracy"] == 1.0
 
 
