@@ -339,7 +339,9 @@ def probabilities(model: keras.Model, rows) -> np.ndarray:
     x = keras.tree.map_structure(tensor, rows)
     if isinstance(x, dict) and not isinstance(model.input, dict):
         x = [x[tensor.name] for tensor in model.inputs]
-    given = ops.convert_to_numpy(model(x, training=False)).astype(np.float64)
+    # As a graph, which is what is served too: layer by layer other kernels round.
+    served = tf.function(lambda rows: model(rows, training=False), autograph=False)
+    given = ops.convert_to_numpy(served(x)).astype(np.float64)
     if given.shape[1] == 1:
         return np.concatenate([1.0 - given, given], axis=1)
     sums = given.sum(axis=1)
