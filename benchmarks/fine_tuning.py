@@ -5,7 +5,7 @@ then trained on as an energy model: with the cross-entropy alone, and beside it 
 negatives of each kind. Batch normalisation takes negatives by this package's rule (they
 are normalised by their own batch, which the moving statistics do not see), is frozen,
 or follows one of two other rules: negatives are normalised by the moving statistics, or
-their own batch enters these too. About nine minutes on two cores; run from the top of
+their own batch enters these too. It takes a quarter of an hour; run from the top of
 the checkout:
 
     python -m benchmarks.fine_tuning --output=benchmarks/results/fine_tuning.json
