@@ -149,12 +149,12 @@ def test_a_new_run_does_not_go_on_from_an_old_one(train, tmp_path):
 def test_a_run_that_is_killed_again_and_again_ends_in_the_same_weights(
     start, run, tmp_path
 ):
-    # 18 parts of 6 steps: kills fall inside passes over the data, and before the
+    # 12 parts of 6 steps: kills fall inside passes over the data, and before the
     # first backup. Dropout's seeds and averaged weights are part of the state.
     flags = (
-        *("--dataset=digits", "--train_size=576", "--epochs=12", "--verbose=2"),
+        *("--dataset=digits", "--train_size=288", "--epochs=8", "--verbose=2"),
         *("--network=wide_resnet", "--depth=10", "--width=1", "--dropout=0.3"),
-        *("--num_steps=2", "--buffer_size=100", "--batch_size=64"),
+        *("--num_steps=2", "--buffer_size=100", "--batch_size=32"),
         *("--validate_every=6", "--notensorboard", "--auto_resume"),
         *("--ema_momentum=0.9", "--augment=crop_flip"),
     )
