@@ -22,6 +22,7 @@ from keras_ebm.data.batches import (
     steps_per_epoch,
     training_batches,
 )
+from keras_ebm.rows import as_rows, take, tensors
 from trainers.program import devices
 from trainers.program.options import setting
 from trainers.report.measures import measure
@@ -142,9 +143,16 @@ def prepare(
         run=run,
         fit=fit,
         model=model,
-        batches=_training(run, fit, first_part * part_steps, steps, strategy),
+        batches=_training(
+            _taken(run, "train", model),
+            run.settings.seed,
+            fit,
+            first_part * part_steps,
+            steps,
+            strategy,
+        ),
         validation=jobs.validation_batches(
-            run.rows("validation"), fit.batch_size, strategy
+            _taken(run, "validation", model), fit.batch_size, strategy
         ),
         steps=part_steps,
         parts=parts,
@@ -157,12 +165,20 @@ def prepare(
     )
 
 
-def _training(run, fit, first_step, steps, strategy):
+def _taken(run, part: str, model) -> tuple:
+    """`(x, y)` of a part as the model takes them: several inputs by their names."""
+    x, y = run.rows(part)
+    if run.dataset.kind == "inputs":
+        x = as_rows(x, run.dataset.name, model.raw_spec())
+    return x, y
+
+
+def _training(rows, seed, fit, first_step, steps, strategy):
     """Batches from a step on, of this worker's rows."""
     batches, _ = training_batches(
-        *run.rows("train"),
+        *rows,
         batch_size=fit.batch_size,
-        seed=run.settings.seed,
+        seed=seed,
         first_epoch=first_step // steps,
         first_step=first_step % steps,
         augment=fit.augment,
@@ -269,7 +285,8 @@ def _callbacks(job, has_averages):
         callbacks.append(Progress())
     if fit.tensorboard:
         logs = str(workdir / "logs")
-        sample = job.model.preprocess(job.run.rows("train")[0][:500])
+        x = tensors(take(_taken(job.run, "train", job.model)[0], slice(500)))
+        sample = job.model.preprocess(x)
         callbacks += [
             keras.callbacks.TensorBoard(logs),
             SamplePictures(logs, sample, fit.picture_epochs),

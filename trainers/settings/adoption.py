@@ -10,6 +10,8 @@ from keras import layers, ops
 from keras_ebm import EnergyModel, data
 from keras_ebm.networks import from_classifier
 from keras_ebm.networks.adopted import OUTPUTS
+from keras_ebm.networks.graphs import graph_of
+from keras_ebm.rows import take
 from trainers.program import keras_files
 from trainers.program.options import Checked, setting
 from trainers.settings.starting import PIXELS, as_pictures
@@ -73,13 +75,7 @@ def build_adopted(dataset: data.Dataset, settings: AdoptSettings) -> EnergyModel
         # Inside the model pixels are from -1 to 1, as generators and chains make them.
         preprocessor = layers.Rescaling(1.0 / 127.5, offset=-1.0)
         network = _of_pixels(network, dataset.input_shape, settings.pixels)
-    taken = tuple(network.inputs[0].shape[1:])
-    if len(network.inputs) != 1 or taken != dataset.input_shape:
-        raise ValueError(
-            "`network` must take the rows of `dataset`. Received: "
-            f"{Path(settings.network).name} with inputs {network.input_shape} for rows "
-            f"of shape {dataset.input_shape} of {dataset.name}."
-        )
+    check_rows(network, dataset, "network", Path(settings.network).name)
     num_classes = network.output_shape[-1]
     if num_classes != dataset.num_classes:
         raise ValueError(
@@ -88,6 +84,51 @@ def build_adopted(dataset: data.Dataset, settings: AdoptSettings) -> EnergyModel
         )
     return EnergyModel(
         network, preprocessor=preprocessor, class_names=dataset.class_names
+    )
+
+
+def check_rows(network: keras.Model, dataset: data.Dataset, name: str, file) -> None:
+    """Raises ValueError unless a network takes the rows of a dataset.
+
+    Args:
+        network: functional model from raw rows.
+        dataset: `keras_ebm.data.Dataset`.
+        name: of the setting that gives the network, for the error.
+        file: that it was read from.
+    """
+    inputs = graph_of(network).inputs
+    own = {key: tuple(x.shape[1:]) for key, x in inputs.items()}
+    text = {key: str(x.dtype) == "string" for key, x in inputs.items()}
+    shapes, types = dataset.input_shape, data.types_of(dataset.x)
+    if not isinstance(shapes, dict):
+        only = next(iter(own))
+        shapes, types = {only: shapes}, {only: types}
+    if set(own) == set(shapes) and all(
+        _fits(shapes[key], own[key]) and text[key] == (types[key] == "object")
+        for key in own
+    ):
+        return
+    raise ValueError(
+        f"`{name}` must take the rows of `dataset`. Received: {file} with inputs "
+        f"{_told(own, text)} for rows of {dataset.name} of "
+        f"{_told(shapes, {key: types[key] == 'object' for key in shapes})}; give the "
+        "network's inputs by their names, as a dict of arrays that "
+        "python:MODULE:FUNCTION returns."
+    )
+
+
+def _fits(shape: tuple, own: tuple) -> bool:
+    """Whether rows of a shape are what an input takes, which may have open axes."""
+    if len(own) == len(shape) + 1 and own[-1] == 1:
+        shape = (*shape, 1)
+    pairs = zip(shape, own, strict=False)
+    return len(shape) == len(own) and all(b in (None, a) for a, b in pairs)
+
+
+def _told(shapes: dict, text: dict) -> str:
+    return ", ".join(
+        f"{key} {shape}{' of strings' if text[key] else ''}"
+        for key, shape in shapes.items()
     )
 
 
@@ -128,7 +169,7 @@ def fresh_splits(dataset: data.Dataset, fresh: str, seed: int) -> data.Splits:
         )
     if fresh == "all" or not dataset.num_test:
         return data.make_splits(dataset, seed=seed)
-    first = len(dataset.x) - dataset.num_test
+    first = dataset.num_rows - dataset.num_test
     rows = first + np.random.default_rng(seed).permutation(dataset.num_test)
     ends = [max(1, dataset.num_test // 10), max(2, 4 * dataset.num_test // 10)]
     validation, calibration, test = np.split(rows, ends)
@@ -142,5 +183,5 @@ def fresh_splits(dataset: data.Dataset, fresh: str, seed: int) -> data.Splits:
         holdout=np.zeros(0, np.int64),
         seed=seed,
         fingerprint=data.fingerprint(dataset),
-        train_hashes=data.row_hashes(dataset.x[seen]),
+        train_hashes=data.row_hashes(take(dataset.x, seen)),
     )
