@@ -13,6 +13,7 @@ from keras_ebm.digests import array_digest
 from keras_ebm.explain import Explainer
 from keras_ebm.rows import num_rows, take
 from trainers.program import errors, folders, json_files, keras_files, options
+from trainers.program.imports import ImportSettings
 from trainers.program.options import Checked, setting
 from trainers.run import record
 from trainers.settings import clashes
@@ -65,6 +66,12 @@ class ExportSettings(Checked):
     skip_broken_images: bool = setting(
         False, "Whether files of images:DIR that cannot be decoded are left out."
     )
+
+
+def define_flags() -> None:
+    """Defines the flags of an exporter."""
+    for settings_class in (ExportSettings, ImportSettings):
+        options.define_flags(settings_class)
 
 
 def fit_detector(settings: ExportSettings):

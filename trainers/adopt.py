@@ -18,6 +18,7 @@ from pathlib import Path
 from keras_ebm import EnergyModel, files
 from keras_ebm.data import split_digest
 from trainers.program import errors, folders, json_files, options, running
+from trainers.program.imports import ImportSettings
 from trainers.report.measures import measure
 from trainers.run import backup, jobs, recipes, training
 from trainers.run.record import write_record
@@ -107,7 +108,7 @@ def main() -> None:
         if options.peek(argv, "backbone")["backbone"]:
             heads.append(True)
             return training.define(recipes.VERA, HEAD)
-        for settings_class in (DataSettings, AdoptSettings):
+        for settings_class in (DataSettings, AdoptSettings, ImportSettings):
             options.define_flags(settings_class)
         return {}
 

@@ -26,6 +26,7 @@ from trainers.program import (
     options,
     running,
 )
+from trainers.program.imports import ImportSettings
 from trainers.program.options import SEED, Checked, setting
 from trainers.report import html
 from trainers.report.measures import classification_measures
@@ -97,7 +98,8 @@ class EvaluateSettings(Checked):
 
 
 def define_flags() -> None:
-    options.define_flags(EvaluateSettings)
+    for settings_class in (EvaluateSettings, ImportSettings):
+        options.define_flags(settings_class)
     flags.DEFINE_multi_string(
         "ood",
         [],

@@ -32,6 +32,7 @@ from trainers.program import (
     options,
     running,
 )
+from trainers.program.imports import ImportSettings
 from trainers.program.options import SEED, Checked, setting
 from trainers.settings import clashes
 
@@ -257,5 +258,6 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    options.define_flags(SampleSettings)
+    for settings_class in (SampleSettings, ImportSettings):
+        options.define_flags(settings_class)
     running.run_program(main)
