@@ -74,6 +74,7 @@ NETWORK = {
 FIT = {
     "epochs": SIZES,
     "steps": COUNTS,
+    "plain_epochs": COUNTS,
     "batch_size": SIZES,
     "validate_every": COUNTS,
     "picture_epochs": SIZES,

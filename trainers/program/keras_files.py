@@ -78,10 +78,10 @@ def _reason(error: BaseException) -> str:
             return _unknown(unknown["kind"], unknown["name"], text)
     if any("`Lambda` layer" in text for text in texts):
         return (
-            "a Lambda layer holds code, which no file may bring along: in its place use "
-            "functions of keras.ops, or a layer of your own that "
-            "keras.saving.register_keras_serializable registers, save the network again "
-            "and pass --import=MODULE, of that layer's module"
+            "a Lambda layer holds code, which no file may bring along: use functions "
+            "of keras.ops in its place, or a layer of your own that "
+            "keras.saving.register_keras_serializable registers, save the network "
+            "again, and pass --import=MODULE, of that layer's module"
         )
     # Keras tells first of the model that a layer could not be made for.
     last = texts[-1] if "could not be deserialized" in texts[0] else texts[0]

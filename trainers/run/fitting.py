@@ -62,6 +62,12 @@ class FitSettings(RunSettings):
         0, "Steps in all, in place of --epochs. 0 counts passes.", low=0
     )
     batch_size: int = setting(64, "Rows of a step, over all replicas.", low=1)
+    plain_epochs: int = setting(
+        0,
+        "Passes of the cross-entropy alone that the run begins with; energies are "
+        "trained after them. Chains walk and a generator learns in them too.",
+        low=0,
+    )
     augment: str = setting(
         "none", "Moves training images by some pixels, or mirrors half of them too."
     )
@@ -135,6 +141,8 @@ def prepare(
     with devices.scope_of(strategy):
         model = build(run.dataset, train_x, model_settings, run.settings.seed)
         check_features(model, run)
+        if fit.plain_epochs:
+            model.set_plain_steps(_plain_steps(model, fit, steps))
         compile_model(model, model_settings, *_span(fit, steps))
         first_part = backup.restore(model, backups)
     jobs.check_buffer(model, fit.batch_size)
@@ -229,6 +237,30 @@ def _span(fit, steps) -> tuple[int, int]:
     if fit.steps % passes:
         passes = nearest_divisor(fit.steps, passes)
     return passes, fit.steps // passes
+
+
+def _plain_steps(model, fit, steps: int) -> int:
+    """Steps of `plain_epochs`.
+
+    Raises:
+        ValueError: if there are no classes, or no step of the energy would be left.
+    """
+    if model.num_classes < 2:
+        raise ValueError(
+            "`plain_epochs` needs classes, as it trains by the cross-entropy alone. "
+            f"Received: plain_epochs={fit.plain_epochs} for a model of one output; "
+            "leave it out."
+        )
+    passes, steps_of_each = _span(fit, steps)
+    plain, total = fit.plain_epochs * steps, passes * steps_of_each
+    if plain >= total:
+        raise ValueError(
+            f"`plain_epochs` must be shorter than the run of {total} steps, as "
+            f"energies are trained after it. Received: plain_epochs={fit.plain_epochs} "
+            f"of {steps} steps each; lower it, or train a plain classifier by "
+            "negatives=none."
+        )
+    return plain
 
 
 def total_steps(fit, train_y) -> int:
