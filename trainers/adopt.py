@@ -81,7 +81,13 @@ def prepare(data_settings: DataSettings, settings: AdoptSettings) -> Adoption:
         ValueError: if the network does not serve, or does not take such rows.
     """
     full = read_rows(data_settings)
-    splits = fresh_splits(full, settings.fresh, data_settings.seed)
+    splits = fresh_splits(
+        full,
+        settings.fresh,
+        data_settings.seed,
+        data_settings.holdout_classes,
+        data_settings.train_size or None,
+    )
     run = joined(full, splits, data_settings)
     return Adoption(run, build_adopted(run.dataset, settings), settings)
 

@@ -139,8 +139,8 @@ class LangevinModel(EnergyModel):
         if self.conditional and (self.semi_supervised or ramps):
             raise ValueError(
                 "`semi_supervised`, `ramp_steps` and `plain_steps` do not go with "
-                "`conditional`, whose chains need a label for each input. Received: both; "
-                "use conditional=False."
+                "`conditional`, whose chains need a label for each input. Received: "
+                "both; use conditional=False."
             )
         if self.walk_terms and not self.negatives.moves.differentiable:
             raise ValueError(

@@ -8,6 +8,7 @@ import numpy as np
 from keras import layers, ops
 
 from keras_ebm import EnergyModel, data
+from keras_ebm.data.labels import class_codes
 from keras_ebm.networks import from_classifier
 from keras_ebm.networks.adopted import OUTPUTS
 from keras_ebm.networks.graphs import graph_of
@@ -146,7 +147,13 @@ def _of_pixels(network: keras.Model, shape, pixels: str) -> keras.Model:
     return from_classifier(keras.Model(inputs, network(x), name=network.name), "logits")
 
 
-def fresh_splits(dataset: data.Dataset, fresh: str, seed: int) -> data.Splits:
+def fresh_splits(
+    dataset: data.Dataset,
+    fresh: str,
+    seed: int,
+    holdout_classes: tuple = (),
+    train_size: int | None = None,
+) -> data.Splits:
     """Splits whose validation, calibration and test rows a network was not trained on.
 
     Of an official test split, of a permutation the first tenth are validation, the next
@@ -157,9 +164,12 @@ def fresh_splits(dataset: data.Dataset, fresh: str, seed: int) -> data.Splits:
         dataset: `keras_ebm.data.Dataset`.
         fresh: of `FRESH`.
         seed: int, of the permutation.
+        holdout_classes: see `keras_ebm.data.make_splits`.
+        train_size: int, training rows at most, or None.
 
     Raises:
-        ValueError: if `fresh` is `"test"` and there is no official test split.
+        ValueError: if `fresh` is `"test"` and there is no official test split, or
+            too few rows are left in it.
     """
     if fresh == "test" and not dataset.num_test:
         raise ValueError(
@@ -168,19 +178,31 @@ def fresh_splits(dataset: data.Dataset, fresh: str, seed: int) -> data.Splits:
             "was not trained on."
         )
     if fresh == "all" or not dataset.num_test:
-        return data.make_splits(dataset, seed=seed)
+        return data.make_splits(
+            dataset, seed=seed, holdout_classes=holdout_classes, train_size=train_size
+        )
     first = dataset.num_rows - dataset.num_test
     rows = first + np.random.default_rng(seed).permutation(dataset.num_test)
-    ends = [max(1, dataset.num_test // 10), max(2, 4 * dataset.num_test // 10)]
+    codes = class_codes(dataset.class_names, holdout_classes)
+    unknown = np.isin(dataset.y, codes)
+    holdout, rows = np.sort(rows[unknown[rows]]), rows[~unknown[rows]]
+    count = len(rows)
+    if count < 3 or first == 0:
+        raise ValueError(
+            "`fresh` test needs three rows of an official test split at least, and "
+            f"rows besides it. Received: {dataset.name} with {count} of {first}; use "
+            "fresh=all for rows that the network was not trained on."
+        )
+    ends = [max(1, count // 10), max(2, 4 * count // 10)]
     validation, calibration, test = np.split(rows, ends)
-    train = np.arange(first)
+    train = np.flatnonzero(~unknown[:first])[:train_size]
     seen = np.concatenate([train, validation])
     return data.Splits(
         train=train,
         validation=validation,
         calibration=calibration,
         test=test,
-        holdout=np.zeros(0, np.int64),
+        holdout=holdout,
         seed=seed,
         fingerprint=data.fingerprint(dataset),
         train_hashes=data.row_hashes(take(dataset.x, seen)),
