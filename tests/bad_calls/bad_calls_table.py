@@ -144,6 +144,10 @@ PROGRAMS = {
             "energy_limit": POSITIVE,
         },
     ),
+    "trainers.adopt": (
+        ("--network={}/model.keras", "--dataset=digits", "--workdir={}/run"),
+        {"output": WORDS, "pixels": WORDS, "fresh": WORDS, "seed": COUNTS},
+    ),
     "trainers.evaluate": (
         ("--model={}/model.keras", "--dataset=digits", "--output={}/new/out.json"),
         {

@@ -1,6 +1,8 @@
 """`trainers.adopt`, of networks and of bodies, and what is done with what it makes."""
 
+import dataclasses
 import json
+import re
 from pathlib import Path
 
 import foreign_rows
@@ -20,6 +22,7 @@ from keras_ebm import data
 from keras_ebm.serving import export_classifier
 from trainers.evaluate import EvaluateSettings, evaluate
 from trainers.program import keras_files
+from trainers.program.imports import ImportSettings
 from trainers.run.dry_run import dry_run
 from trainers.run.record import recall
 from trainers.settings.adoption import AdoptSettings, fresh_splits
@@ -337,15 +340,17 @@ def head(body, **settings):
 def headed(body, tmp_path_factory):
     """Run folder of a head on the body, with its model and metrics."""
     workdir = tmp_path_factory.mktemp("headed")
-    settings = head(body, learning_rate=0.01)
-    return workdir, *train(trainers.vera, workdir, PICTURES, settings, epochs=20)
+    settings = head(body, learning_rate=0.05)
+    return workdir, *train(trainers.vera, workdir, PICTURES, settings, epochs=8)
 
 
 def test_features_of_a_body_are_computed_once(body, headed):
     workdir = headed[0]
     (kept,) = (workdir / "features").iterdir()
     written = kept.stat().st_mtime_ns
-    train(trainers.vera, workdir, PICTURES, head(body, learning_rate=0.01), epochs=20)
+    fit = trainers.vera.FitSettings(workdir=str(workdir), batch_size=32)
+    rows = load(DataSettings(dataset=PICTURES))
+    trainers.vera.prepare(rows, head(body, learning_rate=0.01), fit)
     assert [*(workdir / "features").iterdir()] == [kept]
     assert kept.stat().st_mtime_ns == written
 
@@ -404,6 +409,13 @@ def test_a_class_that_is_not_known_is_to_be_imported(nets, tmp_path, monkeypatch
         adopt(nets / "own.keras", POINTS, tmp_path / "run")
     with pytest.raises(ValueError, match="--import: the module no_such_module must be"):
         data.import_module("no_such_module", "--import: the module no_such_module")
+
+
+def test_texts_of_flags_are_sentences():
+    for settings in (AdoptSettings, ImportSettings):
+        for field in dataclasses.fields(settings):
+            text = field.metadata["help"]
+            assert re.fullmatch(r"[A-Z].{12,}?[.](.*[.])?", text), field.name
 
 
 def test_a_lambda_is_told_what_to_do(nets, tmp_path):

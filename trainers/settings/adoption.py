@@ -29,6 +29,11 @@ class AdoptSettings(Checked):
     SUBJECTS = {"network": "Network", "fresh": "Data", "workdir": "Run"}
 
     network: str = setting("", "Trained Keras classifier, a .keras or .h5 file.")
+    backbone: str = setting(
+        "",
+        "Instead of a network, a pretrained body on whose features a head is trained; "
+        "with it, --help lists the flags of that training.",
+    )
     output: str = setting(
         "auto",
         "What the network gives: logits, softmax probabilities, a sigmoid's of one "
