@@ -102,7 +102,7 @@ def as_vectors(x: np.ndarray, dtype: str | None = None) -> np.ndarray:
         dtype = "float64" if wide else "float32"
     # A number too large for float32 becomes inf, which `validate` refuses.
     with np.errstate(over="ignore", under="ignore"):
-        return x.astype(dtype)
+        return x.astype(dtype, copy=False)
 
 
 def _finite_columns(x: np.ndarray):
@@ -124,7 +124,7 @@ def _in_usual_type(array: np.ndarray, where: str) -> np.ndarray:
             raise ValueError(
                 f"{where} must be whole numbers of 64 bits. Received: {array.max()}."
             )
-        return array.astype(np.int64)
+        return array.astype(np.int64, copy=False)
     if kind == "O":
         _check_texts(array, where)
     elif kind not in "bu":

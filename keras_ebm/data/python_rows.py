@@ -76,13 +76,15 @@ def read_python(name: str, dtype: str | None = None) -> Dataset:
 
 @contextlib.contextmanager
 def _current_folder_first() -> Iterator[None]:
-    before = list(sys.path)
-    sys.path.insert(0, os.getcwd())
+    folder = os.getcwd()
+    sys.path.insert(0, folder)
     importlib.invalidate_caches()
     try:
         yield
     finally:
-        sys.path[:] = before
+        # What a module has added itself stays.
+        if folder in sys.path:
+            sys.path.remove(folder)
 
 
 def _find(spec: str, name: str) -> tuple[Callable, str]:
@@ -211,11 +213,7 @@ def _arrays(spec: str, given, file: str) -> Labelled:
         )
     for part in tree.flatten(given[0]) if isinstance(given[0], dict) else [given[0]]:
         _check_not_ragged(spec, part)
-    return _one_or_dict(given[0]), given[1]
-
-
-def _one_or_dict(x):
-    return dict(x) if isinstance(x, dict) else x
+    return as_inputs(given[0], spec), given[1]
 
 
 def _check_not_ragged(spec: str, part) -> None:
@@ -324,7 +322,7 @@ def _own_labels(spec: str, x, y) -> np.ndarray:
             "the label -1."
         )
     labels = np.asarray(y)
-    count = num_rows(as_inputs(x, spec))
+    count = num_rows(x)
     if labels.shape == (count, 1):
         labels = labels[:, 0]
     if labels.shape != (count,):

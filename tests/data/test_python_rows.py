@@ -49,6 +49,13 @@ def load(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
 
+def test_parts_of_lists_are_joined(load):
+    rows = "{'a': [[1], [2]], 'b': [1.5, 2.5]}, ['u', 'v']"
+    dataset = load(returning(f"{{'train': ({rows}), 'test': ({rows})}}"))
+    np.testing.assert_array_equal(dataset.x["a"], [[1], [2], [1], [2]])
+    assert dataset.num_test == 2 and dataset.y.tolist() == [0, 1, 0, 1]
+
+
 def returning(text):
     return f"def load():\n    return {text}"
 

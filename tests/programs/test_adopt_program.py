@@ -130,7 +130,7 @@ def _tensors(x):
 @pytest.mark.parametrize(
     "file, dataset, told",
     [
-        ("pictures.keras", "digits", "must have the 10 classes of digits.*with 3"),
+        ("pictures.keras", "digits", "must have the 10 classes of digits, .*with 3"),
         ("points.keras", PICTURES, "must take images"),
         ("pictures.keras", POINTS, r"inputs .*\(8, 8, 1\) for rows of.*\(3,\)"),
         ("several.keras", POINTS, r"words \(\) of strings.*by their names"),

@@ -85,8 +85,9 @@ def build_adopted(dataset: data.Dataset, settings: AdoptSettings) -> EnergyModel
     num_classes = network.output_shape[-1]
     if num_classes != dataset.num_classes:
         raise ValueError(
-            f"`network` must have the {dataset.num_classes} classes of {dataset.name}. "
-            f"Received: {Path(settings.network).name} with {num_classes}."
+            f"`network` must have the {dataset.num_classes} classes of {dataset.name}, "
+            f"which occur among its labels. Received: {Path(settings.network).name} "
+            f"with {num_classes}."
         )
     return EnergyModel(
         network, preprocessor=preprocessor, class_names=dataset.class_names
