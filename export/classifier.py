@@ -6,12 +6,12 @@ Run from the top of the checkout:
         --calibration=digits --target_fpr=0.01 --output=served/digits
 """
 
-from export.common import ExportSettings, main_of
+from export.common import define_flags, main_of
 from keras_ebm.serving import export_classifier
-from trainers.program import options, running
+from trainers.program import running
 
 main = main_of(export_classifier)
 
 if __name__ == "__main__":
-    options.define_flags(ExportSettings)
+    define_flags()
     running.run_program(main)

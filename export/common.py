@@ -3,15 +3,17 @@
 import dataclasses
 import warnings
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from absl import app, flags
 
 from keras_ebm import ood
 from keras_ebm.data import load_splits, seen_rows
 from keras_ebm.digests import array_digest
 from keras_ebm.explain import Explainer
+from keras_ebm.rows import num_rows, take
 from trainers.program import errors, folders, json_files, keras_files, options
+from trainers.program.imports import ImportSettings
 from trainers.program.options import Checked, setting
 from trainers.run import record
 from trainers.settings import clashes
@@ -64,6 +66,12 @@ class ExportSettings(Checked):
     skip_broken_images: bool = setting(
         False, "Whether files of images:DIR that cannot be decoded are left out."
     )
+
+
+def define_flags() -> None:
+    """Defines the flags of an exporter."""
+    for settings_class in (ExportSettings, ImportSettings):
+        options.define_flags(settings_class)
 
 
 def fit_detector(settings: ExportSettings):
@@ -148,7 +156,7 @@ def fit_explainer(settings: ExportSettings, detector: ood.Detector) -> Explainer
     return Explainer.for_detector(detector, run.rows("train")[0])
 
 
-def calibration_rows(settings: ExportSettings) -> np.ndarray:
+def calibration_rows(settings: ExportSettings) -> Any:
     """Raw rows to calibrate on; see `ExportSettings.calibration`.
 
     Raises:
@@ -167,7 +175,7 @@ def calibration_rows(settings: ExportSettings) -> np.ndarray:
         settings.skip_broken_images,
     )
     splits = load_splits(record.split_path(settings.model))
-    check_equal_rows(settings, int(seen_rows(other.x, splits).sum()), len(other.x))
+    check_equal_rows(settings, int(seen_rows(other.x, splits).sum()), other.num_rows)
     return other.x
 
 
@@ -232,12 +240,17 @@ def main_of(export, settings_class=ExportSettings):
                 explain = settings.explain
                 explainer = fit_explainer(settings, detector) if explain else None
         try:
-            path = export(detector, settings.output, rows[:256], explainer=explainer)
+            path = export(
+                detector,
+                settings.output,
+                take(rows, slice(256)),
+                explainer=explainer,
+            )
         except (ValueError, ImportError, RuntimeError) as error:
             raise app.UsageError(str(error)) from error
         print(
             f"{path}: score {detector.score.name}, false-alarm rate "
-            f"{detector.target_fpr:g} on {len(rows)} calibration rows, verified"
+            f"{detector.target_fpr:g} on {num_rows(rows)} calibration rows, verified"
         )
 
     return main

@@ -172,6 +172,9 @@ def read_request(settings: PredictSettings, card: dict, specs: dict) -> tuple:
     else:
         dtype = expected.dtype.name if expected.dtype.is_floating else None
         x = data.read(spec, data_dir=settings.data_dir or None, dtype=dtype).x
+    if source == "python":
+        # A cell a row may lack the axis that the model has.
+        x = as_rows(x, "dataset", expected)
     x = _in_type(x, expected.dtype.as_numpy_dtype)
     if not expected.is_compatible_with(tf.TensorSpec(x.shape, x.dtype)):
         raise ValueError(
@@ -191,13 +194,31 @@ def _in_type(x: np.ndarray, dtype) -> np.ndarray:
 
 
 def _arrays(spec: str, served: dict, specs: dict) -> dict:
-    """The arrays of an npz file, one for each input of a model."""
+    """Arrays for each input of a model, of an npz file or of a function."""
     source, path = data.parse_spec(spec)
-    if source != "npz" or not path:
+    if source == "python" and path:
+        arrays = data.read(spec).x
+        if not isinstance(arrays, dict):
+            arrays = {next(iter(served)): arrays}
+    elif source == "npz" and path:
+        arrays = _named_arrays(path, served)
+    else:
         raise ValueError(
             "`dataset` must be npz:PATH with an array for each input of the model, "
-            f"{listed(served)}. Received: dataset={spec!r}."
+            f"{listed(served)}, or python:MODULE:FUNCTION, which returns a dict of "
+            f"them. Received: dataset={spec!r}."
         )
+    own_specs = {own: specs[name] for own, name in served.items()}
+    rows = as_rows(arrays, "dataset", own_specs)
+    if not num_rows(rows):
+        raise ValueError(f"{spec}: it must hold one row at least. Received: none.")
+    return {
+        name: _as_input(rows[own], own, specs[name]) for own, name in served.items()
+    }
+
+
+def _named_arrays(path: str, served: dict) -> dict:
+    """Arrays of an npz file, by the names of a model's inputs."""
     path = os.path.expanduser(path)
     try:
         arrays, names = read_arrays(path, tuple(served))
@@ -212,13 +233,7 @@ def _arrays(spec: str, served: dict, specs: dict) -> dict:
             f"{path}: it must hold an array for each input of the model, "
             f"{listed(served)}. Received: {listed(names) or 'no array'}."
         )
-    own_specs = {own: specs[name] for own, name in served.items()}
-    rows = as_rows(arrays, "dataset", own_specs)
-    if not num_rows(rows):
-        raise ValueError(f"{path}: it must hold one row at least. Received: none.")
-    return {
-        name: _as_input(rows[own], own, specs[name]) for own, name in served.items()
-    }
+    return arrays
 
 
 def _as_input(part: np.ndarray, own: str, spec: tf.TensorSpec) -> np.ndarray:

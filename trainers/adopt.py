@@ -18,6 +18,7 @@ from pathlib import Path
 from keras_ebm import EnergyModel, files
 from keras_ebm.data import split_digest
 from trainers.program import errors, folders, json_files, options, running
+from trainers.program.imports import ImportSettings
 from trainers.report.measures import measure
 from trainers.run import backup, jobs, recipes, training
 from trainers.run.record import write_record
@@ -80,7 +81,13 @@ def prepare(data_settings: DataSettings, settings: AdoptSettings) -> Adoption:
         ValueError: if the network does not serve, or does not take such rows.
     """
     full = read_rows(data_settings)
-    splits = fresh_splits(full, settings.fresh, data_settings.seed)
+    splits = fresh_splits(
+        full,
+        settings.fresh,
+        data_settings.seed,
+        data_settings.holdout_classes,
+        data_settings.train_size or None,
+    )
     run = joined(full, splits, data_settings)
     return Adoption(run, build_adopted(run.dataset, settings), settings)
 
@@ -107,7 +114,7 @@ def main() -> None:
         if options.peek(argv, "backbone")["backbone"]:
             heads.append(True)
             return training.define(recipes.VERA, HEAD)
-        for settings_class in (DataSettings, AdoptSettings):
+        for settings_class in (DataSettings, AdoptSettings, ImportSettings):
             options.define_flags(settings_class)
         return {}
 

@@ -15,7 +15,9 @@ import numpy as np
 from absl import flags
 
 from keras_ebm import metrics, ood, plots
+from keras_ebm.models.base import check_float_input
 from keras_ebm.networks import with_features
+from keras_ebm.rows import num_rows, take
 from trainers.program import (
     errors,
     folders,
@@ -24,6 +26,7 @@ from trainers.program import (
     options,
     running,
 )
+from trainers.program.imports import ImportSettings
 from trainers.program.options import SEED, Checked, setting
 from trainers.report import html
 from trainers.report.measures import classification_measures
@@ -95,7 +98,8 @@ class EvaluateSettings(Checked):
 
 
 def define_flags() -> None:
-    options.define_flags(EvaluateSettings)
+    for settings_class in (EvaluateSettings, ImportSettings):
+        options.define_flags(settings_class)
     flags.DEFINE_multi_string(
         "ood",
         [],
@@ -145,7 +149,7 @@ def examine(settings: EvaluateSettings, foreign_specs):
     scores = fitted_scores(model, run, settings.scores)
     needs = frozenset({"logits"}).union(*(s.requires for s in scores.values()))
     known = ood.network_outputs(model, x, y, requires=needs)
-    results = {"num_known": len(x)}
+    results = {"num_known": num_rows(x)}
     if model.num_classes > 1:
         results |= classification_measures(model, known["logits"], y)
     known_scores = {name: score.predict(known) for name, score in scores.items()}
@@ -204,8 +208,9 @@ def known_rows(settings, run):
         settings.target,
         settings.skip_broken_images,
     )
-    rows = slice(len(other.x) - other.num_test if other.num_test else 0, None)
-    return other.x[rows], other.y[rows]
+    first = other.num_rows - other.num_test if other.num_test else 0
+    rows = slice(first, None)
+    return take(other.x, rows), other.y[rows]
 
 
 def fitted_scores(model, run, names: str = "") -> dict:
@@ -220,13 +225,16 @@ def fitted_scores(model, run, names: str = "") -> dict:
         wanted = names.split(",")
     else:
         wanted = [*ood.SCORES, "energy+knn", "energy+class_gaussian"]
-        if run.dataset.kind == "image":
-            # Full covariances of pixels take minutes.
+        if run.dataset.kind in ("image", "inputs"):
+            # Full covariances of pixels take minutes; other inputs have none.
             wanted.remove("mixture")
         if model.num_classes < 2:
             wanted = [*ENERGY_SCORES, "knn"]
-        if not _has_features(model.network):
-            wanted = [n for n in wanted if "features" not in ood.make_score(n).requires]
+        absent = set() if _has_features(model.network) else {"features"}
+        if run.dataset.kind == "inputs" and not _is_continuous(model.network):
+            # There are no distances between codes and texts, and no slopes.
+            absent |= {"inputs", "gradient_norm"}
+        wanted = [n for n in wanted if not absent & set(ood.make_score(n).requires)]
     scores = {name: ood.make_score(name) for name in wanted}
     learned = [score for score in scores.values() if score.fitted_names]
     if learned:
@@ -251,6 +259,15 @@ def _has_features(network) -> bool:
     """Whether a layer before the logits can be read off, as of functional models."""
     try:
         with_features(network)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_continuous(network) -> bool:
+    """Whether a network takes one tensor of floats."""
+    try:
+        check_float_input(network, "scores")
     except ValueError:
         return False
     return True

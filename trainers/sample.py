@@ -21,6 +21,7 @@ import tensorflow as tf
 from keras_ebm import data, files, plots
 from keras_ebm.arguments import check_size
 from keras_ebm.callbacks.keep_checkpoints import PATTERN
+from keras_ebm.models.base import check_float_input
 from keras_ebm.negatives import LangevinMoves, as_source
 from keras_ebm.random import StepRandom
 from trainers.program import (
@@ -31,6 +32,7 @@ from trainers.program import (
     options,
     running,
 )
+from trainers.program.imports import ImportSettings
 from trainers.program.options import SEED, Checked, setting
 from trainers.settings import clashes
 
@@ -89,6 +91,7 @@ def sample(settings: SampleSettings):
     check_size("rounds", settings.rounds)
     models = [keras_files.load_model(path) for path in model_paths(settings.model)]
     model = models[-1]
+    check_float_input(model.network, f"model={settings.model}")
     random = StepRandom(settings.seed, 0)
     labels = _labels(model, settings)
     x = start(model, settings, random)
@@ -255,5 +258,6 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    options.define_flags(SampleSettings)
+    for settings_class in (SampleSettings, ImportSettings):
+        options.define_flags(settings_class)
     running.run_program(main)

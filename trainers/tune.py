@@ -55,6 +55,7 @@ from trainers.program import (
     running,
     stopping,
 )
+from trainers.program.imports import ImportSettings
 from trainers.program.options import FLAGS
 from trainers.report.measures import measure
 from trainers.run.recipes import CHAINS, VERA, choose
@@ -186,7 +187,12 @@ def finish(tuner) -> None:
 def define(argv: list[str]) -> dict:
     """Defines the flags, which depend on the method; returns the presets."""
     recipe = choose(argv, VERA, CHAINS)
-    for settings_class in (DataSettings, recipe.settings, TuneSettings):
+    for settings_class in (
+        DataSettings,
+        recipe.settings,
+        TuneSettings,
+        ImportSettings,
+    ):
         options.define_flags(settings_class)
     return recipe.presets
 

@@ -1,7 +1,7 @@
 """Data sets, how they are split, and foreign rows to test a model with."""
 
 from keras_ebm.data.dataset import Dataset, validate
-from keras_ebm.data.foreign import fit_images, foreign
+from keras_ebm.data.foreign import dtype_of, fit_images, foreign
 from keras_ebm.data.images import (
     decode_images,
     fit_channels,
@@ -11,8 +11,10 @@ from keras_ebm.data.images import (
     read_named_images,
     size_remedy,
 )
+from keras_ebm.data.inputs import in_types, types_of
 from keras_ebm.data.labels import mask_labels, relabel
 from keras_ebm.data.parsing import Spec, parse_spec
+from keras_ebm.data.python_rows import import_module, read_python
 from keras_ebm.data.schema import Column, TableSchema
 from keras_ebm.data.sources import SOURCES, Source, file_of, forms, sources_of
 from keras_ebm.data.specs import load, read
@@ -43,6 +45,7 @@ __all__ = [
     "TableSchema",
     "decode_images",
     "draw",
+    "dtype_of",
     "file_of",
     "fingerprint",
     "fit_channels",
@@ -50,6 +53,8 @@ __all__ = [
     "fit_images",
     "foreign",
     "forms",
+    "import_module",
+    "in_types",
     "image_files",
     "load",
     "load_splits",
@@ -62,6 +67,7 @@ __all__ = [
     "read_csv",
     "read_images",
     "read_named_images",
+    "read_python",
     "relabel",
     "resize_images",
     "row_hashes",
@@ -71,5 +77,6 @@ __all__ = [
     "sources_of",
     "split_digest",
     "stack_digits",
+    "types_of",
     "validate",
 ]

@@ -1,16 +1,19 @@
 """Training batches whose order is a function of the seed and the epoch."""
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
 from keras_ebm.arguments import check_choice
 from keras_ebm.data.augment import crop_and_flip
+from keras_ebm.rows import tensors
 
 AUGMENTATIONS = ("none", "crop", "crop_flip")
 
 
 def training_batches(
-    x: np.ndarray,
+    x: Any,
     y: np.ndarray,
     *,
     batch_size: int,
@@ -32,7 +35,7 @@ def training_batches(
     It is `((few_x, x), (few_y, y))`, and an epoch is one pass over all rows.
 
     Args:
-        x: raw rows `(n, ...)`.
+        x: raw rows `(n, ...)`, or a dict of them.
         y: labels `(n,)`, -1 unlabelled.
         batch_size: int, rows a step.
         seed: int.
@@ -52,17 +55,18 @@ def training_batches(
             halves, or rows that are no images are to be augmented.
     """
     check_choice("augment", augment, AUGMENTATIONS)
-    if augment != "none" and x.ndim != 4:
-        raise ValueError(
-            f"`augment` {augment} needs images. Received: rows of shape {x.shape[1:]}."
-        )
+    if augment != "none" and getattr(x, "ndim", 0) != 4:
+        told = "several inputs"
+        if not isinstance(x, dict):
+            told = f"rows of shape {x.shape[1:]}"
+        raise ValueError(f"`augment` {augment} needs images. Received: {told}.")
     per_batch, halves = _rows_a_step(y, batch_size)
     steps = len(y) // per_batch
     order = _order(np.arange(len(y)), steps * per_batch, seed, first_epoch)
-    x, labels = tf.constant(x), tf.constant(y.astype(np.int32))
+    x, labels = tensors(x), tf.constant(y.astype(np.int32))
 
     def read(rows):
-        return tf.gather(x, rows), tf.gather(labels, rows)
+        return tf.nest.map_structure(lambda part: tf.gather(part, rows), (x, labels))
 
     batches = order.batch(per_batch, drop_remainder=True).skip(first_step).map(read)
     if halves:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
+from keras_ebm.data.inputs import check_inputs, shapes_of
 from keras_ebm.data.schema import TableSchema
+from keras_ebm.rows import num_rows
 
-KINDS = ("image", "vector", "table")
+KINDS = ("image", "vector", "table", "inputs")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -21,9 +24,10 @@ class Dataset:
             `(n, columns)`. Both are float64 where float32 would merge numbers. A
             numeric cell is its value, a categorical cell the position of its
             category in the schema's vocabulary, or -1 for a category that is not
-            in there; NaN is a missing cell of either.
+            in there; NaN is a missing cell of either. Inputs: any other array of
+            numbers or strings, or a dict of arrays, one for each input of a network.
         y: int64 of shape `(n,)`, the class of each row; -1 is "unlabelled".
-        kind: `"image"`, `"vector"` or `"table"`.
+        kind: `"image"`, `"vector"`, `"table"` or `"inputs"`.
         class_names: tuple of str, the classes 0, 1, ...; empty for a density.
         schema: `TableSchema` of a table, else `None`.
         num_test: int. How many rows at the end are the official test split of
@@ -31,7 +35,7 @@ class Dataset:
         name: str, where the rows came from.
     """
 
-    x: np.ndarray
+    x: Any
     y: np.ndarray
     kind: str
     class_names: tuple[str, ...]
@@ -45,9 +49,14 @@ class Dataset:
         return len(self.class_names)
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one row, without the batch axis."""
-        return tuple(self.x.shape[1:])
+    def input_shape(self) -> Any:
+        """Shape of one row, without the batch axis; of several inputs by name."""
+        return shapes_of(self.x)
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows there are."""
+        return num_rows(self.x)
 
 
 def validate(dataset: Dataset, *, allow_one_class: bool = False) -> None:
@@ -66,14 +75,16 @@ def validate(dataset: Dataset, *, allow_one_class: bool = False) -> None:
     """
     if dataset.kind not in KINDS:
         raise ValueError(f"`kind` must be one of {KINDS}. Received: {dataset.kind!r}.")
-    if len(dataset.x) == 0:
+    if dataset.num_rows == 0:
         raise ValueError(
             f"{_name(dataset)}: there must be at least one row. "
-            f"Received: x of shape {dataset.x.shape}. Check that the source is "
+            f"Received: {_told(dataset.x)}. Check that the source is "
             "not empty."
         )
     if dataset.kind == "image":
         _check_images(dataset)
+    elif dataset.kind == "inputs":
+        check_inputs(dataset.x, _name(dataset))
     else:
         _check_features(dataset)
     _check_labels(dataset, allow_one_class)
@@ -81,6 +92,12 @@ def validate(dataset: Dataset, *, allow_one_class: bool = False) -> None:
 
 def _name(dataset: Dataset) -> str:
     return dataset.name or "the dataset"
+
+
+def _told(x) -> str:
+    return (
+        "no rows of several inputs" if isinstance(x, dict) else f"x of shape {x.shape}"
+    )
 
 
 def _check_images(dataset: Dataset) -> None:
@@ -116,10 +133,10 @@ def _check_features(dataset: Dataset) -> None:
 
 def _check_labels(dataset: Dataset, allow_one_class: bool) -> None:
     y, num_classes = dataset.y, dataset.num_classes
-    if y.shape != (len(dataset.x),) or y.dtype.kind != "i":
+    if y.shape != (dataset.num_rows,) or y.dtype.kind != "i":
         raise ValueError(
             f"{_name(dataset)}: `y` must hold one integer a row. Received: "
-            f"{y.dtype} of shape {y.shape} for {len(dataset.x)} rows."
+            f"{y.dtype} of shape {y.shape} for {dataset.num_rows} rows."
         )
     bad = (y < -1) | (y >= num_classes)
     if bad.any():

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from typing import Any
 
 import numpy as np
 
 from keras_ebm.data.dataset import Dataset, validate
 from keras_ebm.data.images import fit_channels
+from keras_ebm.data.inputs import in_types, types_of
 from keras_ebm.data.sources import find_source
 from keras_ebm.data.specs import read
+from keras_ebm.rows import num_rows, take
 
 NOISE = ("noise:uniform", "noise:gaussian")
 ROTATIONS = ("rotate:90", "rotate:180", "rotate:270")
 INTERPOLATION = "interpolate"
+MADE_UP = (*NOISE, *ROTATIONS, INTERPOLATION)
 MAX_NOISE_ROWS = 10_000
 
 
@@ -24,9 +28,9 @@ def foreign(
     *,
     seed: int = 0,
     data_dir: str | os.PathLike | None = None,
-    holdout: np.ndarray | None = None,
+    holdout: Any = None,
     skip_broken_images: bool = False,
-) -> np.ndarray:
+) -> Any:
     """Makes raw rows of the kind and shape of `reference`, but unlike it.
 
     - `noise:uniform`: images take each value of 0..255 alike; other columns are
@@ -41,23 +45,30 @@ def foreign(
 
     Categorical cells of noise are uniform over the vocabulary. Noise has as
     many rows as the reference, but at most 10,000. Images of another size are
-    made to fit by `fit_images`.
+    made to fit by `fit_images`. Of rows of kind `"inputs"` nothing is made up.
 
     Args:
         spec: str, as in the list.
         reference: `Dataset` of known rows.
         seed: int >= 0, of the noise and of `toy:` densities.
         data_dir: where `tfds:` sets are stored.
-        holdout: array of the rows of held-out classes, for `holdout` alone.
+        holdout: rows of held-out classes, for `holdout` alone.
         skip_broken_images: bool, see `load`.
 
     Returns:
-        Array of shape `(m, *reference.input_shape)` and of `reference.x`'s type.
+        Array of shape `(m, *reference.input_shape)` and of `reference.x`'s type; of
+        several inputs a dict of them.
 
     Raises:
         ValueError: if the spec is unknown, or what it names cannot be made to
             fit the reference.
     """
+    if reference.kind == "inputs" and spec in MADE_UP:
+        raise ValueError(
+            f"The foreign set {spec!r} is made of images, points or tables. Received: "
+            f"{reference.name}, whose rows are inputs of a network's own; use holdout, "
+            "or python:MODULE:FUNCTION."
+        )
     if spec in NOISE:
         return _noise(spec, reference, np.random.default_rng(seed))
     if spec in ROTATIONS:
@@ -65,22 +76,34 @@ def foreign(
     if spec == INTERPOLATION:
         return _interpolate(reference, np.random.default_rng(seed))
     if spec == "holdout":
-        if holdout is None or len(holdout) == 0:
+        if holdout is None or num_rows(holdout) == 0:
             raise ValueError(
                 "The foreign set 'holdout' needs rows of classes that the model has "
                 "not seen. Received: none. Train with --holdout_classes."
             )
         return holdout
-    find_source(spec, besides=(*NOISE, *ROTATIONS, INTERPOLATION, "holdout"))
+    find_source(spec, besides=(*MADE_UP, "holdout"))
     other = read(
         spec,
         data_dir=data_dir,
         schema=_without_classes(reference.schema),
         seed=seed,
-        dtype=None if reference.kind == "image" else str(reference.x.dtype),
+        dtype=dtype_of(reference.kind, reference.x),
         skip_broken_images=skip_broken_images,
     )
     return _fitted(spec, other, reference)
+
+
+def dtype_of(kind: str, x: Any) -> str | None:
+    """The argument `dtype` of `read` for other rows of a kind; None where it has none.
+
+    Args:
+        kind: of `keras_ebm.data.dataset.KINDS`.
+        x: rows of the kind, or the name of their type.
+    """
+    if kind not in ("vector", "table"):
+        return None
+    return x if x is None or isinstance(x, str) else str(x.dtype)
 
 
 def _noise(spec: str, reference: Dataset, rng: np.random.Generator) -> np.ndarray:
@@ -141,10 +164,12 @@ def _without_classes(schema):
     return dataclasses.replace(schema, target=None, class_names=())
 
 
-def _fitted(spec: str, other: Dataset, reference: Dataset) -> np.ndarray:
-    unlabelled = np.full(len(other.x), -1, np.int64)
+def _fitted(spec: str, other: Dataset, reference: Dataset) -> Any:
+    unlabelled = np.full(other.num_rows, -1, np.int64)
     validate(dataclasses.replace(other, y=unlabelled))
-    x = other.x[len(other.x) - other.num_test :] if other.num_test else other.x
+    x = other.x
+    if other.num_test:
+        x = take(x, slice(other.num_rows - other.num_test, None))
     is_image = reference.kind == other.kind == "image"
     if other.kind != reference.kind or not (
         is_image or other.input_shape == reference.input_shape
@@ -154,6 +179,8 @@ def _fitted(spec: str, other: Dataset, reference: Dataset) -> np.ndarray:
             f"{other.kind} rows of shape {other.input_shape} for a model of "
             f"{reference.kind} rows of shape {reference.input_shape}."
         )
+    if reference.kind == "inputs":
+        return in_types(x, types_of(reference.x))
     return fit_images(x, reference.input_shape) if is_image else x
 
 

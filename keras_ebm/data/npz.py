@@ -10,8 +10,9 @@ import numpy as np
 from keras_ebm.archives import read_arrays
 from keras_ebm.arguments import listed
 from keras_ebm.data.dataset import Dataset
+from keras_ebm.data.inputs import as_vectors
 from keras_ebm.data.label_rule import is_binary, whole_numbers
-from keras_ebm.precision import float32_merges, warn_of_merged_integers
+from keras_ebm.precision import warn_of_merged_integers
 
 # Labels beyond this are taken for a mistake, such as row numbers or codes.
 MAX_CLASSES = 100_000
@@ -41,8 +42,8 @@ def read_npz(path: str | os.PathLike, dtype: str | None = None) -> Dataset:
     """
     arrays = _read_arrays(path)
     x, kind = _as_rows(arrays["x"], path, dtype)
-    y = _as_labels(arrays.get("y"), len(x), path)
-    y, class_names = _with_names(y, path)
+    y = as_labels(arrays.get("y"), len(x), path)
+    y, class_names = with_names(y, path)
     return Dataset(
         x=x,
         y=y,
@@ -74,12 +75,7 @@ def _as_rows(x: np.ndarray, path, dtype) -> tuple[np.ndarray, str]:
         return (x[..., None] if x.ndim == 3 else x), "image"
     if x.dtype.kind in "fiu" and x.ndim == 2:
         warn_of_merged_integers(x)
-        if dtype is None:
-            wide = any(float32_merges(column) for column in _finite_columns(x))
-            dtype = "float64" if wide else "float32"
-        # A number too large for float32 becomes inf, which `validate` refuses.
-        with np.errstate(over="ignore", under="ignore"):
-            return x.astype(dtype), "vector"
+        return as_vectors(x, dtype), "vector"
     raise ValueError(
         f"{path}: 'x' must be uint8 of rank 3 or 4 (images) or numbers of rank 2 "
         f"(vectors). Received: {x.dtype} of shape {x.shape}. Images in [0, 1] "
@@ -87,14 +83,10 @@ def _as_rows(x: np.ndarray, path, dtype) -> tuple[np.ndarray, str]:
     )
 
 
-def _finite_columns(x: np.ndarray):
-    """Columns without what `validate` refuses by its place; of float32 none."""
-    if x.dtype.itemsize <= 4 and x.dtype.kind == "f" or x.dtype.itemsize <= 2:
-        return []
-    return [column[np.isfinite(column)] for column in x.T]
-
-
-def _as_labels(y: np.ndarray | None, num_rows: int, path) -> np.ndarray:
+def as_labels(
+    y: np.ndarray | None, num_rows: int, path: str | os.PathLike
+) -> np.ndarray:
+    """Labels as int64, -1 where there is none; `path` names them in errors."""
     if y is None:
         return np.full(num_rows, -1, np.int64)
     if y.dtype.kind not in "iubf" or y.shape != (num_rows,):
@@ -115,7 +107,9 @@ def _as_labels(y: np.ndarray | None, num_rows: int, path) -> np.ndarray:
     return y
 
 
-def _with_names(y: np.ndarray, path) -> tuple[np.ndarray, tuple[str, ...]]:
+def with_names(
+    y: np.ndarray, path: str | os.PathLike
+) -> tuple[np.ndarray, tuple[str, ...]]:
     """Labels as places among the classes, and the names of these."""
     if is_binary(str(label) for label in np.unique(y)):
         warnings.warn(

@@ -15,6 +15,7 @@ from keras_ebm.data.images import read_image_folder
 from keras_ebm.data.npz import read_npz
 from keras_ebm.data.optional import require
 from keras_ebm.data.parsing import parse_spec
+from keras_ebm.data.python_rows import read_python
 from keras_ebm.data.stacked import read_stacked
 from keras_ebm.data.tables import read_csv
 from keras_ebm.data.tfds_images import read_tfds
@@ -81,6 +82,10 @@ def _npz(path, *, dtype) -> Dataset:
     return read_npz(os.path.expanduser(path), dtype)
 
 
+def _python(name, *, dtype) -> Dataset:
+    return read_python(name, dtype)
+
+
 def _images(folder, *, skip_broken_images) -> Dataset:
     return read_image_folder(folder, skip_broken_images)
 
@@ -99,6 +104,7 @@ SOURCES = {
     "npz": Source(_npz, ("image", "vector"), "PATH", is_file=True),
     "images": Source(_images, ("image",), "DIR", "[@SIZE]"),
     "stacked": Source(_stacked, ("image",), "NAME", "[@SIZE]"),
+    "python": Source(_python, ("image", "vector", "inputs"), "MODULE:FUNCTION"),
 }
 
 

@@ -43,6 +43,7 @@ def load(
     | `csv:PATH` | a table with a header line, see `read_csv` |
     | `npz:PATH` | arrays "x" and perhaps "y", see `read_npz` |
     | `stacked:NAME` | three digits of `tfds:NAME` an image, see `read_stacked` |
+    | `python:MODULE:FUNCTION` | what a function of yours returns, see `read_python` |
 
     Args:
         spec: str, as in the table.
@@ -55,14 +56,15 @@ def load(
             a `csv:` file, or a table of TensorFlow Datasets, must then fit.
         missing: texts of a `csv:` file that stand for "no value", see `read_csv`.
         class_names: tuple of str, the classes of a model trained elsewhere,
-            in its order. Labels are renumbered to it by name, which for a
-            `npz:` file is the label's number. Where the model's classes have
+            in its order. Labels are renumbered to it by name, which for a number of
+            a `npz:` file or a function is that number. Where the model's classes have
             other names than numbers, those labels are places among them.
         num_rows: int > 0. How many points of a `toy:` density, or images of a
             `stacked:` set.
         seed: int >= 0, of those points or images.
-        dtype: `"float32"` or `"float64"`, of the vectors of a `npz:` file, such as a
-            model trained elsewhere takes; None: as `read_npz` finds right.
+        dtype: `"float32"` or `"float64"`, of the vectors of a `npz:` file or a
+            function, such as a model trained elsewhere takes; None: as `read_npz` finds
+            right.
         skip_broken_images: bool. Whether files of an `images:` folder that cannot be
             decoded are left out, with a `UserWarning`. Defaults to `False`.
 
@@ -130,7 +132,8 @@ def _recode(dataset: Dataset, class_names: tuple[str, ...]) -> Dataset:
     y, schema = dataset.y, dataset.schema
     places = {plain(name): place for place, name in enumerate(class_names)}
     places |= {name: place for place, name in enumerate(class_names)}
-    if parse_spec(dataset.name).source == "npz" and not all(map(is_whole, class_names)):
+    numbered = _is_numbered(dataset)
+    if numbered and not all(map(is_whole, class_names)):
         # The numbers of classes that have names of their own.
         places = {str(place): place for place in range(len(class_names))}
     present = np.unique(y[y >= 0])
@@ -152,10 +155,21 @@ def _recode(dataset: Dataset, class_names: tuple[str, ...]) -> Dataset:
     )
 
 
+def _is_numbered(dataset: Dataset) -> bool:
+    """Whether labels were numbers of classes, as in `npz:` files and of functions."""
+    source = parse_spec(dataset.name).source
+    if source == "python":
+        return all(map(is_whole, dataset.class_names))
+    return source == "npz"
+
+
 def _without_minus_one(dataset: Dataset, class_names: tuple[str, ...]) -> Dataset:
-    """Where 1 and -1 are the labels of a `npz:` file: -1 is none to other classes."""
-    npz = parse_spec(dataset.name).source == "npz"
-    if not npz or not is_binary(dataset.class_names) or is_binary(class_names):
+    """Where 1 and -1 are numbers of classes: -1 is none to other classes."""
+    if (
+        not _is_numbered(dataset)
+        or not is_binary(dataset.class_names)
+        or is_binary(class_names)
+    ):
         return dataset
     y = np.where(dataset.y == 1, 0, -1)
     return dataclasses.replace(dataset, y=y, class_names=("1",))

@@ -12,10 +12,12 @@ import numpy as np
 
 from keras_ebm.archives import read_arrays
 from keras_ebm.data.dataset import Dataset
+from keras_ebm.data.inputs import digested, parts_of, row_bytes
 from keras_ebm.data.labels import class_codes
 from keras_ebm.data.rare_classes import spread_classes, tell_rare_classes
 from keras_ebm.digests import array_digest
 from keras_ebm.files import written_beside
+from keras_ebm.rows import take
 
 PARTS = ("train", "validation", "calibration", "test", "holdout")
 
@@ -94,7 +96,7 @@ def make_splits(
         **{name: rows.astype(np.int64) for name, rows in parts.items()},
         seed=seed,
         fingerprint=fingerprint(dataset),
-        train_hashes=row_hashes(dataset.x[seen]),
+        train_hashes=row_hashes(take(dataset.x, seen)),
     )
 
 
@@ -102,8 +104,8 @@ def _cut(dataset, seed, holdout_classes, train_size) -> dict[str, np.ndarray]:
     """The row numbers of every part, by its name."""
     held_out = class_codes(dataset.class_names, holdout_classes)
     unknown = np.isin(dataset.y, held_out)
-    first_test = len(dataset.x) - dataset.num_test
-    is_test = np.arange(len(dataset.x)) >= first_test
+    first_test = dataset.num_rows - dataset.num_test
+    is_test = np.arange(dataset.num_rows) >= first_test
     rows = np.random.default_rng(seed).permutation(first_test)
     rows = rows[~unknown[rows]]
     if dataset.num_test:
@@ -125,7 +127,7 @@ def _cut(dataset, seed, holdout_classes, train_size) -> dict[str, np.ndarray]:
 
 
 def _check_training_rows(dataset: Dataset) -> None:
-    if dataset.num_test == len(dataset.x):
+    if dataset.num_test == dataset.num_rows:
         raise ValueError(
             f"{dataset.name}: it must have rows besides its official test split, "
             f"which has all {dataset.num_test}. It can only serve as a foreign set."
@@ -165,27 +167,31 @@ def _check_train_size(train_size: int | None, available: int) -> None:
 
 def fingerprint(dataset: Dataset) -> str:
     """A SHA-256 of rows and labels, in hexadecimal."""
-    return array_digest((dataset.x, dataset.y))
+    return array_digest((*digested(dataset.x), dataset.y))
 
 
-def row_hashes(x: np.ndarray) -> np.ndarray:
+def row_hashes(x: Any) -> np.ndarray:
     """Hashes each row's bytes: the first 8 bytes of its BLAKE2b.
 
     Args:
-        x: array of shape `(n, ...)`, of the type that the dataset has.
+        x: array of shape `(n, ...)`, of the type that the dataset has, or of several
+            inputs a dict of them. Strings are hashed as UTF-8.
 
     Returns:
         uint64 array of shape `(n,)`.
     """
-    digests = (hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in x)
+    rows = zip(*parts_of(x).values(), strict=True)
+    texts = (b"".join(map(row_bytes, parts)) for parts in rows)
+    digests = (hashlib.blake2b(text, digest_size=8).digest() for text in texts)
     return np.frombuffer(b"".join(digests), np.dtype("<u8")).astype(np.uint64)
 
 
-def seen_rows(x: np.ndarray, splits: Splits) -> np.ndarray:
+def seen_rows(x: Any, splits: Splits) -> np.ndarray:
     """Tells which rows are, byte for byte, among training and validation.
 
     Args:
-        x: array of shape `(n, ...)`, of the type that the dataset had.
+        x: array of shape `(n, ...)`, of the type that the dataset had, or a dict of
+            arrays.
         splits: `Splits`.
 
     Returns:

@@ -293,6 +293,18 @@ class BaseEnergyModel(
         """Slope of the loss in the energy of each of the sampler's own negatives."""
         raise NotImplementedError
 
+    def uncounted_gradient(self, samples: tf.Tensor) -> tuple | None:
+        """`dE/dx` at the sampler's negatives while the loss leaves them out.
+
+        The loss's own gradient says nothing of it then.
+
+        Returns:
+            `(left_out, gradient)`: whether this is such a step, a scalar bool, and the
+            gradient, else 0; None where no step is.
+        """
+        del samples
+        return None
+
     def test_loss(self, batch: Batch):
         """As `step_loss`, outside of training; the loss may be None."""
         raise NotImplementedError
@@ -311,14 +323,20 @@ class BaseEnergyModel(
             loss, logs = self.step_loss(batch, drawn)
         # Before the update, with which the step's number moves on.
         slope = self.sample_slope(logs) if sources else None
-        gradients, factor = descend(
-            tape, loss, variables, self.optimizer, sources, self._may_be_constant
-        )
+        uncounted = self.uncounted_gradient(sources[0]) if sources else None
+        with tf.control_dependencies([] if uncounted is None else uncounted[1:]):
+            gradients, factor = descend(
+                tape, loss, variables, self.optimizer, sources, self._may_be_constant
+            )
         logs.setdefault("loss", loss)
         if not gradients:
             return EnergyStep(logs, None)
         slope = tf.reshape(factor * slope, [-1, *[1] * (gradients[0].shape.rank - 1)])
-        return EnergyStep(logs, gradients[0] / slope)
+        if uncounted is None:
+            return EnergyStep(logs, gradients[0] / slope)
+        left_out, gradient = uncounted
+        counted = gradients[0] / tf.where(left_out, tf.ones_like(slope), slope)
+        return EnergyStep(logs, tf.where(left_out, gradient, counted))
 
     def train_step(self, data):
         batch = self.begin_step(data)

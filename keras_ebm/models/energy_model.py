@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_ebm import objectives
-from keras_ebm.arguments import check_choice, check_positive
+from keras_ebm.arguments import check_choice, check_integer, check_positive
 from keras_ebm.gradients import energy_and_gradient
 from keras_ebm.models.base import (
     BaseEnergyModel,
@@ -37,7 +37,8 @@ class EnergyModel(BaseEnergyModel):
                   + energy_weight * (objective(E(x), E(x_neg))
                                      + gradient_penalty * mean 0.5 ||dE/dx||^2))
 
-    where `ramp` rises from 0 to 1 over the first `ramp_steps` steps.
+    where `ramp` is 0 in the first `plain_steps` steps, and then rises from 0 to 1 over
+    `ramp_steps` steps.
 
     This class takes its negatives from the batch or from Markov chains
     (`negatives`), or has none and is then a plain classifier; subclasses bring
@@ -68,6 +69,10 @@ class EnergyModel(BaseEnergyModel):
         semi_supervised: `keras_ebm.objectives.SemiSupervised`, further terms on
             rows without labels, or None.
         ramp_steps: int >= 0.
+        plain_steps: int >= 0, steps of the cross-entropy alone that the training begins
+            with, as a plain classifier's. Negatives are drawn, chains walk and a
+            generator learns in them too, after the classifier's energy. Above 0 only
+            with classes and a `classification_weight` above 0.
         data_stddev: float >= 0, Gaussian noise added to preprocessed data in
             training, in its units.
         class_names: K strings, kept for serving; optional.
@@ -107,6 +112,7 @@ class EnergyModel(BaseEnergyModel):
         "conditional_entropy_weight",
         "gradient_penalty",
         "ramp_steps",
+        "plain_steps",
         "data_stddev",
         "class_names",
         "temperature",
@@ -127,6 +133,7 @@ class EnergyModel(BaseEnergyModel):
         gradient_penalty: float = 0.0,
         semi_supervised: objectives.SemiSupervised | None = None,
         ramp_steps: int = 0,
+        plain_steps: int = 0,
         **kwargs,
     ):
         super().__init__(network, **kwargs)
@@ -142,6 +149,7 @@ class EnergyModel(BaseEnergyModel):
         }
         for name, value in weights.items():
             setattr(self, name, check_positive(name, value, zero_allowed=True))
+        self.set_plain_steps(plain_steps)
         terms = semi_supervised
         known = terms is None or isinstance(terms, objectives.SemiSupervised)
         rule = "keras_ebm.objectives.SemiSupervised or None"
@@ -163,6 +171,29 @@ class EnergyModel(BaseEnergyModel):
                     f"{self.num_classes} output."
                 )
             self._add_trackers(*semi_supervised.log_names)
+
+    def set_plain_steps(self, steps: int) -> None:
+        """Sets `plain_steps`, before `compile`, where the length of a run tells it.
+
+        Args:
+            steps: int >= 0.
+
+        Raises:
+            ValueError: if it is another number, or there would be nothing to learn.
+        """
+        check_positive(
+            "plain_steps", check_integer("plain_steps", steps), zero_allowed=True
+        )
+        learns = self.num_classes > 1 and self.classification_weight > 0
+        if steps and (not learns or self.conditional):
+            raise ValueError(
+                "`plain_steps` are of the cross-entropy alone: they need classes, "
+                "classification_weight above 0, and not `conditional`. Received: "
+                f"plain_steps={steps} for {self.num_classes} output(s), "
+                f"classification_weight={self.classification_weight} and conditional="
+                f"{self.conditional}; use plain_steps=0."
+            )
+        self.plain_steps = int(steps)
 
     def _check_computed(self, source):
         """Raises ValueError if something would compute with codes, such as tokens."""
@@ -381,11 +412,29 @@ class EnergyModel(BaseEnergyModel):
         return tf.cast(self.network(x, training=training), tf.float32)
 
     def ramp(self, training: bool = True):
-        """Share, in (0, 1], at which all but the cross-entropy counts by now."""
+        """Share, from 0 to 1, at which all but the cross-entropy counts by now."""
         if not (training and self.ramp_steps):
-            return 1.0
+            return self.begun(training)
         step = tf.cast(self.optimizer.iterations, tf.float32) + 1.0
+        if self.plain_steps:
+            step = tf.maximum(0.0, step - self.plain_steps)
         return tf.minimum(1.0, step / self.ramp_steps)
+
+    def begun(self, training: bool = True):
+        """0 in the `plain_steps`, and 1 afterwards."""
+        if not (training and self.plain_steps):
+            return 1.0
+        return tf.cast(self.optimizer.iterations >= self.plain_steps, tf.float32)
+
+    def uncounted_gradient(self, samples: tf.Tensor):
+        if not self.plain_steps:
+            return None
+        left_out = tf.equal(self.begun(), 0.0)
+        return left_out, tf.cond(
+            left_out,
+            lambda: energy_and_gradient(self.inputs_energy, samples)[1],
+            lambda: tf.zeros_like(samples),
+        )
 
     def _class_loss(self, logits, y, logs, sample_weight=None):
         labelled = y >= 0

@@ -135,11 +135,12 @@ class LangevinModel(EnergyModel):
                 "`conditional` needs a network with classes. Received: "
                 f"{self.num_classes} output."
             )
-        if self.conditional and (self.semi_supervised or self.ramp_steps):
+        ramps = self.ramp_steps or self.plain_steps
+        if self.conditional and (self.semi_supervised or ramps):
             raise ValueError(
-                "`semi_supervised` and `ramp_steps` do not go with `conditional`, "
-                "whose chains need a label for each input. Received: both; use "
-                "conditional=False."
+                "`semi_supervised`, `ramp_steps` and `plain_steps` do not go with "
+                "`conditional`, whose chains need a label for each input. Received: "
+                "both; use conditional=False."
             )
         if self.walk_terms and not self.negatives.moves.differentiable:
             raise ValueError(
@@ -233,7 +234,7 @@ class LangevinModel(EnergyModel):
             squares = data_mean(tf.square(logs["data_energy"]), weights)
             squares += tf.reduce_mean(tf.square(logs["negative_energy"]))
             logs["energy_l2"] = squares
-            loss += self.energy_l2 * squares
+            loss += self.begun(training) * self.energy_l2 * squares
         return loss, logs
 
     def walk(self, x: tf.Tensor, random: RandomDraws, labels: tf.Tensor | None = None):
@@ -265,7 +266,7 @@ class LangevinModel(EnergyModel):
             return loss, logs
         made, neighbours = drawn.rest
         extra, extra_logs = self.walk_loss(made, batch.random, neighbours)
-        return loss + extra, {**logs, **extra_logs}
+        return loss + self.begun() * extra, {**logs, **extra_logs}
 
     def walk_loss(
         self, made: Negatives, random: RandomDraws, neighbours: tuple | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from pathlib import Path
@@ -24,6 +25,9 @@ from keras_ebm.networks.graphs import (
     producer,
     run,
 )
+
+#: Keys of a configuration whose texts are names of layers.
+_LINKS = ("keras_history", "input_layers", "output_layers")
 
 
 def split(network: keras.Model, at: str | None = None):
@@ -206,10 +210,7 @@ def _cache_path(folder: Path, body: keras.Model, x) -> Path | None:
             stacklevel=3,
         )
         return None
-    # Names that Keras counts up are others in every process.
-    for number, layer in enumerate(body.layers):
-        config = config.replace(f'"{layer.name}"', f'"#{number}"')
-    config = config.replace(f'"{body.name}"', '"#"')
+    config = json.dumps(_without_counts(json.loads(config), {}, True))
     parts = keras.tree.flatten(x)
     digest = array_digest(
         [
@@ -219,6 +220,47 @@ def _cache_path(folder: Path, body: keras.Model, x) -> Path | None:
         ]
     )
     return folder / f"features-{digest[:32]}.npz"
+
+
+def _without_counts(node, names: dict, is_layer: bool = False):
+    """A configuration without what is another one at every start.
+
+    These are the names that Keras counts up, of nested models too, and the addresses
+    of shared objects.
+
+    Args:
+        node: part of a configuration.
+        names: of the layers so far, to what stands for them; it is added to.
+        is_layer: bool, whether a dict is of a layer, by its place.
+    """
+    if isinstance(node, list):
+        return [_without_counts(part, names, is_layer) for part in node]
+    if not isinstance(node, dict):
+        return node
+    own = node.get("config")
+    if isinstance(own, dict) and "name" in own and (is_layer or "trainable" in own):
+        # A model's layers are named before those that they are connected by.
+        number = names.setdefault(own["name"], f"#{len(names)}")
+        node = {**node, "config": {**own, "name": number}}
+        if "name" in node:
+            node["name"] = number
+    found = {}
+    for key, part in node.items():
+        if key in _LINKS:
+            found[key] = _renamed(part, names)
+        elif key != "shared_object_id":
+            found[key] = _without_counts(part, names, key == "layers")
+    return found
+
+
+def _renamed(links, names: dict):
+    if isinstance(links, dict):
+        return {key: _renamed(part, names) for key, part in links.items()}
+    if isinstance(links, list):
+        return [_renamed(part, names) for part in links]
+    if not isinstance(links, str):
+        return links
+    return names.setdefault(links, f"#{len(names)}")
 
 
 def _read(path: Path, dtype: Any) -> np.ndarray | None:

@@ -173,6 +173,12 @@ def choose_score(
 
 
 def _numbers(rows, name) -> np.ndarray:
+    if isinstance(rows, dict):
+        raise ValueError(
+            f"`{name}` must be one array of numbers, of which stand-ins can be made. "
+            f"Received: a dict of the inputs {list(rows)}; name the score yourself for "
+            "other inputs."
+        )
     if rows.dtype.kind not in "iubf" or rows.ndim < 2:
         raise ValueError(
             f"`{name}` must be one array of numbers of shape (n, ...), of which "

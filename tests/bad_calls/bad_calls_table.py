@@ -74,6 +74,7 @@ NETWORK = {
 FIT = {
     "epochs": SIZES,
     "steps": COUNTS,
+    "plain_epochs": COUNTS,
     "batch_size": SIZES,
     "validate_every": COUNTS,
     "picture_epochs": SIZES,
@@ -142,6 +143,10 @@ PROGRAMS = {
             "method": WORDS,
             "energy_limit": POSITIVE,
         },
+    ),
+    "trainers.adopt": (
+        ("--network={}/model.keras", "--dataset=digits", "--workdir={}/run"),
+        {"output": WORDS, "pixels": WORDS, "fresh": WORDS, "seed": COUNTS},
     ),
     "trainers.evaluate": (
         ("--model={}/model.keras", "--dataset=digits", "--output={}/new/out.json"),

@@ -41,6 +41,7 @@ MODEL = {
     "conditional_entropy_weight": (-0.1, float("inf")),
     "gradient_penalty": (-0.1, float("nan")),
     "ramp_steps": (-1, "many"),
+    "plain_steps": (-1, "many", 1.5),
     "data_stddev": (-0.1, float("nan")),
     "temperature": (0.0, -1.0, float("nan")),
     "lapse_rate": (-0.1, 1.0, float("nan")),

@@ -1,11 +1,17 @@
 """Loads `.keras` files."""
 
+import re
 from pathlib import Path
 
 import keras
 
 from keras_ebm.archives import check_archive
 
+#: How Keras tells of what it does not know, in .keras files and in those of HDF5.
+_UNKNOWN = re.compile(
+    r"(?:Could not locate|Unknown) (?P<kind>\w+(?: function)?):? '(?P<name>[^']*)'"
+)
+_MODULE = re.compile(r"Full object config: \{'module': '(?P<name>[^']*)'")
 #: Files of HDF5, which Keras writes too.
 LEGACY = (".h5", ".hdf5")
 
@@ -54,8 +60,39 @@ def load_keras(name: str, path, rule: str = "a .keras file") -> keras.Model:
             check_archive(path)
         return keras.saving.load_model(path, compile=False)
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:500]
         raise ValueError(
             f"`{name}` must be {rule}. Received: {path}, which cannot be loaded "
-            f"({reason})."
+            f"({_reason(error)})."
         ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """Why a file cannot be loaded, and what to do about a class that is not known."""
+    chain = [error]
+    while chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(chain[-1].__cause__ or chain[-1].__context__)
+    texts = [str(link) for link in chain]
+    for text in reversed(texts):
+        unknown = _UNKNOWN.search(text)
+        if unknown:
+            return _unknown(unknown["kind"], unknown["name"], text)
+    if any("`Lambda` layer" in text for text in texts):
+        return (
+            "a Lambda layer holds code, which no file may bring along: use functions "
+            "of keras.ops in its place, or a layer of your own that "
+            "keras.saving.register_keras_serializable registers, save the network "
+            "again, and pass --import=MODULE, of that layer's module"
+        )
+    # Keras tells first of the model that a layer could not be made for.
+    last = texts[-1] if "could not be deserialized" in texts[0] else texts[0]
+    return (last.splitlines() or [type(error).__name__])[0][:500]
+
+
+def _unknown(kind: str, name: str, text: str) -> str:
+    module = _MODULE.search(text)
+    own = module["name"] if module and module["name"] != "builtins" else ""
+    made = f"; it was made in {own}" if own else ""
+    return (
+        f"the {kind} {name!r} is not known: pass --import=MODULE, of the module that "
+        f"registers it by keras.saving.register_keras_serializable{made}"
+    )

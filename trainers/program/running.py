@@ -9,8 +9,8 @@ import tensorflow as tf
 from absl import app, logging
 
 from keras_ebm.arguments import listed
-from trainers.program import flag_errors, help, options, stopping
-from trainers.program.errors import disk_error, is_of_a_disk
+from trainers.program import flag_errors, help, imports, options, stopping
+from trainers.program.errors import disk_error, is_of_a_disk, usage_errors
 from trainers.program.options import RULES
 
 
@@ -60,6 +60,8 @@ def run_program(main: Callable, define: Callable | None = None) -> None:
                     "Arguments must be flags, as --name=value. Received: "
                     f"{listed(map(repr, argv[1:]))[:1000]}; {flag_errors.HELP}."
                 )
+            with usage_errors():
+                imports.import_modules()
             main(argv)
         except app.UsageError as error:
             refuse(argv, error)

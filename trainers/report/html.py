@@ -4,7 +4,7 @@ import base64
 import html
 import io
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -70,7 +70,7 @@ class Evidence(NamedTuple):
     """
 
     model: EnergyModel
-    x: np.ndarray
+    x: Any
     y: np.ndarray
     logits: np.ndarray
     energies: dict
@@ -86,7 +86,7 @@ def draw(results: dict, evidence: Evidence) -> dict[str, bytes]:
         figures["energies"] = _energies(results, evidence)
     if evidence.samples is not None:
         figures["samples"] = _samples(evidence)
-    elif evidence.x.shape[1:] == (2,):
+    elif not isinstance(evidence.x, dict) and evidence.x.shape[1:] == (2,):
         known = evidence.model.preprocess(evidence.x)
         figures["density"] = plots.model_figure(evidence.model, known)
     return {name: _png(figure) for name, figure in figures.items()}

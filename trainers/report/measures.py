@@ -32,7 +32,7 @@ def measure(model, run) -> dict:
     x, y = run.rows("test")
     logits = network_outputs(model, x, requires=("logits",))["logits"]
     energy = np.asarray(model.to_energy(logits))
-    values = {"energy": float(energy.mean()), "num_test": len(x)}
+    values = {"energy": float(energy.mean()), "num_test": len(energy)}
     if model.num_classes > 1:
         values |= classification_measures(model, logits, y)
         values["temperature"] = model.temperature

@@ -110,6 +110,11 @@ def _check(run, fit):
             "`dataset` must be of images or of points. Received: the table "
             f"{run.dataset.name}; save its numbers as npz:PATH."
         )
+    if run.dataset.kind == "inputs":
+        raise ValueError(
+            "`dataset` must be of images or of points. Received: "
+            f"{run.dataset.name}, whose rows are inputs of a network of your own."
+        )
     if run.dataset.kind == "vector":
         _check_spread(run)
     if has_picture(run, fit):

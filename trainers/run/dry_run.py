@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ebm import data
+from keras_ebm.rows import as_rows, take, tensors
 from trainers.program import errors
 from trainers.run.flops import step_flops
 from trainers.settings.data import DataSettings, RunData, load
@@ -70,12 +71,14 @@ def dry_run(data_settings, model_settings, fit, build) -> dict:
     x, y = run.rows("train")
     body = build_body(model_settings, run.dataset)
     if body is not None:
-        x = body(x[:SEEN], training=False).numpy()
+        x = body(tensors(take(x, slice(SEEN))), training=False).numpy()
         seen = dataclasses.replace(run.dataset, x=x, y=y[:SEEN], kind="vector")
         run = dataclasses.replace(run, dataset=seen)
     model = build(run.dataset, x, model_settings, data_settings.seed)
     compile_model(model, model_settings, 1, 1)
-    x, y = tf.constant(x[:ROWS]), tf.constant(y[:ROWS].astype(np.int32))
+    if run.dataset.kind == "inputs":
+        x = as_rows(x, "dataset", model.raw_spec())
+    x, y = tensors(take(x, slice(ROWS))), tf.constant(y[:ROWS].astype(np.int32))
     result = {"parameters": model.network.count_params()}
     if model.generator is not None:
         result["generator_parameters"] = model.generator.count_params()

@@ -22,6 +22,7 @@ from keras_ebm.data.batches import (
     steps_per_epoch,
     training_batches,
 )
+from keras_ebm.rows import as_rows, take, tensors
 from trainers.program import devices
 from trainers.program.options import setting
 from trainers.report.measures import measure
@@ -61,6 +62,12 @@ class FitSettings(RunSettings):
         0, "Steps in all, in place of --epochs. 0 counts passes.", low=0
     )
     batch_size: int = setting(64, "Rows of a step, over all replicas.", low=1)
+    plain_epochs: int = setting(
+        0,
+        "Passes of the cross-entropy alone that the run begins with; energies are "
+        "trained after them. Chains walk and a generator learns in them too.",
+        low=0,
+    )
     augment: str = setting(
         "none", "Moves training images by some pixels, or mirrors half of them too."
     )
@@ -134,6 +141,8 @@ def prepare(
     with devices.scope_of(strategy):
         model = build(run.dataset, train_x, model_settings, run.settings.seed)
         check_features(model, run)
+        if fit.plain_epochs:
+            model.set_plain_steps(_plain_steps(model, fit, steps))
         compile_model(model, model_settings, *_span(fit, steps))
         first_part = backup.restore(model, backups)
     jobs.check_buffer(model, fit.batch_size)
@@ -142,9 +151,16 @@ def prepare(
         run=run,
         fit=fit,
         model=model,
-        batches=_training(run, fit, first_part * part_steps, steps, strategy),
+        batches=_training(
+            _taken(run, "train", model),
+            run.settings.seed,
+            fit,
+            first_part * part_steps,
+            steps,
+            strategy,
+        ),
         validation=jobs.validation_batches(
-            run.rows("validation"), fit.batch_size, strategy
+            _taken(run, "validation", model), fit.batch_size, strategy
         ),
         steps=part_steps,
         parts=parts,
@@ -157,12 +173,20 @@ def prepare(
     )
 
 
-def _training(run, fit, first_step, steps, strategy):
+def _taken(run, part: str, model) -> tuple:
+    """`(x, y)` of a part as the model takes them: several inputs by their names."""
+    x, y = run.rows(part)
+    if run.dataset.kind == "inputs":
+        x = as_rows(x, run.dataset.name, model.raw_spec())
+    return x, y
+
+
+def _training(rows, seed, fit, first_step, steps, strategy):
     """Batches from a step on, of this worker's rows."""
     batches, _ = training_batches(
-        *run.rows("train"),
+        *rows,
         batch_size=fit.batch_size,
-        seed=run.settings.seed,
+        seed=seed,
         first_epoch=first_step // steps,
         first_step=first_step % steps,
         augment=fit.augment,
@@ -213,6 +237,30 @@ def _span(fit, steps) -> tuple[int, int]:
     if fit.steps % passes:
         passes = nearest_divisor(fit.steps, passes)
     return passes, fit.steps // passes
+
+
+def _plain_steps(model, fit, steps: int) -> int:
+    """Steps of `plain_epochs`.
+
+    Raises:
+        ValueError: if there are no classes, or no step of the energy would be left.
+    """
+    if model.num_classes < 2:
+        raise ValueError(
+            "`plain_epochs` needs classes, as it trains by the cross-entropy alone. "
+            f"Received: plain_epochs={fit.plain_epochs} for a model of one output; "
+            "leave it out."
+        )
+    passes, steps_of_each = _span(fit, steps)
+    plain, total = fit.plain_epochs * steps, passes * steps_of_each
+    if plain >= total:
+        raise ValueError(
+            f"`plain_epochs` must be shorter than the run of {total} steps, as "
+            f"energies are trained after it. Received: plain_epochs={fit.plain_epochs} "
+            f"of {steps} steps each; lower it, or train a plain classifier by "
+            "negatives=none."
+        )
+    return plain
 
 
 def total_steps(fit, train_y) -> int:
@@ -269,7 +317,8 @@ def _callbacks(job, has_averages):
         callbacks.append(Progress())
     if fit.tensorboard:
         logs = str(workdir / "logs")
-        sample = job.model.preprocess(job.run.rows("train")[0][:500])
+        x = tensors(take(_taken(job.run, "train", job.model)[0], slice(500)))
+        sample = job.model.preprocess(x)
         callbacks += [
             keras.callbacks.TensorBoard(logs),
             SamplePictures(logs, sample, fit.picture_epochs),

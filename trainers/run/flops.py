@@ -4,9 +4,11 @@ import contextlib
 
 import tensorflow as tf
 from absl import logging
+from keras import tree
 
 from keras_ebm.gradients import energy_and_gradient
 from keras_ebm.negatives import as_source
+from keras_ebm.networks.graphs import input_struct, is_functional
 
 
 def count_flops(function, *specs) -> int:
@@ -63,22 +65,32 @@ def _silence():
         logging.set_verbosity(verbosity)
 
 
+def _network_inputs(network, rows: int):
+    """Specs of a batch of preprocessed inputs, of several as the network takes them."""
+    if not is_functional(network) or len(network.inputs) == 1:
+        return tf.TensorSpec((rows, *network.input_shape[1:]), tf.float32)
+    return tree.map_structure(
+        lambda part: tf.TensorSpec((rows, *part.shape[1:]), part.dtype),
+        input_struct(network),
+    )
+
+
 def step_flops(model, x, y) -> dict:
     """Operations of one training step, for each row of the batch.
 
     Args:
         model: compiled `EnergyModel`.
-        x: raw rows, `(batch, ...)`.
+        x: raw rows, `(batch, ...)`, or a dict of them.
         y: labels, `(batch,)`.
 
     Returns:
         Dict of ints: `flops_energy`, one pass of the energy network; `flops_chain`,
         the steps of a row's chain (0 without chains); `flops_step`, all of it.
     """
-    rows = len(x)
-    shape = (rows, *model.network.input_shape[1:])
-    inputs = tf.TensorSpec(shape, tf.float32)
-    data = (tf.TensorSpec(x.shape, x.dtype), tf.TensorSpec(y.shape, y.dtype))
+    rows = int(y.shape[0])
+    inputs = _network_inputs(model.network, rows)
+    given = tree.map_structure(lambda part: tf.TensorSpec(part.shape, part.dtype), x)
+    data = (given, tf.TensorSpec(y.shape, y.dtype))
     labels = tf.zeros([rows], tf.int32) if model.conditional else None
     energy_fn = model.energy_fn(labels)
     source, chain = as_source(model.negatives), 0

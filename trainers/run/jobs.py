@@ -16,6 +16,7 @@ from keras_ebm import files
 from keras_ebm.callbacks import StopOnDivergence
 from keras_ebm.data import split_digest
 from keras_ebm.negatives import as_source
+from keras_ebm.rows import num_rows, take, tensors
 from trainers.program import errors, folders, json_files, stopping
 from trainers.program.options import Checked, setting
 from trainers.report.pictures import PICTURE_FILE, draw_density, has_picture
@@ -255,13 +256,13 @@ def validation_batches(rows, batch_size: int, strategy) -> tf.data.Dataset:
     """Validation batches; replicas get equal shares, so a few rows may be left out.
 
     Args:
-        rows: tuple of arrays `(n, ...)`, the parts of a batch.
+        rows: tuple of arrays `(n, ...)`, or dicts of them, the parts of a batch.
         batch_size: int.
         strategy: `tf.distribute` strategy or None.
     """
     replicas = 1 if strategy is None else strategy.num_replicas_in_sync
-    shared = len(rows[0]) // replicas * replicas
-    rows = tuple(tf.constant(part[:shared]) for part in rows)
+    shared = num_rows(rows[0]) // replicas * replicas
+    rows = tuple(tensors(take(part, slice(shared))) for part in rows)
     options = tf.data.Options()
     # Each of several workers evaluates all rows, which leaves the means as they are.
     policy = tf.data.experimental.AutoShardPolicy.OFF

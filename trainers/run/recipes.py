@@ -72,7 +72,7 @@ def _prepare_by(build):
 
 
 def _adapt_density(run, strategy):
-    count = sum(len(run.rows(part)[0]) for part in ("train", "validation"))
+    count = sum(len(run.rows(part)[1]) for part in ("train", "validation"))
     defaults.adapt_batch(np.full(count, -1), strategy)
     defaults.adapt_buffer()
     if FLAGS.steps > 0 and FLAGS.validate_every > FLAGS.steps:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from trainers.settings.data import DataSettings, RunData, joined, read_rows
 RECORD_SHAPE = {
     "data": dict,
     "kind": str,
-    "input_shape": list,
+    "input_shape": (list, dict),
     "class_names": list,
     "schema": (dict, type(None)),
     "fingerprint": str,
@@ -43,8 +44,9 @@ def write_record(run: RunData, workdir: Path, can_calibrate: bool = True) -> Non
         {
             "data": dataclasses.asdict(run.settings),
             "kind": run.dataset.kind,
-            "input_shape": list(run.dataset.input_shape),
-            "dtype": str(run.dataset.x.dtype),
+            # Of several inputs both are objects by name.
+            "input_shape": _listed(run.dataset.input_shape),
+            "dtype": data.types_of(run.dataset.x),
             "class_names": list(run.dataset.class_names),
             "schema": None if schema is None else schema.to_config(),
             "rows": {name: len(getattr(run.splits, name)) for name in parts},
@@ -54,6 +56,12 @@ def write_record(run: RunData, workdir: Path, can_calibrate: bool = True) -> Non
             "can_calibrate": can_calibrate,
         },
     )
+
+
+def _listed(shape):
+    if isinstance(shape, dict):
+        return {name: list(own) for name, own in shape.items()}
+    return list(shape)
 
 
 def check_bound(model, model_path) -> None:
@@ -189,10 +197,19 @@ def recall(model_path, dataset: str = "", data_dir: str = "") -> RunData:
         raise ValueError(
             "`dataset` must be the data that the run was trained on. Received: "
             f"{settings.dataset}, whose rows differ from those recorded in "
-            f"{folder}."
+            f"{folder}.{_same_each_time(settings.dataset)}"
         )
-    splits = data.load_splits(split_path(model_path), len(full.x))
+    splits = data.load_splits(split_path(model_path), full.num_rows)
     return joined(full, splits, settings)
+
+
+def _same_each_time(spec: str) -> str:
+    if data.parse_spec(spec).source != "python":
+        return ""
+    return (
+        " The function must return the same rows in the same order each time: leave "
+        "shuffling and random draws out of it, or fix their seed."
+    )
 
 
 def _as_once_numbered(dataset: data.Dataset) -> data.Dataset:
@@ -285,24 +302,37 @@ def load_like(
         schema=None if schema is None else TableSchema.from_config(schema),
         class_names=tuple(recorded["class_names"]) or None,
         seed=recorded["data"]["seed"],
-        dtype=None if recorded["kind"] == "image" else recorded.get("dtype"),
+        dtype=data.dtype_of(recorded["kind"], recorded.get("dtype")),
         skip_broken_images=skip_broken_images,
     )
-    shape = tuple(recorded["input_shape"])
-    other = dataclasses.replace(other, x=data.fit_folder(dataset, other.x, shape))
+    shape = _shape_of(recorded)
+    if recorded["kind"] == "image":
+        fitted = data.fit_folder(dataset, other.x, shape)
+        other = dataclasses.replace(other, x=fitted)
     if (other.kind, other.input_shape) != (recorded["kind"], shape):
+        remedy = "" if isinstance(shape, dict) else data.size_remedy(dataset, shape)
         raise ValueError(
             f"{dataset}: its rows must be like those of the model. Received: "
             f"{other.kind} rows of shape {other.input_shape} for a model of "
-            f"{recorded['kind']} rows of shape {shape}."
-            f"{data.size_remedy(dataset, shape)}"
+            f"{recorded['kind']} rows of shape {shape}.{remedy}"
         )
+    if other.kind == "inputs":
+        # Such as whole numbers where the run had fractions.
+        fitted = data.in_types(other.x, recorded["dtype"])
+        other = dataclasses.replace(other, x=fitted)
     return other
+
+
+def _shape_of(recorded):
+    shape = recorded["input_shape"]
+    if isinstance(shape, dict):
+        return {name: tuple(own) for name, own in shape.items()}
+    return tuple(shape)
 
 
 def foreign(
     spec: str, run: RunData, seed: int, skip_broken_images: bool = False
-) -> np.ndarray:
+) -> Any:
     """Rows of a foreign set that fit the run's model; see `keras_ebm.data.foreign`."""
     x, y = run.rows("test")
     known = dataclasses.replace(run.dataset, x=x, y=y, num_test=0)

@@ -5,6 +5,7 @@ import sys
 
 from keras_ebm import data
 from trainers.program import devices, errors, folders, options, running
+from trainers.program.imports import ImportSettings
 from trainers.program.options import FLAGS
 from trainers.run import dry_run, jobs
 from trainers.run.recipes import Recipe, choose
@@ -30,7 +31,10 @@ def define(recipe: Recipe, defaults: dict | None = None) -> dict:
         recipe: `Recipe`.
         defaults: by name, in place of the flags' own.
     """
-    for settings_class in (DataSettings, recipe.settings, recipe.fit):
+    classes = [DataSettings, recipe.settings, recipe.fit]
+    if hasattr(recipe.settings, "init"):
+        classes.append(ImportSettings)
+    for settings_class in classes:
         own = {field.name for field in dataclasses.fields(settings_class)}
         given = {k: v for k, v in (defaults or {}).items() if k in own}
         options.define_flags(settings_class, **given)

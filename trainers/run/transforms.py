@@ -111,7 +111,7 @@ def prepare(run, settings, fit, build: Callable, strategy=None):
 
 def _names(run, fit):
     """The transforms to try."""
-    if run.dataset.kind == "image":
+    if run.dataset.kind in ("image", "inputs"):
         return TRANSFORMS[:1]
     if jobs.enough_labels(run):
         return TRANSFORMS

@@ -202,6 +202,12 @@ def check_objective(run, method: str, settings) -> None:
     all energies. In the plane `log Z` is summed on a grid; elsewhere it cannot be had
     well enough to choose by.
     """
+    if run.dataset.kind == "inputs":
+        raise ValueError(
+            "`dataset` must have images, points or a table, of which networks are "
+            f"built. Received: {run.dataset.name}, whose rows are inputs of a network "
+            "of your own; train that by trainers.adopt and trainers.vera --init."
+        )
     if run.dataset.num_classes > 1:
         if not jobs.enough_labels(run):
             labels = int((run.rows("validation")[1] >= 0).sum())

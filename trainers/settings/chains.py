@@ -14,6 +14,7 @@ from trainers.settings.networks import (
     NetworkSettings,
     build_network,
     build_preprocessor,
+    check_negatives,
 )
 from trainers.settings.optimizers import OptimizerSettings
 from trainers.settings.unlabelled import SemiSupervisedSettings, build_semi_supervised
@@ -176,6 +177,7 @@ def build_langevin(dataset, train_x: np.ndarray, settings: ChainSettings, seed: 
     preprocessor, shape, value_range = build_preprocessor(dataset, train_x, settings)
     kind = _class_kind(dataset, settings)
     network = build_network(dataset, shape, settings, kind)
+    check_negatives(network, dataset, "negatives")
     conditional = kind == "conditional"
     if conditional and not hasattr(network, "class_logits"):
         network = _conditional(network)

@@ -8,6 +8,7 @@ import numpy as np
 from keras_ebm import data
 from keras_ebm.arguments import listed
 from keras_ebm.layers import TableEncoder
+from keras_ebm.rows import take
 from trainers.program.options import SEED, Checked, setting
 
 
@@ -65,7 +66,7 @@ class RunData:
     @property
     def is_plane(self) -> bool:
         """Whether the rows are points in the plane."""
-        return self.dataset.input_shape == (2,)
+        return self.dataset.kind != "inputs" and self.dataset.input_shape == (2,)
 
     def rows(self, part: str):
         """Returns `(x, y)` of `train`, `validation`, `calibration`, `test`, `holdout`.
@@ -73,7 +74,7 @@ class RunData:
         The labels of `train` are masked to `labels_per_class`.
         """
         indices = getattr(self.splits, part)
-        x, y = self.dataset.x[indices], self.dataset.y[indices]
+        x, y = take(self.dataset.x, indices), self.dataset.y[indices]
         if part == "train" and self.settings.labels_per_class:
             y = self._few_labels
         return x, y
@@ -82,7 +83,7 @@ class RunData:
     def equal_by_chance(self) -> list[int]:
         """How many of the rows kept from training equal one of it, and their number."""
         kept = np.concatenate([self.splits.calibration, self.splits.test])
-        seen = data.seen_rows(self.dataset.x[kept], self.splits)
+        seen = data.seen_rows(take(self.dataset.x, kept), self.splits)
         return [int(seen.sum()), len(kept)]
 
     @functools.cached_property
@@ -156,9 +157,10 @@ def check_features(model, run: RunData) -> None:
     """Raises ValueError if a row's features leave float32, before anything is trained.
 
     A cell may be finite and yet so many standard deviations away that its feature, its
-    energy and all means over its part are not. Images have no such pixels.
+    energy and all means over its part are not. Images have no such pixels, and other
+    inputs go into a network as they are.
     """
-    if run.dataset.kind == "image":
+    if run.dataset.kind in ("image", "inputs"):
         return
     x = run.dataset.x
     features = np.concatenate(

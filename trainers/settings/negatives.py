@@ -71,11 +71,13 @@ def build_negatives(name: str, dataset, train_x, preprocessor, seed: int):
     source = NEGATIVES.get("batch" if name == "both" else name)
     if source is None:
         return None
-    if dataset.kind == "image" and not source.makes_images:
+    deep = dataset.kind == "inputs" and np.ndim(dataset.x) != 2
+    if (dataset.kind == "image" or deep) and not source.makes_images:
         others = [key for key, other in NEGATIVES.items() if other.makes_images]
         raise ValueError(
-            f"`negatives` {name} takes rows of numbers. Received: image rows of "
-            f"{dataset.name}; use negatives={' or '.join(others)}."
+            f"`negatives` {name} takes rows of numbers. Received: "
+            f"{dataset.kind} rows of {dataset.name}; use negatives="
+            f"{' or '.join(others)}."
         )
     return source.build(lambda: _preprocessed(train_x, preprocessor), seed)
 

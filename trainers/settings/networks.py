@@ -12,6 +12,8 @@ from keras_ebm import networks
 from keras_ebm.arguments import listed
 from keras_ebm.layers import TableEncoder
 from keras_ebm.layers.table_encoder import TRANSFORMS
+from keras_ebm.models.base import check_float_input
+from keras_ebm.rows import as_rows, take
 from trainers.program.options import Checked, integers, setting
 from trainers.settings.starting import PIXELS, initial_model, is_body
 
@@ -155,6 +157,14 @@ def build_preprocessor(dataset, train_x: np.ndarray, settings: NetworkSettings):
     started = initial_model(settings)
     if started is not None:
         return _started_preprocessor(started, dataset, train_x)
+    if dataset.kind == "inputs":
+        raise ValueError(
+            "`dataset` must have images, points or a table to train a network from "
+            f"nothing. Received: {dataset.name}, whose rows are inputs of a network of "
+            "your own; adopt it by `python -m trainers.adopt --network=NET.keras "
+            f"--dataset={dataset.name} --workdir=DIR`, and pass "
+            "--init=DIR/model.keras."
+        )
     if dataset.kind == "image":
         if settings.pixel_range == "symmetric":
             scale, value_range = (1.0 / 127.5, -1.0), (-1.0, 1.0)
@@ -189,7 +199,11 @@ def _notice_once(text: str) -> None:
 
 def _started_preprocessor(started, dataset, train_x):
     """What comes before the network of `--init`; see `build_preprocessor`."""
-    shape = tuple(started.network.input_shape[1:])
+    if dataset.kind == "inputs":
+        # Told of by name and shape where they are none of the model's.
+        as_rows(take(dataset.x, slice(1)), "dataset", started.raw_spec())
+        return started.preprocessor, shape_of(started.network), None
+    shape = shape_of(started.network)
     if is_body(started.preprocessor):
         # The rows are its features already.
         return None, shape, None
@@ -205,6 +219,35 @@ def _started_preprocessor(started, dataset, train_x):
         pixels = np.asarray(started.preprocess(ends))
         value_range = float(pixels.min()), float(pixels.max())
     return started.preprocessor, shape, value_range
+
+
+def shape_of(network: keras.Model) -> tuple[int, ...]:
+    """Shape of a network's input; empty where it has several."""
+    shape = network.input_shape
+    return tuple(shape[1:]) if isinstance(shape, tuple) else ()
+
+
+def check_negatives(network: keras.Model, dataset, flag: str) -> None:
+    """Raises ValueError where there can be no negatives of a network's inputs.
+
+    Args:
+        network: the energy network.
+        dataset: `keras_ebm.data.Dataset`.
+        flag: that asks for them, for the error.
+    """
+    if dataset.kind != "inputs":
+        return
+    try:
+        check_float_input(network, flag)
+    except ValueError as error:
+        raise ValueError(
+            f"{str(error).rstrip('.')}, or train by trainers.vera with negatives=none."
+        ) from error
+    if None in network.input_shape[1:]:
+        raise ValueError(
+            f"`{flag}` needs a network of inputs of one shape. Received: "
+            f"{network.input_shape[1:]}; use trainers.vera with negatives=none."
+        )
 
 
 def _started_network(started, dataset, num_outputs: int):

@@ -27,6 +27,7 @@ from trainers.settings.networks import (
     NetworkSettings,
     build_network,
     build_preprocessor,
+    check_negatives,
     computing_in,
     none_or,
     widths,
@@ -119,6 +120,8 @@ def build_model(dataset, train_x: np.ndarray, settings: ModelSettings, seed: int
     keras.utils.set_random_seed(seed)
     preprocessor, shape, _ = build_preprocessor(dataset, train_x, settings)
     network = build_network(dataset, shape, settings)
+    if settings.negatives != "none":
+        check_negatives(network, dataset, f"negatives={settings.negatives}")
     arguments = _loss_arguments(dataset, settings)
     arguments |= build_semi_supervised(settings, shape)
     arguments |= {
