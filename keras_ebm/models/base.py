@@ -165,7 +165,7 @@ class BaseEnergyModel(
 
     def logits(self, x: tf.Tensor):
         """Logits of raw inputs, `(batch, K)`."""
-        return self(x, training=False)
+        return self(self.as_inputs(x), training=False)
 
     def energy(self, x: tf.Tensor, y: tf.Tensor | None = None):
         """Energies of raw inputs in nats, `(batch,)`; low means likely.

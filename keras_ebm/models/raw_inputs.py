@@ -100,6 +100,10 @@ class TakesRawInputs:
         framed = hasattr(x, "iloc") or isinstance(x, tf.RaggedTensor)
         if not (framed or (known and (several or text))):
             return x
+        parts = x.values() if isinstance(x, dict) else x
+        if not framed and any(tf.is_tensor(part) for part in parts):
+            # Of a graph, or of whoever made them: `preprocess` reads these.
+            return x
         # Keras takes no arrays of strings, but tensors.
         return tree.map_structure(
             lambda part: tf.constant(part) if is_text(part) else part,
