@@ -15,6 +15,8 @@ whose defaults are then those of a plain head.
 import dataclasses
 from pathlib import Path
 
+from absl import app
+
 from keras_ebm import EnergyModel, files
 from keras_ebm.data import split_digest
 from trainers.program import errors, folders, json_files, options, running
@@ -94,6 +96,7 @@ def prepare(data_settings: DataSettings, settings: AdoptSettings) -> Adoption:
 
 def _adopt(argv) -> None:
     del argv
+    _take_data()
     for name in ("network", "dataset"):
         options.require(name)
     clashes.check(clashes.DATA)
@@ -104,6 +107,21 @@ def _adopt(argv) -> None:
             options.from_flags(DataSettings), options.from_flags(AdoptSettings)
         )
     jobs.run_job("adopt", job)
+
+
+def _take_data() -> None:
+    """Makes a dataset of `--data`."""
+    if not options.FLAGS.data:
+        return
+    if options.FLAGS.dataset:
+        raise app.UsageError(
+            "--data stands in the place of --dataset. Received: "
+            f"--data={options.FLAGS.data} and --dataset={options.FLAGS.dataset}; leave "
+            "one of them out."
+        )
+    options.FLAGS.dataset = f"python:{options.FLAGS.data}"
+    # So that `flags.txt` has one of the two.
+    options.FLAGS.data = ""
 
 
 def main() -> None:

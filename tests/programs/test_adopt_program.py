@@ -384,7 +384,7 @@ def test_a_head_on_a_body_has_a_dry_run(body):
 
 
 MODULES = "tests.programs"
-OWN = f"--dataset=python:{MODULES}.foreign_rows:points"
+OWN = f"--data={MODULES}.foreign_rows:points"
 
 
 def test_flags_of_an_adoption_are_given_back(run, nets, tmp_path):

@@ -26,7 +26,7 @@ class AdoptSettings(Checked):
 
     CHOICES = {"output": OUTPUTS, "pixels": PIXELS, "fresh": FRESH}
 
-    SUBJECTS = {"network": "Network", "fresh": "Data", "workdir": "Run"}
+    SUBJECTS = {"network": "Network", "data": "Data", "workdir": "Run"}
 
     network: str = setting("", "Trained Keras classifier, a .keras or .h5 file.")
     backbone: str = setting(
@@ -43,6 +43,11 @@ class AdoptSettings(Checked):
         "as_is",
         "What the network takes of pixels: as_is 0 to 255, unit 0 to 1, symmetric -1 "
         "to 1.",
+    )
+    data: str = setting(
+        "",
+        "MODULE:FUNCTION that returns the rows, in the place of --dataset; short for "
+        "--dataset=python:MODULE:FUNCTION.",
     )
     fresh: str = setting(
         "auto",
