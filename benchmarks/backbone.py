@@ -18,10 +18,12 @@ import time
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 from benchmarks.machine import machine
 from keras_ebm import data, metrics, ood
 from keras_ebm.networks import body_features
+from keras_ebm.serving import export_classifier
 from trainers.adopt import HEAD
 from trainers.program import json_files, options, running
 from trainers.run import bodies, transforms
@@ -32,6 +34,8 @@ from trainers.vera import FitSettings
 
 DATASET = "tfds:cifar10"
 FOREIGN = ("tfds:cifar100", "tfds:mnist", "noise:uniform")
+#: Test images that the export is asked.
+SERVED = 320
 #: Rows of each at most.
 FOREIGN_ROWS = 5000
 #: What each method passes beside `trainers.adopt`'s own settings.
@@ -98,6 +102,49 @@ def run_one(method: str, seed: int, settings) -> dict:
             np.mean(~detector.predict(seen.rows("test")[0])["accept"])
         ),
         "auroc": aurocs(model, seen, foreign),
+    }
+
+
+def served(settings) -> dict:
+    """Exports one plain head with its body: megabytes, and how far the paths differ."""
+    run = load(DataSettings(dataset=DATASET, data_dir=settings.data_dir, seed=0))
+    values = {**HEAD, "backbone": settings.backbone}
+    model_settings = split_settings(ModelSettings, values)
+    body = build_body(model_settings, run.dataset)
+    seen = bodies.of_features(run, body, Path(settings.cache))
+    with tempfile.TemporaryDirectory() as folder:
+        fit = split_settings(FitSettings, {**values, "workdir": folder, "verbose": 0})
+        job = transforms.prepare(seen, model_settings, fit, build_model)
+        model = job.train()
+        cached = ood.Detector.calibrate(
+            model, seen.rows("calibration")[0], target_fpr=0.05
+        )
+        # The threshold of the cached features serves the whole model too.
+        detector = ood.Detector(
+            model.behind(body), cached.score, cached.conformal, cached.target_fpr
+        )
+        images, rows = run.rows("test")[0][:SERVED], seen.rows("test")[0][:SERVED]
+        path = export_classifier(detector, f"{folder}/net", images[:32])
+        megabytes = sum(p.stat().st_size for p in path.rglob("*") if p.is_file()) / 1e6
+        signature = tf.saved_model.load(str(path)).signatures["serving_default"]
+        answers = [
+            signature(inputs=tf.constant(images[i : i + 32]))
+            for i in range(0, SERVED, 32)
+        ]
+        expected = cached.predict(rows)
+        found = {
+            name: np.concatenate([answer[name] for answer in answers])
+            for name in ("energy", "probabilities", "class_id", "accept")
+        }
+        logits = detector.model.logits(images[:32]) - model.logits(rows[:32])
+    return {
+        "megabytes": megabytes,
+        "largest_difference_of_logits": float(np.abs(logits).max()),
+        "largest_difference_of_energies": float(
+            np.abs(found["energy"] - expected["energy"]).max()
+        ),
+        "same_class": float(np.mean(found["class_id"] == expected["class_id"])),
+        "same_decision": float(np.mean(found["accept"] == expected["accept"])),
     }
 
 
@@ -187,7 +234,11 @@ def main(argv: list[str]) -> None:
                 saved["runs"][key] = run_one(method, seed, settings)
                 json_files.write_json(output, saved)
                 print(key, saved["runs"][key], flush=True)
+        if "served" not in saved:
+            saved["served"] = served(settings)
+            json_files.write_json(output, saved)
     print(tables(saved["runs"]))
+    print(saved.get("served"))
 
 
 if __name__ == "__main__":
