@@ -23,11 +23,13 @@ from keras_ebm.serving import export_classifier
 from trainers.evaluate import EvaluateSettings, evaluate
 from trainers.program import keras_files
 from trainers.program.imports import ImportSettings
+from trainers.run import bodies
 from trainers.run.dry_run import dry_run
 from trainers.run.record import recall
 from trainers.settings.adoption import AdoptSettings, fresh_splits
 from trainers.settings.chains import ChainSettings
 from trainers.settings.data import DataSettings, load
+from trainers.settings.starting import build_body
 from trainers.settings.vera import ModelSettings, build_model
 
 SEVERAL, OTHERS = "python:foreign_rows:several", "python:foreign_rows:others"
@@ -374,6 +376,24 @@ def test_a_head_is_saved_and_exported_with_its_body(headed, tmp_path):
 def test_pictures_are_not_moved_before_a_frozen_body(body, tmp_path):
     with pytest.raises(ValueError, match="`augment` must be none, as the features"):
         train(trainers.vera, tmp_path, PICTURES, head(body), augment="crop")
+
+
+def test_mirrored_images_train_beside_the_others(body, tmp_path):
+    run = load(DataSettings(dataset=PICTURES))
+    net = build_body(head(body), run.dataset)
+    seen = bodies.of_features(run, net, tmp_path)
+    more = bodies.with_mirrored(seen, run, net, tmp_path)
+    x, y = more.rows("train")
+    plain, labels = seen.rows("train")
+    count = len(plain)
+    np.testing.assert_array_equal(x[:count], plain)
+    np.testing.assert_array_equal(y, np.concatenate([labels, labels]))
+    images = run.rows("train")[0][:5]
+    views = net(images[:, :, ::-1], training=False).numpy()
+    np.testing.assert_allclose(x[count : count + 5], views, atol=1e-5)
+    # What is measured and calibrated on stays as it is.
+    for part in ("validation", "calibration", "test"):
+        np.testing.assert_array_equal(more.rows(part)[0], seen.rows(part)[0])
 
 
 def test_a_head_on_a_body_has_a_dry_run(body):
