@@ -19,6 +19,7 @@ from keras_ebm.networks.graphs import (
     flatten,
     graph_of,
     is_functional,
+    origins,
     producer,
     run,
     share_variables,
@@ -163,16 +164,10 @@ def _opened_call(model, inputs):
 
 def _operations(outputs) -> list[str]:
     """Names of the operations that tensors come of."""
-    names, waiting, seen = [], tree.flatten(outputs), set()
-    while waiting:
-        tensor = waiting.pop()
-        if id(tensor) in seen:
-            continue
-        seen.add(id(tensor))
-        operation, inputs = producer(tensor)
+    names = []
+    for _, operation, _ in origins(tree.flatten(outputs)):
         layer = isinstance(operation, keras.layers.Layer)
         names.append(operation.name if layer else type(operation).__name__)
-        waiting += inputs
     return sorted(names)
 
 

@@ -6,7 +6,7 @@ import inspect
 import re
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import keras
@@ -300,6 +300,27 @@ def producer(tensor: Any) -> tuple:
     """The operation that gives a Keras tensor, and the tensors that it takes."""
     operation, index, _ = tensor._keras_history
     return operation, operation._inbound_nodes[index].input_tensors
+
+
+def origins(outputs: Iterable, stop: Any = None) -> Iterator[tuple]:
+    """Goes back from tensors to all that they come of, each once.
+
+    Args:
+        outputs: Keras tensors.
+        stop: Keras tensor, behind which nothing is looked at, nor it itself; or None.
+
+    Yields:
+        `(tensor, operation, inputs)`: a tensor, what gives it, and what that takes.
+    """
+    waiting, seen = list(outputs), {id(stop)}
+    while waiting:
+        tensor = waiting.pop(0)
+        if id(tensor) in seen:
+            continue
+        seen.add(id(tensor))
+        operation, inputs = producer(tensor)
+        yield tensor, operation, inputs
+        waiting += inputs
 
 
 def head_of(tensor: Any) -> tuple:

@@ -22,6 +22,7 @@ from keras_ebm.networks.graphs import (
     has_layers,
     head_of,
     is_functional,
+    origins,
     producer,
     run,
 )
@@ -104,31 +105,20 @@ def _before_dropout(tensor):
 
 def _tensors(output) -> dict:
     """Tensors by the names of the layers that give them, from the inputs on."""
-    found, waiting = {}, [output]
-    while waiting:
-        tensor = waiting.pop(0)
-        operation, inputs = producer(tensor)
-        if operation.name not in found:
-            found[operation.name] = tensor
-            waiting += inputs
+    found: dict = {}
+    for tensor, operation, _ in origins([output]):
+        found.setdefault(operation.name, tensor)
     return dict(reversed(found.items()))
 
 
 def _check_way(output, features, name: str) -> None:
-    waiting, seen = [output], {id(features)}
-    while waiting:
-        tensor = waiting.pop()
-        if id(tensor) in seen:
-            continue
-        seen.add(id(tensor))
-        operation, inputs = producer(tensor)
+    for _, operation, inputs in origins([output], stop=features):
         if not inputs:
             raise ValueError(
                 "`at` must be a layer that all ways to the output lead through. "
                 f"Received: {producer(features)[0].name!r} of {name!r}, which the way "
                 f"from the input {operation.name!r} passes by; choose a later layer."
             )
-        waiting += inputs
 
 
 def body_features(
