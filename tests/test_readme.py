@@ -78,18 +78,20 @@ def test_the_readmes_chains_are_a_model():
     assert type(names["model"]).__name__ == "LangevinModel"
 
 
-def test_the_readmes_trained_classifier_gets_a_decision():
+def test_the_readmes_trained_classifier_gets_a_decision(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README, re.S)
-    x_known = np.random.default_rng(0).normal(size=(100, 4)).astype(np.float32)
+    known = np.random.default_rng(0).normal(size=(100, 4)).astype(np.float32)
     heads = [keras.layers.Dense(8, "relu"), keras.layers.Dense(3, "softmax")]
     trained = keras.Sequential([keras.Input((4,)), *heads])
-    names = {"ebm": keras_ebm, "trained": trained, "x_known": x_known}
+    names = {"ebm": keras_ebm, "trained": trained, "known": known}
     exec(next(block for block in blocks if "from_classifier(" in block), names)
-    decision = names["detector"].predict(x_known)
+    decision = names["detector"].predict(known)
     np.testing.assert_allclose(
-        decision["probabilities"], trained.predict(x_known, verbose=0), atol=1e-6
+        decision["probabilities"], trained.predict(known, verbose=0), atol=1e-6
     )
     assert np.mean(decision["accept"]) >= 0.95
+    assert (tmp_path / "served" / "net" / "1" / "saved_model.pb").is_file()
 
 
 def test_the_readmes_explanations_run():

@@ -12,6 +12,7 @@ from keras_ebm.rows import as_rows, take, tensors
 from trainers.program import errors
 from trainers.run.flops import step_flops
 from trainers.settings.data import DataSettings, RunData, load
+from trainers.settings.networks import NetworkSettings
 from trainers.settings.optimizers import compile_model
 from trainers.settings.starting import build_body
 
@@ -69,7 +70,9 @@ def dry_run(data_settings, model_settings, fit, build) -> dict:
     """
     run = synthetic(data_settings)
     x, y = run.rows("train")
-    body = build_body(model_settings, run.dataset)
+    body = None
+    if isinstance(model_settings, NetworkSettings):
+        body = build_body(model_settings, run.dataset)
     if body is not None:
         x = body(tensors(take(x, slice(SEEN))), training=False).numpy()
         seen = dataclasses.replace(run.dataset, x=x, y=y[:SEEN], kind="vector")
