@@ -174,9 +174,10 @@ def aurocs(model, seen, foreign: dict) -> dict:
 def tables(runs: dict) -> str:
     """Markdown: what each method reaches, and the scores of the plain head."""
     lines = [
-        "| head | accuracy, % | ECE, % | false alarms at 5 %, % | energy: CIFAR-100 | "
+        "| head | seeds | accuracy, % | ECE, % | false alarms at 5 %, % | "
+        "energy: CIFAR-100 | "
         "MNIST | noise | CPU seconds |",
-        "|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for method in METHODS:
         own = [run for key, run in runs.items() if _method_of(key) == method]
@@ -188,7 +189,9 @@ def tables(runs: dict) -> str:
             [100 * run["auroc"]["energy"][spec] for run in own] for spec in FOREIGN
         ]
         cells.append([run["cpu_seconds"] for run in own])
-        lines.append(f"| {method} | " + " | ".join(map(_spread, cells)) + " |")
+        lines.append(
+            f"| {method} | {len(own)} | " + " | ".join(map(_spread, cells)) + " |"
+        )
     plain = [run for key, run in runs.items() if _method_of(key) == "plain head"]
     lines += ["", "| score of the plain head | CIFAR-100 | MNIST | noise |"]
     lines.append("|---|---|---|---|")
@@ -214,6 +217,7 @@ class BackboneSettings:
     data_dir: str = options.setting("", "Folder of prepared tensorflow-datasets.")
     cache: str = options.setting("features", "Folder that keeps features.")
     seeds: int = options.setting(3, "Seeds 0, 1, ... of each method.")
+    methods: str = options.setting("", "Methods to run, with semicolons; default all.")
     output: str = options.setting("", "JSON file to write and to continue.")
     table: bool = options.setting(False, "Only print the tables of --output.")
 
@@ -226,8 +230,9 @@ def main(argv: list[str]) -> None:
     if output.exists():
         saved = json_files.read_json(output)
     if not settings.table:
+        chosen = settings.methods.split(";") if settings.methods else METHODS
         for seed in range(settings.seeds):
-            for method in METHODS:
+            for method in chosen:
                 key = f"{method}, {seed}"
                 if key in saved["runs"]:
                     continue
