@@ -206,7 +206,8 @@ def _method_of(key: str) -> str:
 
 
 def _spread(values) -> str:
-    return f"{np.mean(values):.1f} ± {np.std(values):.1f}"
+    spread = f" ± {np.std(values):.1f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.1f}{spread}"
 
 
 @dataclasses.dataclass(frozen=True)
