@@ -13,6 +13,7 @@ from keras_ebm.networks.graphs import (
     input_struct,
     is_functional,
     largest_tensor,
+    specs_of,
 )
 from keras_ebm.rows import Spec, as_rows, by_name, is_text
 
@@ -45,11 +46,11 @@ class TakesRawInputs:
             shape = (None, len(self.preprocessor.mean))
             return tf.TensorSpec(shape, self.preprocessor.input_dtype, name="inputs")
         if self.preprocessor is None and hasattr(self.network, "inputs"):
-            return _specs(self.network)
+            return specs_of(self.network)
         if isinstance(self.preprocessor, keras.Model) and is_functional(
             self.preprocessor
         ):
-            return _specs(self.preprocessor)
+            return specs_of(self.preprocessor)
         if isinstance(self.preprocessor, TEXT_LAYERS):
             cells = tuple(self.network.input_shape)
             one = isinstance(self.preprocessor, keras.layers.TextVectorization)
@@ -172,15 +173,6 @@ class TakesRawInputs:
         return super().export(
             filepath, *args, input_signature=input_signature, **kwargs
         )
-
-
-def _specs(model: keras.Model) -> Spec:
-    """Specs of a functional model's inputs; of one, or of several by name."""
-    specs = {
-        name: tf.TensorSpec((None, *x.shape[1:]), x.dtype, name=name)
-        for name, x in graph_of(model).inputs.items()
-    }
-    return specs if len(specs) > 1 else next(iter(specs.values()))
 
 
 def _input_spec(spec: tf.TensorSpec) -> keras.InputSpec:

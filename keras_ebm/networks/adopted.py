@@ -15,6 +15,7 @@ from keras_ebm.layers.class_logits import BinaryLogits, LogOdds, LogProbabilitie
 from keras_ebm.networks.graphs import (
     Graph,
     activation_of,
+    before_passing,
     copy_layer,
     flatten,
     graph_of,
@@ -256,20 +257,14 @@ def _last_activation(tensor, shared: bool) -> _Output:
 
     A layer that ends with it is made anew without; `shared`: with the same variables.
     """
-    while True:
-        operation, inputs = producer(tensor)
-        if isinstance(operation, keras.layers.Dropout | keras.layers.Identity):
-            tensor = inputs[0]
-            continue
-        kind = activation_of(operation)
-        if kind == "linear" and isinstance(operation, keras.layers.Activation):
-            tensor = inputs[0]
-        elif kind not in ("softmax", "sigmoid"):
-            return _Output(tensor, kind)
-        elif _is_separate(operation):
-            return _Output(inputs[0], kind)
-        else:
-            return _Output(_made_linear(operation, inputs, shared), kind)
+    tensor = before_passing(tensor)
+    operation, inputs = producer(tensor)
+    kind = activation_of(operation)
+    if kind not in ("softmax", "sigmoid"):
+        return _Output(tensor, kind)
+    if _is_separate(operation):
+        return _Output(inputs[0], kind)
+    return _Output(_made_linear(operation, inputs, shared), kind)
 
 
 def _is_separate(operation) -> bool:

@@ -11,7 +11,10 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops, tree
+
+from keras_ebm.rows import Spec
 
 #: Names that Keras gives to inputs which were given none.
 _UNNAMED = re.compile(r"(input_layer|keras_tensor|input)(_\d+)?")
@@ -51,6 +54,15 @@ def graph_of(model: keras.Model) -> Graph:
     if len(names) == 1 and _UNNAMED.fullmatch(names[0]):
         names = ["inputs"]
     return Graph(dict(zip(names, model.inputs, strict=True)), list(model.outputs))
+
+
+def specs_of(model: keras.Model) -> Spec:
+    """Specs of a functional model's inputs; of one, or of several by name."""
+    specs = {
+        name: tf.TensorSpec((None, *x.shape[1:]), x.dtype, name=name)
+        for name, x in graph_of(model).inputs.items()
+    }
+    return specs if len(specs) > 1 else next(iter(specs.values()))
 
 
 def flatten(graph: Graph, copied: Callable | None = None) -> Graph:
@@ -187,7 +199,6 @@ def copy_layer(layer: keras.layers.Layer, name: str) -> keras.layers.Layer:
         layer: Keras layer.
         name: of the copy.
 
-
     Raises:
         ValueError: if the layer's class cannot make one.
     """
@@ -256,16 +267,21 @@ def largest_tensor(model: keras.Model) -> int:
 
 def last_activation(model: keras.Model) -> str:
     """Name of the activation that a functional model ends with; unknown of most."""
-    (tensor,) = model.outputs
+    operation, _ = producer(before_passing(model.outputs[0]))
+    if isinstance(operation, keras.Model) and is_functional(operation):
+        return last_activation(operation)
+    return activation_of(operation)
+
+
+def before_passing(tensor: Any) -> Any:
+    """What dropout, identities and linear activations at the end are of."""
     while True:
         operation, inputs = producer(tensor)
-        if isinstance(operation, keras.Model) and is_functional(operation):
-            return last_activation(operation)
-        kind = activation_of(operation)
-        passing = keras.layers.Dropout | keras.layers.Identity
-        linear = kind == "linear" and isinstance(operation, keras.layers.Activation)
-        if len(inputs) != 1 or not (isinstance(operation, passing) or linear):
-            return kind
+        linear = isinstance(operation, keras.layers.Activation)
+        linear = linear and activation_of(operation) == "linear"
+        passing = isinstance(operation, keras.layers.Dropout | keras.layers.Identity)
+        if not (passing or linear):
+            return tensor
         tensor = inputs[0]
 
 

@@ -25,6 +25,7 @@ from keras_ebm.networks.graphs import (
     origins,
     producer,
     run,
+    specs_of,
 )
 
 #: Keys of a configuration whose texts are names of layers.
@@ -156,12 +157,7 @@ def body_features(
         )
     if cache is not None and Path(cache).exists() and not Path(cache).is_dir():
         raise ValueError(f"`cache` must be a folder. Received: the file {cache}.")
-    specs = {
-        name: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=name)
-        for name, tensor in graph_of(body).inputs.items()
-    }
-    spec = specs if len(specs) > 1 else next(iter(specs.values()))
-    x = rows.as_rows(x, "x", spec)
+    x = rows.as_rows(x, "x", specs_of(body))
     path = None if cache is None else _cache_path(Path(cache), body, x)
     if path is not None and path.is_file():
         kept = _read(path, tf.as_dtype(body.outputs[0].dtype).as_numpy_dtype)

@@ -57,6 +57,7 @@ class Detector:
         self.target_fpr = float(target_fpr)
         self.guard = bool(guard)
         self._outputs = output_function(model, score.requires)
+        self._batch_size = model.rows_at_a_time()
         self._compiled: dict[tuple, Callable] = {}
 
     def __reduce__(self):
@@ -238,7 +239,7 @@ class Detector:
         """
         x = rows.as_rows(x, "x", self.model.raw_spec())
         size = rows.num_rows(x)
-        batch_size = batch_size or self.model.rows_at_a_time()
+        batch_size = batch_size or self._batch_size
         decide = self._compile(x)
         # Some operations fail on no rows: the answers to one are cut to none.
         known = x if size else rows.blank(x)
