@@ -48,11 +48,9 @@ def written_beside(path: str | os.PathLike) -> Iterator[BinaryIO]:
             yield file
         return
     target = Path(os.path.realpath(path))
-    with naming(target.parent):
-        remove_unfinished(target.parent)
-        unfinished, descriptor = _claim(target.parent, _create_file)
-    try:
-        with naming(path), open(descriptor, "wb") as file:
+    with naming(path), _claimed(target.parent, _create_file) as claim:
+        unfinished, descriptor = claim
+        with open(descriptor, "wb", closefd=False) as file:
             if target.is_file():
                 os.fchmod(descriptor, stat.S_IMODE(target.stat().st_mode))
             yield file
@@ -60,9 +58,6 @@ def written_beside(path: str | os.PathLike) -> Iterator[BinaryIO]:
             os.fsync(descriptor)
             # Before it is closed, which frees it for `remove_unfinished`.
             os.replace(unfinished, target)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
     with naming(path):
         sync(target.parent)
 
@@ -164,13 +159,8 @@ def staging_folder(parent: str | os.PathLike) -> Iterator[Path]:
 
     Such folders of processes that were killed are removed first.
     """
-    remove_unfinished(parent)
-    folder, descriptor = _claim(Path(parent), _create_folder)
-    try:
+    with _claimed(Path(parent), _create_folder) as (folder, _):
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(descriptor)
 
 
 def remove_unfinished(folder: str | os.PathLike) -> None:
@@ -183,25 +173,53 @@ def remove_unfinished(folder: str | os.PathLike) -> None:
             descriptor = os.open(path, os.O_RDONLY)
             try:
                 if _lock(descriptor, wait=False):
-                    if path.is_dir():
-                        shutil.rmtree(path, ignore_errors=True)
-                    else:
-                        path.unlink()
+                    _remove(path)
             finally:
                 os.close(descriptor)
 
 
-def _claim(folder: Path, create) -> tuple[Path, int]:
-    """Creates something under a name of its own, and locks it."""
-    while True:
-        path = folder / f"{UNFINISHED}{uuid.uuid4().hex[:12]}"
-        descriptor = create(path)
-        _lock(descriptor, wait=True)
-        # Between the two lines above another process may have taken it for a dead
-        # one's, and have removed it.
-        if path.exists():
-            return path, descriptor
-        os.close(descriptor)
+@contextlib.contextmanager
+def _claimed(folder: Path, create) -> Iterator[tuple[Path, int]]:
+    """Creates something under a locked name of its own, and removes it in the end.
+
+    The name is known before anything has it, so that a signal at any moment leaves
+    nothing behind.
+    """
+    with naming(folder):
+        remove_unfinished(folder)
+    path, descriptor = _new_name(folder), None
+    try:
+        with naming(folder):
+            while descriptor is None:
+                descriptor = create(path)
+                _lock(descriptor, wait=True)
+                # Between the two lines above another process may have taken it for a
+                # dead one's, and have removed it.
+                if not path.exists():
+                    os.close(descriptor)
+                    path, descriptor = _new_name(folder), None
+        yield path, descriptor
+    finally:
+        try:
+            _remove(path)
+        except BaseException:  # A signal while this removes it.
+            _remove(path)
+            raise
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+
+
+def _new_name(folder: Path) -> Path:
+    return folder / f"{UNFINISHED}{uuid.uuid4().hex[:12]}"
+
+
+def _remove(path: Path) -> None:
+    """Removes a file or folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _create_file(path: Path) -> int:

@@ -1,7 +1,9 @@
 """Files are whole or as they were, whatever happens while they are written."""
 
+import contextlib
 import os
 import stat
+import sys
 
 import h5py
 import keras
@@ -107,3 +109,52 @@ def test_a_model_and_its_weights_come_back(tmp_path):
     np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
     with h5py.File(tmp_path / "one.weights.h5") as file:
         assert dict(file.attrs) == {"value": 2.5}
+
+
+class Interrupted(BaseException):
+    """What a signal raises."""
+
+
+def interrupt_after(count):
+    """Raises at the `count`-th return of a C function, where Python looks for signals.
+
+    Returns:
+        A function that tells whether there were so many.
+    """
+    left = [count]
+
+    def profile(frame, event, _):
+        if event == "c_return" and frame.f_code.co_filename == files.__file__:
+            left[0] -= 1
+            if left[0] == 0:
+                sys.setprofile(None)
+                raise Interrupted
+
+    sys.setprofile(profile)
+    return lambda: left[0] <= 0
+
+
+def stage(folder):
+    with files.staging_folder(folder) as staging:
+        (staging / "part").write_text("x")
+
+
+@pytest.mark.parametrize(
+    "work", [stage, lambda folder: files.write_text(folder / "kept", "new")]
+)
+def test_a_signal_at_any_moment_leaves_nothing_unfinished(work, tmp_path):
+    interrupted = 0
+    while True:
+        (tmp_path / "kept").write_text("old")
+        happened = interrupt_after(interrupted + 1)
+        try:
+            with contextlib.suppress(Interrupted):
+                work(tmp_path)
+        finally:
+            sys.setprofile(None)
+        assert {path.name for path in tmp_path.iterdir()} == {"kept"}
+        assert (tmp_path / "kept").read_text() in ("old", "new")
+        if not happened():
+            break
+        interrupted += 1
+    assert interrupted > 2
