@@ -11,10 +11,9 @@ PACKAGE = Path(keras_ebm.__file__).parent
 # A part imports from lower layers alone; the parts of one layer stand side by
 # side, and only those in BESIDE know of a neighbour.
 LAYERS = [
-    {"protocols"},
+    {"arguments", "protocols"},
     {
         "archives",
-        "arguments",
         "digests",
         "files",
         "gradients",

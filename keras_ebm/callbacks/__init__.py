@@ -3,6 +3,7 @@
 from keras_ebm.callbacks.for_optimizer import ForOptimizer
 from keras_ebm.callbacks.keep_best import KeepBest
 from keras_ebm.callbacks.keep_checkpoints import KeepCheckpoints
+from keras_ebm.callbacks.label_watch import LabelWatch
 from keras_ebm.callbacks.progress import Progress
 from keras_ebm.callbacks.sample_pictures import SamplePictures
 from keras_ebm.callbacks.stop_on_divergence import StopOnDivergence
@@ -11,6 +12,7 @@ __all__ = [
     "ForOptimizer",
     "KeepBest",
     "KeepCheckpoints",
+    "LabelWatch",
     "Progress",
     "SamplePictures",
     "StopOnDivergence",

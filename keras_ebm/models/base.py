@@ -18,7 +18,7 @@ from keras_ebm.layers.logit_energy import LogitEnergy
 from keras_ebm.layers.spectral_norm import update_spectral_norms
 from keras_ebm.models.batches import Batch, unpack, unpack_views
 from keras_ebm.models.calls import ChecksCalls
-from keras_ebm.models.label_checks import check_labels
+from keras_ebm.models.label_checks import check_labels, check_vectors
 from keras_ebm.models.probabilities import GivesProbabilities
 from keras_ebm.models.raw_inputs import TakesRawInputs
 from keras_ebm.models.reporting import ReportsMeans
@@ -147,6 +147,21 @@ class BaseEnergyModel(
         return self.network.output_shape[-1]
 
     @property
+    def label_size(self) -> int:
+        """Numbers of a label that is a vector, of a `VectorConditional`; else 0."""
+        return getattr(self.network, "label_size", 0)
+
+    def check_labels(self, y: Any, num_rows: int | None):
+        """Labels that each of so many rows needs: of classes, or vectors of numbers.
+
+        Raises:
+            ValueError: if they have another shape or are no labels of the network.
+        """
+        if self.label_size:
+            return check_vectors(y, self.label_size, num_rows)
+        return check_labels(y, self.num_classes, num_rows)
+
+    @property
     def can_sample(self) -> bool:
         """Whether there is a method `sample(num_samples, seed)` that needs no data."""
         return False
@@ -172,12 +187,16 @@ class BaseEnergyModel(
 
         Args:
             x: raw inputs.
-            y: optional integer labels `(batch,)`; then `E(x, y) = -f(x)[y]`.
+            y: optional integer labels `(batch,)`; then `E(x, y) = -f(x)[y]`. Of a
+                `VectorConditional` vectors `(batch, D)`, which it needs.
 
         Raises:
             ValueError: if `y` has another shape or a label is no class. Labels of a
                 graph are not looked at.
         """
+        if self.label_size:
+            x = self.preprocess(self.as_inputs(x))
+            return -self.network.class_logits(x, self.check_labels(y, x.shape[0]))
         logits = self.logits(x)
         if y is None:
             return self.to_energy(logits)
@@ -214,7 +233,8 @@ class BaseEnergyModel(
         """The energy as a function of preprocessed inputs alone.
 
         Args:
-            labels: `(batch,)` integers, whose energies `E(x, y)` these are then.
+            labels: `(batch,)` integers, whose energies `E(x, y)` these are then, or
+                vectors `(batch, D)` of a `VectorConditional`.
         """
         if labels is None:
             return self.inputs_energy
@@ -222,6 +242,8 @@ class BaseEnergyModel(
 
     def class_energy(self, x: tf.Tensor, y: tf.Tensor, training: bool = False):
         """`E(x, y)` of preprocessed inputs with their labels, `(batch,)` nats."""
+        if hasattr(self.network, "class_logits"):
+            return -self.network.class_logits(x, y, training=training)
         logits = tf.cast(self.network(x, training=training), tf.float32)
         return -tf.gather(logits, tf.cast(y, tf.int32), batch_dims=1)
 
@@ -267,7 +289,9 @@ class BaseEnergyModel(
         Spectral norms are brought up to date, once for all passes of the step, and so
         are the seeds of dropout.
         """
-        x, y, views = unpack_views(data, self.preprocess, self.num_classes)
+        x, y, views = unpack_views(
+            data, self.preprocess, self.num_classes, self.label_size
+        )
         random = StepRandom(self.seed, self.optimizer.iterations)
         update_spectral_norms(self.network)
         reseed(self.network, random)
@@ -346,7 +370,7 @@ class BaseEnergyModel(
         return self.report(logs, batch.x)
 
     def test_step(self, data):
-        x, y, weights = unpack(data, self.preprocess, self.num_classes)
+        x, y, weights = unpack(data, self.preprocess, self.num_classes, self.label_size)
         random = StepRandom(self.seed, 0)
         loss, logs = self.test_loss(Batch(x, y, random, weights=weights))
         if loss is not None:

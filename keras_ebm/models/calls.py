@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_ebm.models.label_checks import check_array
+from keras_ebm.models.label_checks import check_array, check_vectors
 from keras_ebm.models.loss_scaling import with_loss_scale
 from keras_ebm.models.weight_checks import (
     check_class_weight,
@@ -84,7 +84,8 @@ class ChecksCalls:
             x: raw inputs, or batches `(x, y)` or `(x, y, sample_weight)`, of which the
                 latter may be absent.
             y: labels `(n,)` from 0 to `num_classes - 1`; -1, and NaN or NA among
-                floats and objects, mean unlabelled. Without classes there are none.
+                floats and objects, mean unlabelled. Without classes there are none. Of
+                a network of vector labels `(n, D)` finite numbers.
             *args: further arguments of Keras's `fit`, as are `validation_data` and
                 `kwargs`.
             class_weight: dict from classes to weights, finite and at least 0; rows of
@@ -106,17 +107,25 @@ class ChecksCalls:
             inputs, labels, *rest = validation_data
             inputs = self.as_inputs(inputs, "validation_data")
             self.check_finite(inputs)
-            labels = check_array(labels, self.num_classes)
+            labels = self._check_targets(labels, inputs)
             rest = [check_sample_weight(weights, rows_of(inputs)) for weights in rest]
             labels = labels_beside_weights(inputs, labels, *rest)
             validation_data = (inputs, labels, *rest)
-        y = check_array(y, self.num_classes)
+        y = self._check_targets(y, x)
         x, weights = self._check_weights(x, y, class_weight, sample_weight)
         y = labels_beside_weights(x, y, sample_weight)
         self.check_first_rows(x)
         return super().fit(
             x, y, *args, validation_data=validation_data, **weights, **kwargs
         )
+
+    def _check_targets(self, y, x):
+        """Labels of classes, or vectors of a `VectorConditional`, before any step."""
+        if not self.label_size:
+            return check_array(y, self.num_classes)
+        if y is None and rows_of(x) is None:
+            return y  # They come with the batches.
+        return check_vectors(y, self.label_size, rows_of(x))
 
     def check_first_rows(self, x: Any) -> None:
         """Looks at what `fit` is given before the first step; here at nothing."""
@@ -150,7 +159,7 @@ class ChecksCalls:
         `cross_entropy` are NaN, and a `UserWarning` says so.
         """
         x = self.as_inputs(x)
-        y = check_array(y, self.num_classes)
+        y = self._check_targets(y, x)
         if sample_weight is not None:
             kwargs["sample_weight"] = check_sample_weight(sample_weight, rows_of(x))
             y = labels_beside_weights(x, y, sample_weight)

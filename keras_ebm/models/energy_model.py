@@ -17,6 +17,7 @@ from keras_ebm.models.base import (
     check_float_input,
     check_part,
 )
+from keras_ebm.models.sampling import SamplesByChains
 from keras_ebm.models.statistics import kept_statistics
 from keras_ebm.negatives import NegativeSource, as_source, computed_codes
 from keras_ebm.negatives.reach import Reach, check_reaches, some_rows
@@ -25,7 +26,7 @@ from keras_ebm.protocols import RandomDraws
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class EnergyModel(BaseEnergyModel):
+class EnergyModel(SamplesByChains, BaseEnergyModel):
     """An energy-based model `p(x) = exp(-E(x)) / Z`, and a classifier if K > 1.
 
     `E(x) = -logsumexp_y f(x)[y]` for the logits `f` of `network`. One step

@@ -140,6 +140,60 @@ def check_batch(y: tf.Tensor, num_classes: int):
         return tf.identity(labels)
 
 
+def check_vectors(y: Any, label_size: int, num_rows: int | None, name: str = "`y`"):
+    """Looks at labels that are vectors of numbers, as of a `VectorConditional`.
+
+    Args:
+        y: array, list or tensor; a tensor of a graph is not looked at.
+        label_size: int, numbers of a label.
+        num_rows: int, of `x`; None where it is not known.
+        name: of the argument, for errors.
+
+    Returns:
+        `y`, as a float32 array where it was at hand.
+
+    Raises:
+        ValueError: if it is absent, of another shape than `(num_rows, label_size)`, or
+            a number is not finite.
+    """
+    of_graph = tf.is_tensor(y) and not tf.executing_eagerly()
+    if of_graph or isinstance(y, keras.KerasTensor):
+        return y
+    rule = (
+        f"{name} must hold {label_size} finite numbers for each row, of shape "
+        f"({'n' if num_rows is None else num_rows}, {label_size})."
+    )
+    if y is None:
+        raise ValueError(f"{rule} Received: none; the energy is one of labels.")
+    values = np.asarray(y, np.float32)
+    wrong_count = num_rows is not None and len(values) != num_rows
+    if values.ndim != 2 or values.shape[1] != label_size or wrong_count:
+        raise ValueError(f"{rule} Received: shape {values.shape}.")
+    finite = np.isfinite(values).all(axis=1)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        raise ValueError(f"{rule} Received: {values[row]} in row {row}.")
+    return values
+
+
+def check_vector_batch(y: tf.Tensor | None, label_size: int):
+    """Vector labels of a batch as float32, of which the step checks the numbers.
+
+    Raises:
+        ValueError: if they are absent or of another shape.
+        tf.errors.InvalidArgumentError: in the step, if a number is not finite.
+    """
+    shape = None if y is None else tuple(y.shape)
+    if shape is None or len(shape) != 2 or shape[1] not in (None, label_size):
+        raise ValueError(
+            f"`y` must hold {label_size} numbers for each row. Received: "
+            f"{'none' if shape is None else f'shape {shape}'}."
+        )
+    return tf.debugging.check_numerics(
+        tf.cast(y, tf.float32), f"`y` must hold {label_size} finite numbers a row"
+    )
+
+
 def _rule(num_classes: int) -> str:
     return (
         "`y` must hold the numbers of classes, whole and from 0 to "

@@ -3,18 +3,16 @@
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from keras_ebm.arguments import check_choice, check_positive, check_size
 from keras_ebm.models.base import Drawn, check_float_input
 from keras_ebm.models.batches import Batch
 from keras_ebm.models.energy_model import EnergyModel
-from keras_ebm.negatives import MarkovChains, Negatives, ReplayBuffer
+from keras_ebm.negatives import MarkovChains, Negatives
 from keras_ebm.objectives import data_mean
 from keras_ebm.objectives.walks import THROUGH, WalkTerms
 from keras_ebm.protocols import RandomDraws
-from keras_ebm.random import StepRandom
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
@@ -44,8 +42,8 @@ class LangevinModel(EnergyModel):
         negatives: `keras_ebm.negatives.MarkovChains`.
         conditional: bool, whether energies and chains are those of each input
             with its label, `E(x, y)`, and not of the marginal. Default: whether
-            the network is a `ClassConditional`. An unlabelled input gets a label
-            drawn from `p(y|x)`.
+            the network is a `ClassConditional` or a `VectorConditional`. An
+            input without a class gets one drawn from `p(y|x)`.
         classification_weight: float >= 0, default 1, or 0 where `conditional`,
             as a cross-entropy takes the energies of all classes.
         energy_l2: float >= 0, 1 in IGEBM: keeps energies near 0.
@@ -130,7 +128,7 @@ class LangevinModel(EnergyModel):
                 f"negatives={self.negatives!r}; use EnergyModel for negatives of "
                 "the batch, VERA for those of a generator."
             )
-        if self.conditional and self.num_classes < 2:
+        if self.conditional and self.num_classes < 2 and not self.label_size:
             raise ValueError(
                 "`conditional` needs a network with classes. Received: "
                 f"{self.num_classes} output."
@@ -164,21 +162,13 @@ class LangevinModel(EnergyModel):
             self.num_neighbours,
         )
 
-    @property
-    def can_sample(self) -> bool:
-        return self.negatives.starts_without_data
-
-    def class_energy(self, x: tf.Tensor, y: tf.Tensor, training: bool = False):
-        if hasattr(self.network, "class_logits"):
-            return -self.network.class_logits(x, y, training=training)
-        return super().class_energy(x, y, training)
-
-    def chain_energy(self):
-        """The energy function that chains walk on, of `x` or of `(x, y)`."""
-        return self.class_energy if self.conditional else self.inputs_energy
-
     def complete_labels(self, x: tf.Tensor, y: tf.Tensor, random: RandomDraws):
-        """Labels in which -1 is replaced by a draw from `p(y|x)`, `(batch,)`."""
+        """Labels in which -1 is replaced by a draw from `p(y|x)`, `(batch,)`.
+
+        Labels that are vectors stay as they are.
+        """
+        if self.label_size:
+            return y
 
         def draw():
             logits = tf.cast(self.network(x, training=False), tf.float32)
@@ -201,7 +191,8 @@ class LangevinModel(EnergyModel):
         if not self.conditional:
             return super()._data_pass(x, y, labels, training, logs, sample_weight)
         logits, own = None, y if labels is None else labels[0]
-        if not training or self.classification_weight:
+        classes = not self.label_size
+        if classes and (not training or self.classification_weight):
             logits = self._train_logits(x, training)
             best = tf.argmax(logits, axis=-1, output_type=tf.int32)
             own = tf.where(own < 0, best, own)
@@ -284,64 +275,3 @@ class LangevinModel(EnergyModel):
         return self.walk_terms.loss(
             self.chain_energy(), self.negatives.moves, made, neighbours, random
         )
-
-    def sample(
-        self,
-        num_samples: int,
-        seed: int = 0,
-        num_steps: int | None = None,
-        fresh: bool = False,
-    ):
-        """Runs chains that go on from the buffer, or start anew.
-
-        Args:
-            num_samples: int >= 1.
-            seed: int.
-            num_steps: int >= 1, default those of training.
-            fresh: bool, starts anew although there is a buffer to go on from.
-                Where `conditional`, chains without labels of their own always do.
-
-        Returns:
-            Preprocessed inputs of shape `(num_samples, ...)`; where
-            `conditional`, fresh ones are of the classes in turn.
-
-        Raises:
-            ValueError: if fresh chains would start at the data.
-        """
-        check_size("num_samples", num_samples)
-        random = StepRandom(seed, 0)
-        buffer = None if fresh else self._buffer_to_go_on_from()
-        if buffer is not None:
-            x, labels = buffer.pick(num_samples, random)
-        else:
-            x, labels = self._start_anew(num_samples, random)
-
-        def walk(x, labels):
-            end, _ = self.negatives.moves.move(
-                self.chain_energy(),
-                x,
-                random,
-                labels if self.conditional else None,
-                num_steps=num_steps,
-                training=False,
-            )
-            return end
-
-        return tf.function(walk, autograph=False)(x, labels)
-
-    def _buffer_to_go_on_from(self) -> ReplayBuffer | None:
-        """The buffer, if `sample` can go on from chains in it."""
-        buffer = self.negatives.buffer
-        if buffer is None or not np.any(buffer.whole()["visited"]):
-            return None
-        return None if self.conditional and not buffer.store_labels else buffer
-
-    def _start_anew(self, num_samples, random):
-        if self.negatives.start == "data":
-            raise ValueError(
-                "`sample` needs chains that start from noise. Received: "
-                "start='data'; use keras_ebm.samplers from inputs of your own."
-            )
-        shape = (num_samples, *self.network.input_shape[1:])
-        labels = tf.range(num_samples) % self.num_classes
-        return self.negatives.begin(tf.zeros(shape), random), labels

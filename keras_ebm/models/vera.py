@@ -1,7 +1,7 @@
 """VERA: an energy and the generator that amortises its sampling."""
 
 import math
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import keras
 import tensorflow as tf
@@ -216,8 +216,14 @@ class VERA(EnergyModel):
         noise = random.normal([num_samples, *generator.sample_shape], "noise")
         return Draw(generator.sample(latents, noise, training), latents, noise)
 
-    def sample(
-        self, num_samples: int, seed: int = 0, noise: bool = True, candidates: int = 1
+    # The generator's samples come first here, and chains where they are asked for.
+    def sample(  # type: ignore[override]
+        self,
+        num_samples: int,
+        seed: int = 0,
+        noise: bool = True,
+        candidates: int = 1,
+        **conditions: Any,
     ):
         """Samples the generator.
 
@@ -233,6 +239,9 @@ class VERA(EnergyModel):
             noise: bool, whether to add the generator's Gaussian noise.
             candidates: int >= 1, draws for each sample. Above 1 only with
                 `objective="logistic"`.
+            **conditions: `labels`, `start`, `fixed`, `radius`, `energy`, `moves` and
+                `num_steps` of `EnergyModel.sample`, by whose chains the samples are
+                then drawn; they start at the generator's unless `start` is given.
 
         Returns:
             Preprocessed inputs of shape `(num_samples, ...)`.
@@ -247,6 +256,10 @@ class VERA(EnergyModel):
                 f"a density ratio. Received: candidates={candidates} for "
                 f"objective={self.objective!r}; use candidates=1."
             )
+        if conditions:
+            if conditions.get("start") is None:
+                conditions["start"] = self.sample(num_samples, seed, noise, candidates)
+            return super().sample(num_samples, seed, **conditions)
         random = StepRandom(seed, 0)
         draw = self.draw(num_samples * candidates, random)
         x = draw.x if noise else self.generator(draw.latents)

@@ -1,8 +1,9 @@
 """Negatives from Markov chains: fresh ones, or those of a replay buffer."""
 
-from typing import cast
+from typing import Any, cast
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_ebm.arguments import check_choice, check_positive
@@ -11,6 +12,7 @@ from keras_ebm.negatives.moves import LangevinMoves, MALAMoves
 from keras_ebm.negatives.reach import REMEDY, Reach
 from keras_ebm.negatives.replay_buffer import ReplayBuffer
 from keras_ebm.protocols import EnergyFn, RandomDraws
+from keras_ebm.samplers.langevin import Region
 from keras_ebm.saveable import Saveable
 
 STARTS = ("normal", "uniform", "data")
@@ -35,6 +37,11 @@ class MarkovChains(Saveable, NegativeSource, keras.layers.Layer):
         restart_share: float in [0, 1], share of the buffer's chains that start
             anew each time they are taken out; 0.05 in the papers. Chains that
             have just started are not yet samples of `p`.
+        fixed: booleans of an input's shape, or that broadcast to it: True where
+            entries keep the values of the data that the chains are set against, so
+            that the others are learnt given these; None for no such entries.
+        radius: float > 0 or None: chains stay in an L-infinity ball about where they
+            started, in units of `x`; for fresh chains.
         **kwargs: forwarded to `keras.layers.Layer`.
 
     Raises:
@@ -56,6 +63,8 @@ class MarkovChains(Saveable, NegativeSource, keras.layers.Layer):
         "start_mean",
         "start_range",
         "restart_share",
+        "fixed",
+        "radius",
     )
     _parts = ("moves", "buffer")
     walks = True
@@ -71,6 +80,8 @@ class MarkovChains(Saveable, NegativeSource, keras.layers.Layer):
         start_mean: float = 0.0,
         start_range: tuple[float, float] = (-1.0, 1.0),
         restart_share: float = 0.05,
+        fixed: Any = None,
+        radius: float | None = None,
         **kwargs,
     ):
         super().__init__(dtype=kwargs.pop("dtype", "float32"), **kwargs)
@@ -98,6 +109,20 @@ class MarkovChains(Saveable, NegativeSource, keras.layers.Layer):
             raise ValueError(
                 "`moves` must take at least one step. "
                 f"Received: num_steps={moves.num_steps}."
+            )
+        self.fixed = None if fixed is None else np.asarray(fixed, bool).tolist()
+        self.radius = radius
+        if radius is not None:
+            check_positive("radius", radius)
+        if (fixed is not None or radius) and not moves.differentiable:
+            raise ValueError(
+                "`fixed` and `radius` need `moves` that can be held in a region. "
+                f"Received: moves={type(moves).__name__}; use LangevinMoves."
+            )
+        if radius and buffer is not None:
+            raise ValueError(
+                "`radius` is about where chains start, which a buffer does not keep. "
+                f"Received: radius={radius!r} and a buffer; use buffer=None."
             )
         self.log_names = tuple(moves.log_names)
         self.built = True
@@ -161,8 +186,8 @@ class MarkovChains(Saveable, NegativeSource, keras.layers.Layer):
                 from `(x, y)`.
             x: data `(n, ...)`, preprocessed.
             random: `keras_ebm.random.StepRandom`.
-            labels: `(n,)` integers, under which the chains walk, or None. Chains
-                of a buffer that stores labels keep their own.
+            labels: `(n,)` integers or `(n, D)` numbers, under which the chains walk,
+                or None. Chains of a buffer that stores labels keep their own.
             training: bool; outside of it chains stand still, and there are none.
             start: `(n, ...)`, where fresh chains start; default by the source's own
                 `start`.
@@ -181,6 +206,10 @@ class MarkovChains(Saveable, NegativeSource, keras.layers.Layer):
         slots = None
         if self.buffer is not None:
             slots, fresh, labels = self._continue(x, random, labels, fresh)
+        region = self._region(x, fresh)
+        if region is not None:
+            fresh = region.project(fresh)
+        held: dict[str, Any] = {} if region is None else {"region": region}
         before = fresh
         if last_steps:
             # The one kind that takes steps again; see `WalkTerms`.
@@ -191,15 +220,25 @@ class MarkovChains(Saveable, NegativeSource, keras.layers.Layer):
                 random,
                 labels,
                 num_steps=moves.num_steps - last_steps,
+                **held,
             )
             first = moves.num_steps - last_steps
-            end, logs = moves.move(energy_fn, before, random, labels, first=first)
+            end, logs = moves.move(
+                energy_fn, before, random, labels, first=first, **held
+            )
         else:
-            end, logs = self.moves.move(energy_fn, before, random, labels)
+            end, logs = self.moves.move(energy_fn, before, random, labels, **held)
         end, before = tf.stop_gradient(end), tf.stop_gradient(before)
         if self.buffer is not None:
             self.buffer.put(slots, end, random, labels)
         return Negatives(end, None, logs, labels, before)
+
+    def _region(self, x, start) -> Region | None:
+        """Where chains that start at `start` may go, set against the data `x`."""
+        if self.radius is not None:
+            start = start if self.fixed is None else tf.where(self.fixed, x, start)
+            return Region(start=start, radius=self.radius, fixed=self.fixed)
+        return None if self.fixed is None else Region(start=x, fixed=self.fixed)
 
     def _continue(self, x, random, labels, fresh):
         """Chains of the buffer, but for those that are to start anew."""
@@ -215,6 +254,7 @@ class MarkovChains(Saveable, NegativeSource, keras.layers.Layer):
         again = random.uniform([count], "restarted") < self.restart_share
         anew = again | ~known
         if buffer.store_labels and labels is not None:
-            labels = tf.where(anew, tf.cast(labels, tf.int32), kept_labels)
+            own = tf.reshape(anew, [-1, *[1] * (kept_labels.shape.rank - 1)])
+            labels = tf.where(own, tf.cast(labels, kept_labels.dtype), kept_labels)
         anew = tf.reshape(anew, [-1, *[1] * (x.shape.rank - 1)])
         return slots, tf.where(anew, fresh, states), labels

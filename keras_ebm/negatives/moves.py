@@ -102,6 +102,7 @@ class LangevinMoves(Saveable, keras.layers.Layer):
         num_steps: int | None = None,
         differentiable: bool = False,
         training: bool = True,
+        region: Region | None = None,
     ):
         """Moves chains.
 
@@ -110,16 +111,23 @@ class LangevinMoves(Saveable, keras.layers.Layer):
                 from `(x, y)`.
             x: `(n, ...)`.
             random: `keras_ebm.random.StepRandom`.
-            labels: `(n,)` integers or None.
+            labels: `(n,)` integers, `(n, D)` numbers, or None.
             first: int, number of the first step.
             num_steps: int, default all that are left.
             differentiable: bool, lets gradients through.
             training: bool, whether a step size may adapt; this one's does not.
+            region: `keras_ebm.samplers.Region` of these chains, such as a ball about
+                where each starts or the entries of each that stay; its box, if any,
+                takes the place of the moves' own.
 
         Returns:
             `(x, logs)`: where the chains end, and scalars by name.
         """
-        sampler = self.sampler.check()
+        sampler = self.sampler
+        if region is not None:
+            own = region if region.box else region._replace(box=self.box)
+            sampler = sampler._replace(region=own)
+        sampler = sampler.check()
         state, info = run_sampler(
             sampler,
             energy_fn,
@@ -214,8 +222,14 @@ class MALAMoves(Saveable, keras.layers.Layer):
         *,
         num_steps: int | None = None,
         training: bool = True,
+        region: Region | None = None,
     ):
-        """Moves chains; see `LangevinMoves.move`."""
+        """Moves chains; see `LangevinMoves.move`. They have no region."""
+        if region is not None:
+            raise ValueError(
+                "Chains of MALAMoves cannot be held in a region. Received: region="
+                "a Region; use LangevinMoves."
+            )
         if labels is not None:
             labelled = energy_fn
 

@@ -37,7 +37,8 @@ class ReplayBuffer(Saveable, keras.layers.Layer):
             rounded down to 256 levels of `value_range` and given uniform noise
             of a level's width when they are taken out, which leaves their mean.
         value_range: `(low, high)` of states, for `"uint8"`.
-        store_labels: bool, whether an integer label is kept with every state.
+        store_labels: bool, whether a label is kept with every state.
+        label_size: int >= 0, numbers of a label that is a vector; 0: integers.
         **kwargs: forwarded to `keras.layers.Layer`.
 
     Raises:
@@ -58,6 +59,7 @@ class ReplayBuffer(Saveable, keras.layers.Layer):
         "storage",
         "value_range",
         "store_labels",
+        "label_size",
     )
 
     def __init__(
@@ -70,6 +72,7 @@ class ReplayBuffer(Saveable, keras.layers.Layer):
         storage: str = "float32",
         value_range: tuple[float, float] = (-1.0, 1.0),
         store_labels: bool = False,
+        label_size: int = 0,
         **kwargs,
     ):
         super().__init__(dtype=kwargs.pop("dtype", "float32"), **kwargs)
@@ -80,6 +83,7 @@ class ReplayBuffer(Saveable, keras.layers.Layer):
         self.in_turn = bool(in_turn)
         self.value_range = tuple(value_range)
         self.store_labels = bool(store_labels)
+        self.label_size = 0 if label_size == 0 else check_size("label_size", label_size)
         if in_turn and replacement != "in_place":
             raise ValueError(
                 "`in_turn` needs replacement='in_place'. "
@@ -99,7 +103,9 @@ class ReplayBuffer(Saveable, keras.layers.Layer):
         part = capacity // self.num_replicas
         self.states = _local_variable((part, *self.shape), self.storage, "states")
         # GPUs cannot gather from int32 variables, nor write entries of booleans.
-        self.labels = _local_variable((part,), "int64", "labels")
+        label_shape = (part, label_size) if label_size else (part,)
+        label_type = "float32" if label_size else "int64"
+        self.labels = _local_variable(label_shape, label_type, "labels")
         self.visited = _local_variable((part,), "int64", "visited")
         self.stored = _local_variable((), "int64", "stored")
         self.built = True
@@ -123,8 +129,8 @@ class ReplayBuffer(Saveable, keras.layers.Layer):
 
         Returns:
             `(slots, states, labels, known)`: `(count,)` integers for `put`, the
-            states `(count, ...)`, their labels `(count,)`, and `(count,)`
-            booleans, False where the buffer had no state to give.
+            states `(count, ...)`, their labels `(count,)` or `(count, label_size)`,
+            and `(count,)` booleans, False where the buffer had no state to give.
 
         Raises:
             ValueError: if it runs under another number of replicas than the
@@ -149,29 +155,51 @@ class ReplayBuffer(Saveable, keras.layers.Layer):
             enough = stored >= tf.cast(tf.minimum(count, part), tf.int64)
             known = tf.fill([count], enough)
         states = tf.gather(self._local(self.states), slots)
-        labels = tf.cast(tf.gather(self._local(self.labels), slots), tf.int32)
+        labels = self._as_labels(tf.gather(self._local(self.labels), slots))
         return slots, self._decode(states, random), labels, known
 
-    def pick(self, count: int | tf.Tensor, random: RandomDraws):
+    def _as_labels(self, kept):
+        return kept if self.label_size else tf.cast(kept, tf.int32)
+
+    def pick(
+        self,
+        count: int | tf.Tensor,
+        random: RandomDraws,
+        labels: np.ndarray | None = None,
+    ):
         """Copies of states outside of training, of all replicas, at random.
 
         Args:
             count: int >= 1.
             random: `keras_ebm.random.StepRandom`.
+            labels: `(count,)` classes, of which the states are to be; default any.
 
         Returns:
-            `(states, labels)`: `(count, ...)` and `(count,)`.
+            `(states, labels)`: `(count, ...)` and `(count,)` or `(count, label_size)`.
 
         Raises:
-            ValueError: if no state was stored yet.
+            ValueError: if no state, or none of such a class, was stored yet.
         """
         whole = self.whole()
-        held = np.flatnonzero(whole["visited"])
-        if not len(held):
-            raise ValueError("A ReplayBuffer must hold states. Received: an empty one.")
-        rows = held[random.integers([count], "picks", len(held)).numpy()]
+        rows = np.empty(count, int)
+        held = whole["visited"] > 0
+        if labels is None:
+            groups = [("states", held, np.ones(count, bool))]
+        else:
+            groups = [
+                (f"states of class {k}", held & (whole["labels"] == k), labels == k)
+                for k in np.unique(labels)
+            ]
+        for what, of_group, wanted in groups:
+            places = np.flatnonzero(of_group)
+            if not len(places):
+                raise ValueError(
+                    f"A ReplayBuffer must hold {what}. Received: one without."
+                )
+            drawn = random.integers([count], "picks", len(places)).numpy()
+            rows[wanted] = places[drawn[wanted]]
         states = self._decode(tf.constant(whole["states"][rows]), random)
-        return states, tf.constant(whole["labels"][rows], tf.int32)
+        return states, self._as_labels(tf.constant(whole["labels"][rows]))
 
     def put(
         self,
@@ -186,7 +214,7 @@ class ReplayBuffer(Saveable, keras.layers.Layer):
             slots: `(count,)`, from `take`.
             states: `(count, ...)`.
             random: `keras_ebm.random.StepRandom`.
-            labels: `(count,)` integers, or None.
+            labels: `(count,)` integers, `(count, label_size)` numbers, or None.
         """
         count = tf.shape(states)[0]
         stored = self._local(self.stored)
@@ -204,7 +232,7 @@ class ReplayBuffer(Saveable, keras.layers.Layer):
         goes = tf.reduce_any(same, axis=1)
         pairs = [(self.states, updates)]
         if labels is not None:
-            pairs.append((self.labels, tf.cast(labels, tf.int64)))
+            pairs.append((self.labels, tf.cast(labels, self.labels.dtype)))
         for variable, values in pairs:
             local = self._local(variable)
             pick = tf.reshape(goes, [-1, *[1] * (values.shape.rank - 1)])

@@ -5,6 +5,7 @@ from keras_ebm.networks.class_conditional import ClassConditional
 from keras_ebm.networks.convolutional import (
     convolutional_decoder,
     convolutional_energy,
+    strided_energy,
 )
 from keras_ebm.networks.dcgan import dcgan_decoder, dcgan_energy
 from keras_ebm.networks.features import with_features
@@ -20,12 +21,15 @@ from keras_ebm.networks.mlp import mlp_decoder, mlp_energy
 from keras_ebm.networks.nice import NICE
 from keras_ebm.networks.resnet import resnet_decoder, resnet_energy
 from keras_ebm.networks.splitting import body_features, split
+from keras_ebm.networks.vector_conditional import GivenLabel, VectorConditional
 from keras_ebm.networks.wide_resnet import wide_resnet
 
 __all__ = [
     "NICE",
     "ClassConditional",
     "GaussianMixture",
+    "GivenLabel",
+    "VectorConditional",
     "body_features",
     "convolutional_decoder",
     "convolutional_energy",
@@ -43,6 +47,7 @@ __all__ = [
     "resnet_decoder",
     "resnet_energy",
     "split",
+    "strided_energy",
     "wide_resnet",
     "with_features",
 ]

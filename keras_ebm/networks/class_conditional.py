@@ -6,6 +6,21 @@ import tensorflow as tf
 from keras_ebm.saveable import Saveable
 
 
+def check_labelled(network: keras.Model) -> None:
+    """Raises ValueError unless a network takes `[x, y]` and has one output."""
+    inputs = list(getattr(network, "inputs", None) or ())
+    outputs = getattr(network, "outputs", None) or ()
+    good = len(inputs) == 2 and len(inputs[1].shape) == 2
+    if not good or [tuple(out.shape) for out in outputs] != [(None, 1)]:
+        raise ValueError(
+            "`network` must be a functional model from [x, y], with y of shape "
+            "(batch, num_classes), to (batch, 1). Received: inputs of shapes "
+            f"{[tuple(i.shape) for i in inputs]} and outputs of shapes "
+            f"{[tuple(out.shape) for out in outputs]}; build it with "
+            "`num_classes` above 0."
+        )
+
+
 @keras.saving.register_keras_serializable(package="keras_ebm")
 class ClassConditional(Saveable, keras.Model):
     """Gives one logit a class from a network that takes the class as an input.
@@ -43,23 +58,9 @@ class ClassConditional(Saveable, keras.Model):
 
     def __init__(self, network: keras.Model, **kwargs):
         super().__init__(**kwargs)
-        self._check(network)
+        check_labelled(network)
         self.network = network
         self.built = True
-
-    @staticmethod
-    def _check(network):
-        inputs = getattr(network, "inputs", None) or ()
-        outputs = getattr(network, "outputs", None) or ()
-        good = len(inputs) == 2 and len(inputs[1].shape) == 2
-        if not good or [tuple(out.shape) for out in outputs] != [(None, 1)]:
-            raise ValueError(
-                "`network` must be a functional model from [x, y], with y of shape "
-                "(batch, num_classes), to (batch, 1). Received: inputs of shapes "
-                f"{[tuple(i.shape) for i in inputs]} and outputs of shapes "
-                f"{[tuple(out.shape) for out in outputs]}; build it with "
-                "`num_classes` above 0."
-            )
 
     @property
     def num_classes(self) -> int:

@@ -7,12 +7,14 @@ import keras
 
 from keras_ebm.arguments import check_positive, check_share, check_size
 from keras_ebm.layers.gaussian_base import GaussianBase
+from keras_ebm.networks.conditioning import label_input, modulated
 from keras_ebm.networks.initializers import fan_in_uniform
 
 
 def mlp_energy(
     input_shape: tuple[int, ...],
     num_outputs: int = 1,
+    num_classes: int = 0,
     *,
     hidden: tuple[int, ...] = (256, 256),
     activation: str | Callable | None = "silu",
@@ -28,6 +30,8 @@ def mlp_energy(
     Args:
         input_shape: shape of one preprocessed input; flattened inside.
         num_outputs: int, number of classes, or 1 for a plain density.
+        num_classes: int >= 0, the length of a label vector that is an input, one-hot
+            or any numbers that describe `x`; 0 for none. There is one output then.
         hidden: widths of the hidden layers.
         activation: any Keras activation; it should be twice differentiable
             where the gradient penalty is used.
@@ -40,23 +44,30 @@ def mlp_energy(
             suits few labels.
 
     Returns:
-        A functional model from `(batch, *input_shape)` to logits of shape
-        `(batch, num_outputs)`, made by a layer called `"logits"`.
+        A functional model from `(batch, *input_shape)`, or with `num_classes` from
+        `[x, y]`, to logits of shape `(batch, num_outputs)`, made by a layer called
+        `"logits"`.
+
+    Raises:
+        ValueError: if an argument breaks its rule.
     """
     check_size("num_outputs", num_outputs)
+    labels = label_input(num_classes, num_outputs)
     check_share("dropout", dropout, zero_allowed=True)
     check_positive("initial_gain", initial_gain)
     inputs = keras.Input(input_shape, name="inputs")
     x = keras.layers.Flatten()(inputs) if len(input_shape) > 1 else inputs
     for index, width in enumerate(hidden):
         x = _dense(width, f"hidden_{index}", initial_gain)(x)
+        x = modulated(x, labels, f"hidden_{index}")
         x = keras.layers.Activation(activation, name=f"activation_{index}")(x)
         if dropout:
             x = keras.layers.Dropout(dropout, name=f"dropout_{index}")(x)
     logits = _dense(num_outputs, "logits", initial_gain)(x)
     if base_stddev is not None:
         logits = GaussianBase(base_stddev, name="base")([inputs, logits])
-    return keras.Model(inputs, logits, name="energy")
+    taken = inputs if labels is None else [inputs, labels]
+    return keras.Model(taken, logits, name="energy")
 
 
 def mlp_decoder(

@@ -124,8 +124,9 @@ def run_sampler(
         state: to start from, what `init` gave.
         num_steps: int >= 0.
         random: `keras_ebm.random.StepRandom`; each step draws its own noise.
-        labels: int tensor `(batch,)`, or `(first_step + num_steps, batch)` for
-            another label at each step, or None.
+        labels: int tensor `(batch,)`, or float `(batch, D)` of vectors; with another
+            axis in front, of `first_step + num_steps`, another label at each step; or
+            None.
         first_step: int, number of the first step, for chains that go on.
         keep: bool, whether `info.x` holds where the chains went.
         differentiable: bool, lets gradients through the steps, at their cost in
@@ -148,7 +149,8 @@ def run_sampler(
 def _at_labels(energy_fn, labels, index):
     if labels is None:
         return energy_fn
-    current = labels if labels.shape.rank == 1 else labels[index]
+    by_step = labels.shape.rank > (2 if labels.dtype.is_floating else 1)
+    current = labels[index] if by_step else labels
     return lambda x: energy_fn(x, current)
 
 

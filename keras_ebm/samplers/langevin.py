@@ -8,11 +8,15 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from keras_ebm.arguments import check_choice, check_positive
-from keras_ebm.gradients import EnergyFn, energy_and_gradient, squared_norm
+from keras_ebm.gradients import (
+    CLIPS,
+    EnergyFn,
+    clip_gradient,
+    energy_and_gradient,
+    where_finite,
+)
 from keras_ebm.protocols import RandomDraws
 from keras_ebm.samplers.chain import ChainInfo, run_sampler, step_info
-
-CLIPS = ("element", "norm")
 
 
 class LangevinState(NamedTuple):
@@ -45,7 +49,7 @@ class Region(NamedTuple):
             inside = tf.clip_by_value(inside, start - self.radius, start + self.radius)
         if self.box is not None:
             inside = tf.clip_by_value(inside, *self.box)
-        inside = _where_finite(x, inside)
+        inside = where_finite(x, inside)
         if self.fixed is not None:
             inside = tf.where(self.fixed, self.start, inside)
         return inside
@@ -205,28 +209,3 @@ def langevin(
         keep=keep,
         differentiable=differentiable,
     )
-
-
-def clip_gradient(
-    gradient: tf.Tensor, max_gradient: float | None, clip: str = "element"
-):
-    """Bounds a gradient `(batch, ...)`; what is not finite becomes NaN, not the bound.
-
-    Args:
-        gradient: `(batch, ...)`.
-        max_gradient: float or None, which leaves it alone.
-        clip: see `Langevin`.
-    """
-    if max_gradient is None:
-        return gradient
-    if clip == "element":
-        bounded = tf.clip_by_value(gradient, -max_gradient, max_gradient)
-    else:
-        norm = tf.sqrt(squared_norm(gradient))
-        factor = max_gradient / tf.maximum(norm, max_gradient)
-        bounded = gradient * tf.reshape(factor, [-1, *[1] * (gradient.shape.rank - 1)])
-    return _where_finite(gradient, bounded)
-
-
-def _where_finite(x, value):
-    return tf.where(tf.math.is_finite(x), value, tf.constant(math.nan, x.dtype))
