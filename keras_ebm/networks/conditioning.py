@@ -23,7 +23,9 @@ def label_input(num_classes: int, num_outputs: int):
     return keras.Input((num_classes,), name="labels")
 
 
-def modulated(h, labels, name: str):
+def modulated(
+    h: keras.KerasTensor, labels: keras.KerasTensor | None, name: str
+) -> keras.KerasTensor:
     """`h (1 + y G) + y B` for a label vector `y`; `h` itself where it is None.
 
     Gains and biases of the channels are linear in the label, which may be one-hot or

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_ebm import plots
@@ -12,6 +13,7 @@ from keras_ebm.arguments import check_positive, check_size
 from keras_ebm.callbacks import (
     KeepBest,
     KeepCheckpoints,
+    LabelWatch,
     Progress,
     SamplePictures,
     StopOnDivergence,
@@ -290,12 +292,28 @@ def _check_best(run, fit):
         )
 
 
+def _watched(job) -> int:
+    """Samples by which labels are watched in each epoch."""
+    return getattr(job.fit, "watch_labels", 0)
+
+
+def _label_watch(job):
+    if not _watched(job):
+        return []
+    x, y = _taken(job.run, "validation", job.model)
+    rows = np.flatnonzero(y >= 0)
+    if not len(rows):
+        raise ValueError(
+            "`watch_labels` needs validation rows with labels. Received: none."
+        )
+    return [LabelWatch(take(x, rows), y[rows], _watched(job))]
+
+
 def _keep_best(job):
     # A worker that is not the first has no file of the parts before.
     first = job.first_part if job.is_chief else 0
-    return KeepBest(
-        job.workdir / backup.BEST, "val_accuracy", "max", initial_epoch=first
-    )
+    monitor = "sample_label_accuracy" if _watched(job) else "val_accuracy"
+    return KeepBest(job.workdir / backup.BEST, monitor, "max", initial_epoch=first)
 
 
 def _callbacks(job, has_averages):
@@ -303,6 +321,8 @@ def _callbacks(job, has_averages):
     logger, backups = job.log_and_backup()
     callbacks = [
         *([keras.callbacks.SwapEMAWeights()] if has_averages else []),
+        # Before whatever reads its logs.
+        *_label_watch(job),
         logger,
         *([_keep_best(job)] if fit.keep_best and enough_labels(job.run) else []),
         backups,

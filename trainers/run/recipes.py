@@ -8,7 +8,7 @@ import numpy as np
 
 from trainers import presets
 from trainers.program import options
-from trainers.program.options import FLAGS
+from trainers.program.options import FLAGS, setting
 from trainers.run import bodies, defaults, density_fitting, fitting
 from trainers.settings import clashes
 from trainers.settings.chains import ChainSettings, build_langevin
@@ -62,6 +62,16 @@ class ChainFit(fitting.FitSettings):
         "preset": ("", *presets.LANGEVIN_PRESETS),
         "method": ("", *CHAIN_METHODS),
     }
+    SUBJECTS = {**fitting.FitSettings.SUBJECTS, "watch_labels": "Labels of samples"}
+
+    watch_labels: int = setting(
+        0,
+        "Samples of each epoch by which class-conditional training is watched: how "
+        "often an energy knows the label of a sample is logged beside that of a "
+        "validation row, and a fall is warned of. With --keep_best the weights are "
+        "kept by it.",
+        low=0,
+    )
 
 
 def _prepare_by(build):

@@ -85,7 +85,7 @@ NETWORK = [
     Rule("hidden base_stddev initial_gain", "network", ("auto", "mlp")),
     Rule("depth width", "network", ("wide_resnet",)),
     Rule("normalization", "network", ("wide_resnet", "dcgan")),
-    Rule("filters", "network", ("resnet", "dcgan", *IGEBM)),
+    Rule("filters", "network", ("strided", "resnet", "dcgan", *IGEBM)),
     Rule("spectral_norm", "network", tuple(IGEBM)),
     Rule("attention", "network", tuple(name for name in IGEBM if "resnet" in name)),
 ]
@@ -135,7 +135,7 @@ CHAINS = [
         "buffer",
         ("in_turn", "in_place", "ring", "reservoir"),
     ),
-    Rule("store_labels", "classes", ("conditional",)),
+    Rule("store_labels watch_labels", "classes", ("conditional",)),
     Rule("start_stddev", "start", ("normal", "data")),
     Rule("start_mean", "start", ("normal",)),
     Rule("kl_through", "kl_weight"),

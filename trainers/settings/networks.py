@@ -33,6 +33,7 @@ NETWORK_CHOICES = {
         "mlp",
         "large_mlp",
         "convolutional",
+        "strided",
         "wide_resnet",
         "resnet",
         "dcgan",
@@ -303,6 +304,9 @@ def _build(dataset, shape, settings, kind):
     if settings.network in _IMAGE_NETWORKS:
         _check_image(shape, settings)
         return _IMAGE_NETWORKS[settings.network](shape, num_outputs, settings)
+    if settings.network == "strided":
+        _check_image(shape, settings)
+        return _strided(shape, num_outputs, settings, kind)
     if settings.network == "large_mlp":
         return networks.large_mlp_energy(
             shape, num_outputs, activation=settings.activation
@@ -329,6 +333,18 @@ def _check_image(shape, settings):
             f"`network` {settings.network} takes images. Received: inputs of shape "
             f"{tuple(shape)}; use network=mlp."
         )
+
+
+def _strided(shape, num_outputs, settings, kind):
+    first = settings.filters or 16
+    conditional = kind == "conditional"
+    return networks.strided_energy(
+        shape,
+        1 if conditional else num_outputs,
+        num_outputs if conditional else 0,
+        filters=(first, 2 * first, 4 * first),
+        activation=settings.activation,
+    )
 
 
 def _wide_resnet(shape, num_outputs, settings):
