@@ -20,6 +20,9 @@ class Saveable:
 
     _values: tuple[str, ...] = ()
     _parts: tuple[str, ...] = ()
+    #: Whether a part may belong to several objects of one file, which then come back
+    #: with one part again. Keras itself tells only of those on one level.
+    _shares_parts = False
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -34,7 +37,10 @@ class Saveable:
         for name in self._values:
             config[name] = _plain(getattr(self, name))
         for name in self._parts:
-            config[name] = keras.saving.serialize_keras_object(getattr(self, name))
+            part = getattr(self, name)
+            config[name] = keras.saving.serialize_keras_object(part)
+            if self._shares_parts:
+                _mark(part, config[name])
         return config
 
     @classmethod
@@ -46,6 +52,15 @@ class Saveable:
                 config[name] = keras.saving.deserialize_keras_object(config[name])
         inherited = getattr(super(), "from_config", None)
         return inherited(config) if inherited else cls(**config)
+
+
+def _mark(part: Any, config: Any) -> None:
+    """Names the object that a configuration is of, as Keras reads it on loading."""
+    if isinstance(part, list | tuple):
+        for one, of_one in zip(part, config, strict=True):
+            _mark(one, of_one)
+    elif isinstance(config, dict):
+        config["shared_object_id"] = id(part)
 
 
 def _plain(value: Any) -> Any:

@@ -39,7 +39,7 @@ LAYERS = [
     {"generators", "entropy"},
     {"models"},
     {"ood", "callbacks"},
-    {"explain"},
+    {"compose", "explain"},
     {"serving", "estimators"},
 ]
 BESIDE = set()

@@ -28,6 +28,13 @@ from keras_ebm.data.splits import (
     seen_rows,
     split_digest,
 )
+from keras_ebm.data.sprites import (
+    Sprites,
+    draw_sprites,
+    held_out_size,
+    measure_sprites,
+    read_dsprites,
+)
 from keras_ebm.data.stacked import resize_images, stack_digits
 from keras_ebm.data.tables import read_columns, read_csv
 from keras_ebm.data.toy import DENSITIES, draw
@@ -42,9 +49,11 @@ __all__ = [
     "Source",
     "Spec",
     "Splits",
+    "Sprites",
     "TableSchema",
     "decode_images",
     "draw",
+    "draw_sprites",
     "dtype_of",
     "file_of",
     "fingerprint",
@@ -53,6 +62,7 @@ __all__ = [
     "fit_images",
     "foreign",
     "forms",
+    "held_out_size",
     "import_module",
     "in_types",
     "image_files",
@@ -61,10 +71,12 @@ __all__ = [
     "log_density",
     "make_splits",
     "mask_labels",
+    "measure_sprites",
     "parse_spec",
     "read",
     "read_columns",
     "read_csv",
+    "read_dsprites",
     "read_images",
     "read_named_images",
     "read_python",

@@ -16,6 +16,7 @@ from keras_ebm.data.npz import read_npz
 from keras_ebm.data.optional import require
 from keras_ebm.data.parsing import parse_spec
 from keras_ebm.data.python_rows import read_python
+from keras_ebm.data.sprites import read_sprites
 from keras_ebm.data.stacked import read_stacked
 from keras_ebm.data.tables import read_csv
 from keras_ebm.data.tfds_images import read_tfds
@@ -94,6 +95,10 @@ def _stacked(name, *, data_dir, num_rows, seed) -> Dataset:
     return read_stacked(name, data_dir, num_rows=num_rows, seed=seed)
 
 
+def _sprites(name, *, num_rows, seed) -> Dataset:
+    return read_sprites(name, num_rows=num_rows, seed=seed)
+
+
 #: Sources by what stands before the colon. Errors, the help of `--dataset` and the
 #: flags that go with each follow from here.
 SOURCES = {
@@ -104,6 +109,7 @@ SOURCES = {
     "npz": Source(_npz, ("image", "vector"), "PATH", is_file=True),
     "images": Source(_images, ("image",), "DIR", "[@SIZE]"),
     "stacked": Source(_stacked, ("image",), "NAME", "[@SIZE]"),
+    "sprites": Source(_sprites, ("image",), "ATTRIBUTE", "[@SIDE]"),
     "python": Source(_python, ("image", "vector", "inputs"), "MODULE:FUNCTION"),
 }
 

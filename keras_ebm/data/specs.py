@@ -43,6 +43,8 @@ def load(
     | `csv:PATH` | a table with a header line, see `read_csv` |
     | `npz:PATH` | arrays "x" and perhaps "y", see `read_npz` |
     | `stacked:NAME` | three digits of `tfds:NAME` an image, see `read_stacked` |
+    | `sprites:ATTRIBUTE` | figures drawn here, labelled by `shape`, `size` or |
+    | | `position`, see `draw_sprites` |
     | `python:MODULE:FUNCTION` | what a function of yours returns, see `read_python` |
 
     Args:
@@ -60,7 +62,7 @@ def load(
             a `npz:` file or a function is that number. Where the model's classes have
             other names than numbers, those labels are places among them.
         num_rows: int > 0. How many points of a `toy:` density, or images of a
-            `stacked:` set.
+            `stacked:` or `sprites:` set.
         seed: int >= 0, of those points or images.
         dtype: `"float32"` or `"float64"`, of the vectors of a `npz:` file or a
             function, such as a model trained elsewhere takes; None: as `read_npz` finds

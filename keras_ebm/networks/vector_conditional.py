@@ -109,6 +109,7 @@ class GivenLabel(Saveable, keras.Model):
 
     _values = ("label",)
     _parts = ("network",)
+    _shares_parts = True
 
     def __init__(self, network: keras.Model, label: Any, **kwargs):
         super().__init__(**kwargs)
