@@ -117,22 +117,35 @@ def render(
     Returns:
         uint8 `(n, side, side, 1)`.
     """
-    fine = (np.arange(side * SUBPIXELS) + 0.5) / (side * SUBPIXELS)
-    images = np.empty((len(shape), side, side, 1), np.uint8)
+    images = np.zeros((len(shape), side, side, 1), np.uint8)
+    # Nothing of a figure is further from its centre than this, in units of its scale.
+    reach = 0.8
+    width = min(side, int(np.ceil(2 * reach * np.max(scale) * side)) + 1)
     for first in range(0, len(shape), NUM_ROWS):
         part = slice(first, first + NUM_ROWS)
-        across, up = fine[None, None, :], -fine[None, :, None]
-        parts = (scale, x, y, orientation)
-        size, left, top, turn = (value[part, None, None] for value in parts)
-        right, above = (across - left) / size, (up + top) / size
+        numbers = np.stack([scale[part], x[part], y[part], orientation[part]])
+        size, left, top, turn = numbers.astype(np.float32)[:, :, None, None]
+        corner = [
+            np.clip(np.round(c[:, 0, 0] * side - width / 2), 0, side - width).astype(
+                int
+            )
+            for c in (left, top)
+        ]
+        fine = (np.arange(width * SUBPIXELS, dtype=np.float32) + 0.5) / SUBPIXELS
+        across, down = ((c[:, None] + fine).astype(np.float32) / side for c in corner)
+        right, above = (across[:, None] - left) / size, (top - down[:, :, None]) / size
         u = right * np.cos(turn) + above * np.sin(turn)
         v = above * np.cos(turn) - right * np.sin(turn)
-        inside = np.empty(u.shape, bool)
+        inside = np.empty(u.shape, np.float32)
         for number, figure in enumerate((_square, _ellipse, _heart)):
             rows = shape[part] == number
             inside[rows] = figure(u[rows], v[rows])
-        covered = inside.reshape(-1, side, SUBPIXELS, side, SUBPIXELS).mean((2, 4))
-        images[part, ..., 0] = np.rint(255.0 * covered)
+        covered = inside.reshape(-1, width, SUBPIXELS, width, SUBPIXELS).mean((2, 4))
+        patch = np.arange(width)
+        columns, lines = (c[:, None] + patch for c in corner)
+        index = np.arange(len(lines))[:, None, None]
+        drawn = images[part, ..., 0]
+        drawn[index, lines[:, :, None], columns[:, None]] = np.rint(255.0 * covered)
     return images
 
 
@@ -147,10 +160,10 @@ def _ellipse(u, v):
 
 def _heart(u, v):
     """A sextic curve, of area 3.66 where its lobes have about unit radius."""
-    root = np.sqrt(3.6620)
     # Its centre of mass lies above the origin of the curve.
-    u, v = u * root, v * root + 0.2935
-    return (u**2 + v**2 - 1.0) ** 3 < u**2 * v**3
+    u, v = u * 1.9136, v * 1.9136 + 0.2935
+    root = u * u + v * v - 1.0
+    return root * root * root < u * u * v * v * v
 
 
 def measure_sprites(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

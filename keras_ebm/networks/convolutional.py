@@ -1,10 +1,11 @@
 """Small convolutional energies and decoders for images of 28 to 32 pixels."""
 
+import math
 from collections.abc import Callable
 
 import keras
 
-from keras_ebm.arguments import check_size
+from keras_ebm.arguments import check_choice, check_size
 from keras_ebm.networks.conditioning import label_input, modulated
 from keras_ebm.networks.initializers import fan_in_uniform
 
@@ -57,6 +58,7 @@ def strided_energy(
     filters: tuple[int, ...] = (16, 32, 64),
     features: int = 128,
     activation: str | Callable | None = "silu",
+    pooling: str = "flatten",
 ) -> keras.Model:
     """Builds a small smooth image energy: convolutions of stride 2 and a dense layer.
 
@@ -71,6 +73,8 @@ def strided_energy(
         filters: channels of each 4x4 convolution.
         features: width of the dense layer before the logits.
         activation: any Keras activation; smooth ones suit chains.
+        pooling: `"flatten"`, or `"sum"` over places: what a picture shows then counts
+            alike wherever it is, to within the strides.
 
     Returns:
         A functional model from `(batch, *input_shape)`, or with `num_classes` from
@@ -80,6 +84,7 @@ def strided_energy(
         ValueError: if an argument breaks its rule.
     """
     check_size("num_outputs", num_outputs)
+    check_choice("pooling", pooling, ("flatten", "sum"))
     _check_image(input_shape, 1)
     labels = label_input(num_classes, num_outputs)
     inputs = keras.Input(input_shape, name="inputs")
@@ -90,7 +95,14 @@ def strided_energy(
         )
         x = modulated(layer(x), labels, f"halving_{index}")
         x = keras.layers.Activation(activation)(x)
-    x = keras.layers.Flatten()(x)
+    if pooling == "sum":
+        x = keras.layers.GlobalAveragePooling2D(name="mean")(x)
+        places = math.prod(
+            -(-length // 2 ** len(filters)) for length in input_shape[:2]
+        )
+        x = keras.layers.Rescaling(places, name="sum")(x)
+    else:
+        x = keras.layers.Flatten()(x)
     x = keras.layers.Dense(features, name="features")(x)
     x = modulated(x, labels, "features")
     x = keras.layers.Activation(activation)(x)

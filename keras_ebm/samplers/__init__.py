@@ -5,6 +5,7 @@ from keras_ebm.samplers.annealed_importance import (
     annealed_importance,
     reverse_annealed_importance,
 )
+from keras_ebm.samplers.bounded_space import BoxSpace
 from keras_ebm.samplers.chain import ChainInfo, run_chain, run_sampler
 from keras_ebm.samplers.hamiltonian import HamiltonianState, hmc, nuts
 from keras_ebm.samplers.importance import (
@@ -21,6 +22,7 @@ from keras_ebm.samplers.langevin import (
     langevin,
     langevin_step,
 )
+from keras_ebm.samplers.likelihood_bounds import LogZBounds, log_z_bounds
 from keras_ebm.samplers.mala import (
     MALA,
     MALAState,
@@ -32,10 +34,12 @@ from keras_ebm.samplers.mala import (
 
 __all__ = [
     "AnnealedImportance",
+    "BoxSpace",
     "ChainInfo",
     "HamiltonianState",
     "Langevin",
     "LangevinState",
+    "LogZBounds",
     "MALA",
     "MALAState",
     "NormalJump",
@@ -46,6 +50,7 @@ __all__ = [
     "langevin",
     "langevin_step",
     "leapfrog",
+    "log_z_bounds",
     "mala",
     "mala_state",
     "mala_step",

@@ -23,6 +23,7 @@ class AnnealedImportance(NamedTuple):
             small where `effective_sample_size` is only a few.
         effective_sample_size: Kish's, in `[1, num_chains]`.
         acceptance: mean probability of acceptance of a transition, in `[0, 1]`.
+        x: `(num_chains, ...)`, where the chains ended.
     """
 
     log_weights: tf.Tensor
@@ -30,6 +31,7 @@ class AnnealedImportance(NamedTuple):
     stderr: tf.Tensor
     effective_sample_size: tf.Tensor
     acceptance: tf.Tensor
+    x: tf.Tensor
 
 
 def annealed_importance(
@@ -78,7 +80,7 @@ def annealed_importance(
     seed = _pair(seed)
     seeds = tf.random.experimental.stateless_split(seed, 2, alg="philox")
     x = base.sample(num_chains, seed=seeds[0])
-    log_weights, acceptance = _anneal(
+    x, log_weights, acceptance = _anneal(
         energy_fn,
         base,
         x,
@@ -88,7 +90,7 @@ def annealed_importance(
         seed=seeds[1],
         jit_compile=jit_compile,
     )
-    return _summary(log_weights, acceptance, sign=1.0)
+    return _summary(x, log_weights, acceptance, sign=1.0)
 
 
 def reverse_annealed_importance(
@@ -132,7 +134,7 @@ def reverse_annealed_importance(
         - Grosse et al. (2015), "Sandwiching the marginal likelihood using
           bidirectional Monte Carlo", https://arxiv.org/abs/1511.02543.
     """
-    log_weights, acceptance = _anneal(
+    x, log_weights, acceptance = _anneal(
         energy_fn,
         base,
         tf.convert_to_tensor(x, base.dtype),
@@ -142,7 +144,7 @@ def reverse_annealed_importance(
         seed=_pair(seed),
         jit_compile=jit_compile,
     )
-    return _summary(log_weights, acceptance, sign=-1.0)
+    return _summary(x, log_weights, acceptance, sign=-1.0)
 
 
 def _pair(seed):
@@ -156,12 +158,21 @@ def _pair(seed):
 
 
 def _anneal(energy_fn, base, x, temperatures, *, seed, jit_compile, **settings):
-    """Log-weights `(num_chains,)` and the mean acceptance of chains from `x`.
+    """Ends, log-weights `(num_chains,)` and mean acceptance of chains from `x`."""
+    _check_chains(energy_fn, base, x)
+
+    def run(x):
+        return anneal(energy_fn, base, x, temperatures, seed, **settings)
+
+    return tf.function(run, autograph=False, jit_compile=jit_compile)(x)
+
+
+def anneal(energy_fn, base, x, temperatures, seed, **settings):
+    """The chains of `annealed_importance`, not compiled; `(x, weights, acceptance)`.
 
     The weight of a chain gains `(t' - t) (-E(x) - log base(x))` before its
     transition at `t'`, whichever way the temperatures go.
     """
-    _check_chains(energy_fn, base, x)
     count = temperatures.shape[0] - 1
     temperatures = tf.cast(temperatures, x.dtype)
 
@@ -173,11 +184,8 @@ def _anneal(energy_fn, base, x, temperatures, *, seed, jit_compile, **settings):
         x, accepted = _transition(energy_fn, base, x, following, key, **settings)
         return i + 1, x, log_weights, acceptance + accepted / count
 
-    def run(x):
-        start = (0, x, tf.zeros(x.shape[:1], x.dtype), tf.zeros([], x.dtype))
-        return tf.while_loop(lambda i, *_: i < count, body, start)[2:]
-
-    return tf.function(run, autograph=False, jit_compile=jit_compile)(x)
+    start = (0, x, tf.zeros(x.shape[:1], x.dtype), tf.zeros([], x.dtype))
+    return tf.while_loop(lambda i, *_: i < count, body, start)[1:]
 
 
 def _transition(energy_fn, base, x, temperature, seed, *, step_size, num_leapfrog):
@@ -208,7 +216,7 @@ def _check_chains(energy_fn, base, x) -> None:
         )
 
 
-def _summary(log_weights, acceptance, sign: float) -> AnnealedImportance:
+def _summary(x, log_weights, acceptance, sign: float) -> AnnealedImportance:
     bad = tf.reduce_sum(tf.cast(~tf.math.is_finite(log_weights), tf.int32))
     if bad:
         raise ValueError(
@@ -227,4 +235,5 @@ def _summary(log_weights, acceptance, sign: float) -> AnnealedImportance:
         tf.sqrt(relative),
         effective,
         acceptance,
+        x,
     )
