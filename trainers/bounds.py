@@ -89,8 +89,8 @@ def bounds(settings: BoundSettings) -> dict:
         return model.inputs_energy(inputs) / settings.temperature
 
     # What the density lives on.
-    is_image = run.dataset.kind == "image"
-    space = BoxSpace(x.shape[1:], *plots.pixel_range(model)) if is_image else None
+    pixels = x.shape.rank == 4
+    space = BoxSpace(x.shape[1:], *plots.pixel_range(model)) if pixels else None
     found = log_z_bounds(
         energy_fn if space is None else space.energy_fn(energy_fn),
         _normal(model, run) if space is None else space.uniform(),

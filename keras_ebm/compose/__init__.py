@@ -1,7 +1,8 @@
-"""Energies made of energies: products, unions, negations."""
+"""Energies made of energies: products, unions, negations, conditions."""
 
 from keras_ebm.compose.base import Composition
+from keras_ebm.compose.posterior import Posterior
 from keras_ebm.compose.product import Product
 from keras_ebm.compose.union import Union, balanced_offsets
 
-__all__ = ["Composition", "Product", "Union", "balanced_offsets"]
+__all__ = ["Composition", "Posterior", "Product", "Union", "balanced_offsets"]

@@ -96,10 +96,8 @@ def strided_energy(
         x = modulated(layer(x), labels, f"halving_{index}")
         x = keras.layers.Activation(activation)(x)
     if pooling == "sum":
+        places = math.prod(x.shape[1:3])
         x = keras.layers.GlobalAveragePooling2D(name="mean")(x)
-        places = math.prod(
-            -(-length // 2 ** len(filters)) for length in input_shape[:2]
-        )
         x = keras.layers.Rescaling(places, name="sum")(x)
     else:
         x = keras.layers.Flatten()(x)

@@ -136,3 +136,25 @@ def test_what_cannot_be_composed_is_refused_by_name():
     labelled = networks.VectorConditional(networks.mlp_energy((2,), num_classes=3))
     with pytest.raises(ValueError, match="GivenLabel"):
         compose.Union([labelled])
+
+
+def test_a_posterior_is_the_logarithm_of_the_probability_of_its_classes(tmp_path):
+    classes = networks.mlp_energy((2,), 4, hidden=(8,))
+    x = np.random.default_rng(0).normal(size=(9, 2)).astype(np.float32)
+    p = tf.nn.softmax(classes(x)).numpy()
+    for chosen, negated, expected in (
+        ([2], False, p[:, 2]),
+        ([0, 3], False, p[:, 0] + p[:, 3]),
+        ([1], True, 1.0 - p[:, 1]),
+    ):
+        energy = models.EnergyModel(compose.Posterior(classes, chosen, negated))
+        np.testing.assert_allclose(energy.energy(x), -np.log(expected), atol=1e-5)
+    product = compose.Product([energy, compose.Posterior(classes, [0])])
+    model = models.EnergyModel(product)
+    model.save(tmp_path / "posterior.keras")
+    loaded = keras.saving.load_model(tmp_path / "posterior.keras")
+    np.testing.assert_array_equal(loaded.energy(x), model.energy(x))
+    assert len(loaded.network.weights) == len(classes.weights)
+    for wrong in ([4], [], [0, 1, 2, 3]):
+        with pytest.raises(ValueError, match="`classes` must"):
+            compose.Posterior(classes, wrong)
