@@ -14,19 +14,18 @@ import dataclasses
 import math
 
 import numpy as np
-import tensorflow as tf
-import tensorflow_probability as tfp
 
 from keras_ebm import plots
 from keras_ebm.models.base import check_float_input
 from keras_ebm.rows import take
-from keras_ebm.samplers import BoxSpace, log_z_bounds
+from keras_ebm.samplers import BoxSpace, WhitenedSpace, log_z_bounds
 from trainers.program import errors, folders, json_files, keras_files, options, running
 from trainers.program.imports import ImportSettings
 from trainers.program.options import SEED, Checked, setting
 from trainers.run import record
 
-tfd = tfp.distributions
+#: Rows that tell how far a density reaches.
+ROWS_OF_SPACE = 5_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,12 +87,10 @@ def bounds(settings: BoundSettings) -> dict:
     def energy_fn(inputs):
         return model.inputs_energy(inputs) / settings.temperature
 
-    # What the density lives on.
-    pixels = x.shape.rank == 4
-    space = BoxSpace(x.shape[1:], *plots.pixel_range(model)) if pixels else None
+    space, base = _space(model, run, x)
     found = log_z_bounds(
-        energy_fn if space is None else space.energy_fn(energy_fn),
-        _normal(model, run) if space is None else space.uniform(),
+        space.energy_fn(energy_fn),
+        base,
         num_chains=settings.chains,
         num_steps=settings.steps,
         num_leapfrog=settings.leapfrog,
@@ -115,7 +112,7 @@ def bounds(settings: BoundSettings) -> dict:
         "log_z_upper_chains": float(found.reverse.effective_sample_size),
         "log_likelihood_lower": low,
         "log_likelihood_upper": high,
-        **({} if space is None else _bits(low, high, space)),
+        **(_bits(low, high, space) if isinstance(space, BoxSpace) else {}),
         "acceptance": float(found.forward.acceptance),
         "step_size": found.step_size,
         "gradients": found.gradients,
@@ -127,12 +124,21 @@ def bounds(settings: BoundSettings) -> dict:
     return results
 
 
-def _normal(model, run):
-    """A normal density twice as wide as the preprocessed training rows."""
-    x = np.asarray(model.preprocess(take(run.rows("train")[0], slice(5_000))))
-    stddev = 2.0 * x.std(axis=0) + 1e-3
-    mean = tf.constant(x.mean(axis=0), tf.float32)
-    return tfd.Independent(tfd.Normal(mean, tf.constant(stddev, tf.float32)), 1)
+def _space(model, run, x):
+    """What the density lives on, and what is annealed from there.
+
+    Pixels live in their box, and vectors everywhere; those are told by training rows,
+    or by a normalised network's own samples, how far they reach.
+    """
+    if x.shape.rank == 4:
+        space = BoxSpace(x.shape[1:], *plots.pixel_range(model)).check()
+        return space, space.uniform()
+    if model.is_normalised and hasattr(model.network, "sample"):
+        rows = model.network.sample(ROWS_OF_SPACE, 0)
+    else:
+        rows = model.preprocess(take(run.rows("train")[0], slice(ROWS_OF_SPACE)))
+    space = WhitenedSpace.of_rows(np.asarray(rows))
+    return space, space.wide_normal()
 
 
 def _starts(model, space, settings):
@@ -145,7 +151,7 @@ def _starts(model, space, settings):
             "starts=chains."
         )
     x = model.network.sample(settings.chains, settings.seed)
-    return x if space is None else space.from_box(x)
+    return space.from_box(x) if isinstance(space, BoxSpace) else space.from_rows(x)
 
 
 def _bits(low, high, space) -> dict:

@@ -51,6 +51,7 @@ def draw_sprites(
     *,
     side: int = DEFAULT_SIZE,
     held_out: bool | None = None,
+    fold: int = 0,
     turned: bool = True,
 ) -> Sprites:
     """Draws sprites whose attributes are uniform and independent.
@@ -65,6 +66,8 @@ def draw_sprites(
         held_out: which combinations of size and position to draw: a third of them,
             one size at each position, is kept for tests (True), the others are for
             training (False); None: all.
+        fold: int, which size is kept: 0, 1 or 2; so that settings can be chosen on
+            other combinations than those reported.
         turned: bool, whether figures are turned by any angle.
 
     Returns:
@@ -82,7 +85,7 @@ def draw_sprites(
     size = rng.integers(3, size=num_rows)
     if held_out is not None:
         step = rng.integers(1, 3, size=num_rows)
-        kept = held_out_size(position)
+        kept = held_out_size(position, fold)
         size = kept if held_out else (kept + step) % 3
     turn = rng.uniform(0.0, 2.0 * np.pi, num_rows) if turned else np.zeros(num_rows)
     x, y = np.take(CENTRES, position % 3), np.take(CENTRES, position // 3)
@@ -90,10 +93,10 @@ def draw_sprites(
     return Sprites(images, shape, size, position, turn, x, y)
 
 
-def held_out_size(position: np.ndarray) -> np.ndarray:
+def held_out_size(position: np.ndarray, fold: int = 0) -> np.ndarray:
     """The size that training never shows at each position, `(n,)`."""
     position = np.asarray(position)
-    return (position % 3 + position // 3) % 3
+    return (position % 3 + position // 3 + fold) % 3
 
 
 def render(

@@ -5,7 +5,6 @@ from keras_ebm.samplers.annealed_importance import (
     annealed_importance,
     reverse_annealed_importance,
 )
-from keras_ebm.samplers.bounded_space import BoxSpace
 from keras_ebm.samplers.chain import ChainInfo, run_chain, run_sampler
 from keras_ebm.samplers.hamiltonian import HamiltonianState, hmc, nuts
 from keras_ebm.samplers.importance import (
@@ -31,6 +30,7 @@ from keras_ebm.samplers.mala import (
     mala_state,
     mala_step,
 )
+from keras_ebm.samplers.spaces import BoxSpace, WhitenedSpace
 
 __all__ = [
     "AnnealedImportance",
@@ -44,6 +44,7 @@ __all__ = [
     "MALAState",
     "NormalJump",
     "Region",
+    "WhitenedSpace",
     "annealed_importance",
     "effective_share",
     "hmc",

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from keras_ebm.samplers import BoxSpace, log_z_bounds
+from keras_ebm.samplers import BoxSpace, WhitenedSpace, log_z_bounds
 
 tfd = tfp.distributions
 A, B = 3.0, 1.5
@@ -90,3 +90,25 @@ def test_an_energy_too_steep_for_any_step_says_so(space):
             num_chains=4,
             num_steps=2,
         )
+
+
+def test_rows_are_a_standard_normal_of_their_own_space():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(4_000, 3)) @ [[3.0, 0.0, 0.0], [1.0, 0.1, 0.0], [0, 0, 0]]
+    space = WhitenedSpace.of_rows(rows + 5.0)
+    u = space.from_rows(tf.constant(rows + 5.0, tf.float32)).numpy()
+    np.testing.assert_allclose(np.cov(u[:, :2], rowvar=False), np.eye(2), atol=0.08)
+    # The third column is constant, and held to a hundredth of the others' spread.
+    assert np.isfinite(u).all() and u[:, 2].std() < 1e-3
+    np.testing.assert_allclose(space.to_rows(u), rows + 5.0, atol=1e-4)
+    normal = tfd.MultivariateNormalTriL(space.mean, space.factor)
+    bounds = log_z_bounds(
+        space.energy_fn(lambda x: 2.0 - normal.log_prob(x)),
+        space.wide_normal(),
+        num_chains=32,
+        num_steps=40,
+        step_size=0.5,
+        burn_in=5,
+    )
+    # A standard normal of depth 2, annealed from one of width 1.5.
+    assert abs(bounds.lower + 2.0) < 0.3 and abs(bounds.upper + 2.0) < 0.3
