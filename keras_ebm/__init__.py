@@ -36,6 +36,7 @@ if _keras_backend() != "tensorflow":
 # registered once the package is.
 from keras_ebm import (  # noqa: E402
     callbacks,
+    continual,
     data,
     entropy,
     explain,
@@ -71,6 +72,7 @@ __all__ = [
     "LangevinModel",
     "__version__",
     "callbacks",
+    "continual",
     "data",
     "entropy",
     "explain",

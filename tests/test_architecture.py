@@ -39,7 +39,7 @@ LAYERS = [
     {"networks"},
     {"generators", "entropy"},
     {"models"},
-    {"ood", "callbacks"},
+    {"ood", "callbacks", "continual"},
     {"explain"},
     {"serving", "estimators"},
 ]

@@ -199,7 +199,8 @@ def test_a_reset_of_some_classes_leaves_the_states_of_the_others(replacement):
     slots = fill(buffer, [1.0, 2.0, 3.0, 4.0], labels=tf.constant([0, 1, 2, 1]))
     slots = slots.numpy() if replacement == "in_place" else np.arange(4)
     # In place, of two states in one slot the last stays.
-    left = dict(zip(slots, zip([1.0, 2.0, 3.0, 4.0], [0, 1, 2, 1], strict=True)))
+    stored = zip([1.0, 2.0, 3.0, 4.0], [0, 1, 2, 1], strict=True)
+    left = dict(zip(slots, stored, strict=True))
     expected = sorted(value for value, label in left.values() if label != 1)
     buffer.reset([1])
     assert held(buffer) == expected
