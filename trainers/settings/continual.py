@@ -1,7 +1,5 @@
 """Learners of streams by their names, and the settings that they are built by."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 
