@@ -33,8 +33,9 @@ def class_stream(
 ) -> Iterator[Task]:
     """Yields a data set's tasks in their order, each once.
 
-    A task's rows are shuffled among themselves. It is cut out when it is asked for, so
-    that a learner never holds another's.
+    A task's rows are shuffled among themselves; those of one class come in the same
+    order whatever comes beside or before them. A task is cut out when it is asked for,
+    so that a learner never holds another's.
 
     Args:
         x: finite numbers of shape `(n, ...)`.
@@ -76,7 +77,7 @@ def _checked_order(order, present) -> list[int]:
 
 
 def _tasks(x, y, chosen, seed) -> Iterator[Task]:
-    for number, classes in enumerate(chosen):
-        rows = np.flatnonzero(np.isin(y, classes))
-        np.random.default_rng([seed, number]).shuffle(rows)
+    shuffled = np.random.default_rng(seed).permutation(len(y))
+    for classes in chosen:
+        rows = shuffled[np.isin(y[shuffled], classes)]
         yield Task(classes, x[rows], y[rows])

@@ -172,9 +172,6 @@ PROGRAMS = {
     "trainers.continual": (
         ("--dataset=digits", "--output={}/new"),
         {
-            "methods": WORDS,
-            "hidden": ("0", "wide"),
-            "order": ("0,0", "77", "first"),
             "classes_per_task": SIZES,
             "rows": COUNTS,
             "measured_on": WORDS,

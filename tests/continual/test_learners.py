@@ -100,7 +100,7 @@ def test_no_row_is_kept(learnt, name):
             assert not (array[:, None] == rows).all(axis=2).any()
 
 
-@pytest.mark.parametrize("name", ["mean", "lda", "ridge", "density"])
+@pytest.mark.parametrize("name", ["mean", "lda", "ridge", "density", "chains"])
 def test_the_order_of_classes_changes_nothing(learnt, name):
     again = LEARNERS[name]()
     if name == "ridge":

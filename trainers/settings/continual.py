@@ -49,7 +49,7 @@ class LearnerSettings(Checked):
         "gaussian_chains, chains, shared_chains, ridge, lda, nearest_mean, softmax.",
     )
     hidden: tuple = setting(
-        ("100", "100"), "Widths of the hidden layers of chains and of softmax."
+        ("400", "400"), "Widths of the hidden layers of chains and of softmax."
     )
     epochs: int = setting(
         1, "Passes of softmax and shared_chains over a task while it lasts.", low=1
