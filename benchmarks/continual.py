@@ -139,8 +139,9 @@ def main(argv: list[str]) -> None:
                 continue
             runs = saved["parts"].setdefault(part, {}).setdefault(str(seed), {})
             wanted = ("chains",) if part == "last_weights" else settings.methods
-            for method in [name for name in wanted if name not in runs]:
-                runs |= run_one(part, seed, [method], settings)
+            missing = [name for name in wanted if name not in runs]
+            if missing:
+                runs |= run_one(part, seed, missing, settings)
                 json_files.write_json(output, saved)
     for part, runs in saved["parts"].items():
         print(f"\n{part}\n{table(runs)}")
