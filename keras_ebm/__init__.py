@@ -37,6 +37,7 @@ if _keras_backend() != "tensorflow":
 from keras_ebm import (  # noqa: E402
     callbacks,
     compose,
+    continual,
     data,
     entropy,
     explain,
@@ -73,6 +74,7 @@ __all__ = [
     "__version__",
     "callbacks",
     "compose",
+    "continual",
     "data",
     "entropy",
     "explain",

@@ -38,7 +38,7 @@ LAYERS = [
     {"networks"},
     {"generators", "entropy"},
     {"models"},
-    {"ood", "callbacks"},
+    {"ood", "callbacks", "continual"},
     {"compose", "explain"},
     {"serving", "estimators"},
 ]

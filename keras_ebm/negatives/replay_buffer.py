@@ -243,6 +243,55 @@ class ReplayBuffer(Saveable, keras.layers.Layer):
         self._local(self.visited).scatter_nd_update(slots_list, ones)
         stored.assign_add(tf.cast(count, tf.int64))
 
+    def reset(self, labels: int | Sequence[int] | None = None) -> None:
+        """Empties the buffer, of all states or of those of some classes.
+
+        It runs between training steps, such as where a stream comes to another class.
+        What stays is in its place, but in a ring or a reservoir moves to the front in
+        its order, so that the next state goes behind it.
+
+        Args:
+            labels: integer or integers, the classes whose states go; None: all.
+
+        Raises:
+            ValueError: if `labels` are given for a buffer that stores none, or are no
+                integers.
+        """
+        gone = None if labels is None else self._checked_labels(labels)
+        names = ("states", "labels", "visited", "stored")
+        parts = [_parts(getattr(self, name)) for name in names]
+        for states, own_labels, visited, stored in zip(*parts, strict=True):
+            kept = visited.numpy() > 0
+            kept &= gone is not None and ~np.isin(own_labels.numpy(), gone)
+            count = int(kept.sum())
+            if self.replacement != "in_place":
+                front = self._oldest_first(kept, int(stored.numpy()))
+                states.assign(_moved_up(states.numpy(), front))
+                own_labels.assign(_moved_up(own_labels.numpy(), front))
+                kept = np.arange(len(kept)) < count
+            visited.assign(kept.astype(np.int64))
+            stored.assign(count)
+
+    def _checked_labels(self, labels) -> np.ndarray:
+        gone = np.atleast_1d(np.asarray(labels))
+        if not self.store_labels:
+            raise ValueError(
+                "`labels` need a buffer with store_labels=True. Received: labels="
+                f"{labels!r} for one without; call reset() to empty it altogether."
+            )
+        if gone.ndim != 1 or (gone.size and gone.dtype.kind not in "iu"):
+            raise ValueError(
+                "`labels` must be an integer or a sequence of integers. "
+                f"Received: labels={labels!r}."
+            )
+        return gone
+
+    def _oldest_first(self, kept: np.ndarray, stored: int) -> np.ndarray:
+        """Slots that are kept, of a ring from the oldest state on."""
+        full = self.replacement == "ring" and stored > len(kept)
+        slots = np.roll(np.arange(len(kept)), -(stored % len(kept)) if full else 0)
+        return slots[kept[slots]]
+
     def _reservoir(self, stored, count, random):
         number = stored + 1 + tf.range(tf.cast(count, tf.int64))
         part = tf.constant(self.part_capacity, tf.int64)
@@ -326,6 +375,13 @@ def _local_variable(shape, dtype, name):
         synchronization="on_read",
         aggregation="only_first_replica",
     )
+
+
+def _moved_up(values: np.ndarray, slots: np.ndarray) -> np.ndarray:
+    """An array whose first entries are those of `slots`; the others as they were."""
+    moved = values.copy()
+    moved[: len(slots)] = values[slots]
+    return moved
 
 
 def _parts(variable):

@@ -14,6 +14,7 @@ from keras_ebm.plots.pictures import (
     samples_figure,
     samples_of,
 )
+from keras_ebm.plots.streams import draw_streams
 
 __all__ = [
     "ParallelAxis",
@@ -22,6 +23,7 @@ __all__ = [
     "draw_energy_pair",
     "draw_images",
     "draw_reliability",
+    "draw_streams",
     "image_grid",
     "model_figure",
     "parallel_coordinates",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import fine_tuning, jem, serving_latency, step_time
+from benchmarks import continual, fine_tuning, jem, serving_latency, step_time
 from benchmarks.foreign_scores import file_of, tables
 from keras_ebm import plots
 from trainers.program.json_files import write_json
@@ -61,3 +61,24 @@ def test_the_picture_of_jem_has_a_dot_for_every_run_that_did_not_diverge(tmp_pat
     assert heights(energy) == pytest.approx([50, 50] + [90] * count)
     assert heights(softmax) == pytest.approx([40] * count + [50, 50])
     plots.pyplot().close(drawn)
+
+
+def test_the_table_of_streams_has_a_learner_a_line_and_the_best_first(tmp_path):
+    settings = continual.BenchmarkSettings(data_dir="absent", letter="letter.csv")
+    order = continual.stream_of("orders", 3, settings).order
+    assert sorted(order) == sorted("0123456789")
+    assert continual.stream_of("letter", 0, settings).dataset == "csv:letter.csv"
+
+    def run(final):
+        figures = {"bytes_per_class": 2e3, "seconds_per_class": 0.5}
+        return {"final": final, "seen": [1.0, final], "tasks": [["0"], ["1"]]} | figures
+
+    part = {
+        seed: {"lda": run(0.5 + shift), "chains": run(0.8)}
+        for seed, shift in (("0", 0.0), ("1", 0.2))
+    }
+    lines = continual.table(part).splitlines()
+    assert lines[2].startswith("| chains, a network a class | 80.0 ± 0.0 | 100.0 | 2 |")
+    assert lines[3].startswith("| streaming LDA | 60.0 ± 10.0 |")
+    continual.draw(part, tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").stat().st_size > 1000

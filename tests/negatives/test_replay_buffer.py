@@ -123,6 +123,20 @@ def test_a_saved_buffer_can_be_cut_for_another_number_of_replicas(strategy, tmp_
     np.testing.assert_array_equal(states, [1, 2, 3, 4, 10, 11, 10, 11])
 
 
+def test_a_reset_empties_the_parts_of_all_replicas(strategy):
+    alone = ReplayBuffer((1,), 8, store_labels=True, replacement="ring")
+    fill(alone, [1.0, 2.0, 3.0, 4.0], labels=tf.constant([0, 1, 1, 0]))
+    store = {}
+    alone.save_own_variables(store)
+    with strategy.scope():
+        parted = ReplayBuffer((1,), 8, store_labels=True, replacement="ring")
+    parted.load_own_variables(store)
+    parted.reset(1)
+    assert held(parted) == [1.0, 4.0] and parted.whole()["stored"] == 2
+    parted.reset()
+    assert held(parted) == [] and parted.whole()["stored"] == 0
+
+
 def test_a_buffer_serves_the_replicas_it_was_built_for(strategy):
     buffer = ReplayBuffer((1,), 8)
     with pytest.raises(ValueError, match="built for 1 replicas, running on 2"):
@@ -161,3 +175,58 @@ def test_configuration_makes_the_same_buffer():
 def test_arguments_are_checked(arguments, match):
     with pytest.raises(ValueError, match=match):
         ReplayBuffer((2,), **arguments)
+
+
+def held(buffer):
+    whole = buffer.whole()
+    return sorted(whole["states"][whole["visited"] > 0][:, 0])
+
+
+@pytest.mark.parametrize("replacement", ["in_place", "ring", "reservoir"])
+def test_a_buffer_that_is_reset_gives_no_state_until_it_is_filled_again(replacement):
+    buffer = ReplayBuffer((1,), 4, replacement=replacement)
+    fill(buffer, [1.0, 2.0, 3.0])
+    buffer.reset()
+    assert held(buffer) == [] and not buffer.holds(1)
+    assert not np.any(buffer.take(2, StepRandom(0, 1))[3])
+    fill(buffer, [5.0, 6.0], 2)
+    assert set(held(buffer)) <= {5.0, 6.0} and held(buffer)
+
+
+@pytest.mark.parametrize("replacement", ["in_place", "ring", "reservoir"])
+def test_a_reset_of_some_classes_leaves_the_states_of_the_others(replacement):
+    buffer = ReplayBuffer((1,), 6, replacement=replacement, store_labels=True)
+    slots = fill(buffer, [1.0, 2.0, 3.0, 4.0], labels=tf.constant([0, 1, 2, 1]))
+    slots = slots.numpy() if replacement == "in_place" else np.arange(4)
+    # In place, of two states in one slot the last stays.
+    stored = zip([1.0, 2.0, 3.0, 4.0], [0, 1, 2, 1], strict=True)
+    left = dict(zip(slots, stored, strict=True))
+    expected = sorted(value for value, label in left.values() if label != 1)
+    buffer.reset([1])
+    assert held(buffer) == expected
+    assert int(buffer.whole()["stored"]) == len(expected)
+    buffer.reset(0)
+    assert held(buffer) == [value for value in expected if value != 1.0]
+
+
+def test_after_a_reset_of_a_class_a_full_ring_still_drops_the_oldest():
+    buffer = ReplayBuffer((1,), 4, replacement="ring", store_labels=True)
+    labels = [0, 1, 0, 1, 0, 0]
+    for i, label in enumerate(labels):
+        fill(buffer, [i + 1.0], i, labels=tf.constant([label]))
+    assert held(buffer) == [3.0, 4.0, 5.0, 6.0]
+    buffer.reset(1)
+    fill(buffer, [7.0, 8.0], 9, labels=tf.constant([0, 0]))
+    assert held(buffer) == [5.0, 6.0, 7.0, 8.0]
+
+
+@pytest.mark.parametrize(
+    "store_labels, labels, words",
+    [(False, 3, "store_labels=True. Received: labels=3"), (True, 0.5, "labels=0.5")],
+)
+def test_a_reset_by_what_is_no_class_is_refused(store_labels, labels, words):
+    buffer = ReplayBuffer((1,), 4, store_labels=store_labels)
+    fill(buffer, [1.0])
+    with pytest.raises(ValueError, match=words):
+        buffer.reset(labels)
+    assert held(buffer) == [1.0]
