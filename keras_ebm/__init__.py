@@ -50,6 +50,7 @@ from keras_ebm import (  # noqa: E402
     optimizers,
     schedules,
     serving,
+    trajectories,
 )
 from keras_ebm.generators import GaussianGenerator  # noqa: E402
 from keras_ebm.models import (  # noqa: E402
@@ -85,4 +86,5 @@ __all__ = [
     "optimizers",
     "schedules",
     "serving",
+    "trajectories",
 ]

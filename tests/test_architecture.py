@@ -40,7 +40,7 @@ LAYERS = [
     {"generators", "entropy"},
     {"models"},
     {"ood", "callbacks"},
-    {"explain"},
+    {"explain", "trajectories"},
     {"serving", "estimators"},
 ]
 BESIDE = set()
@@ -51,6 +51,9 @@ CONFINED = {
     "pandas": {"data"},
     "sklearn": {"data", "estimators", "mixtures"},
     "matplotlib": {"plots"},
+    "gymnasium": {"data"},
+    "gymnasium_robotics": {"data"},
+    "mujoco": {"data"},
     "absl": set(),
     "keras_tuner": set(),
     "tensorboard": set(),

@@ -1,6 +1,7 @@
 """Data sets, how they are split, and foreign rows to test a model with."""
 
 from keras_ebm.data.dataset import Dataset, validate
+from keras_ebm.data.episodes import Episodes, load_episodes, read_episodes
 from keras_ebm.data.foreign import dtype_of, fit_images, foreign
 from keras_ebm.data.images import (
     decode_images,
@@ -39,6 +40,7 @@ __all__ = [
     "SOURCES",
     "Column",
     "Dataset",
+    "Episodes",
     "Source",
     "Spec",
     "Splits",
@@ -57,6 +59,7 @@ __all__ = [
     "in_types",
     "image_files",
     "load",
+    "load_episodes",
     "load_splits",
     "log_density",
     "make_splits",
@@ -65,6 +68,7 @@ __all__ = [
     "read",
     "read_columns",
     "read_csv",
+    "read_episodes",
     "read_images",
     "read_named_images",
     "read_python",
