@@ -1,5 +1,6 @@
 """Pictures; matplotlib is imported only when one is drawn."""
 
+from keras_ebm.plots.episodes import episodes_figure
 from keras_ebm.plots.figures import pyplot, save, to_array
 from keras_ebm.plots.parallel import ParallelAxis, parallel_coordinates
 from keras_ebm.plots.pictures import (
@@ -22,6 +23,7 @@ __all__ = [
     "draw_energy_pair",
     "draw_images",
     "draw_reliability",
+    "episodes_figure",
     "image_grid",
     "model_figure",
     "parallel_coordinates",

@@ -36,9 +36,13 @@ def transition_score(
             f"trained on. Received: shape {states.shape}."
         )
     rows = windows(states, model.past)
-    energy = tf.function(lambda x: model.row_energy(model.scale(x)), autograph=False)
-    parts = [
-        energy(rows[i : i + batch_size]).numpy()
-        for i in range(0, len(rows), batch_size)
-    ]
+
+    @tf.function(
+        input_signature=[tf.TensorSpec((None, model.past + 1, size))], autograph=False
+    )
+    def energy(rows):
+        return model.row_energy(model.scale(rows))
+
+    starts = range(0, len(rows), batch_size)
+    parts = [energy(rows[i : i + batch_size]).numpy() for i in starts]
     return np.concatenate(parts).reshape(len(states), -1)
