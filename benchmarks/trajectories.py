@@ -188,6 +188,29 @@ def run_one(name: str, seed: int, train: np.ndarray, test: np.ndarray):
     return figures, made, model
 
 
+def stillness(states: np.ndarray) -> np.ndarray:
+    """How still the stillest joint was over three transitions, `(n, steps)`.
+
+    What needs no model: higher is stiller, in units of a joint's usual change.
+    """
+    change = np.abs(np.diff(states[..., :JOINTS], axis=1))
+    unit = change.mean(axis=(0, 1))
+    before = np.concatenate([change[:, :1], change[:, :1], change], axis=1)
+    longest = np.max([before[:, :-2], before[:, 1:-1], change], axis=0)
+    return -(longest / unit).min(axis=-1)
+
+
+def stuck_by_stillness(test: np.ndarray, seed: int) -> dict:
+    """The areas of `program.stuck_auroc` by `stillness`."""
+    stuck, since = program.stick(test[..., :JOINTS], seed)
+    before, after = stillness(test), stillness(stuck)
+    mean = [np.where(since, s, 0).sum(1) / since.sum(1) for s in (before, after)]
+    return {
+        "stuck_transition": float(auroc(before[since], after[since])),
+        "stuck_episode": float(auroc(*mean)),
+    }
+
+
 def floor_of(train: np.ndarray, test: np.ndarray) -> dict:
     """The same figures of true episodes, as many as there are test episodes."""
     scale = program.StateScale.of(train)
@@ -208,7 +231,7 @@ def table(runs: dict) -> str:
         "| | Frechet | with moves | told apart | stuck joint | seconds |",
         "|---|---|---|---|---|---|",
     ]
-    for name in ("true episodes", *METHODS):
+    for name in ("true episodes", "stillest joint", *METHODS):
         found = [run[name] for run in runs.values() if name in run]
         if not found:
             continue
@@ -266,6 +289,7 @@ def main(argv: list[str]) -> None:
         run = saved["runs"].setdefault(str(seed), {})
         if "true episodes" not in run:
             run["true episodes"] = floor_of(train, test)
+        run["stillest joint"] = stuck_by_stillness(test, seed)
         for name in METHODS:
             drawn = settings.picture and seed == 0 and name in SHOWN
             if name in run and not drawn:
@@ -278,6 +302,7 @@ def main(argv: list[str]) -> None:
                 made[name], scale = states, model.scale
         if settings.picture and seed == 0:
             draw(settings.picture, test, made, scale, train)
+    json_files.write_json(output, saved)
     print(table(saved["runs"]))
 
 
