@@ -90,6 +90,14 @@ def contrast(seed: int, train: np.ndarray):
     return fit_transitions(train, StepNoise(step), epochs=10, seed=seed)
 
 
+def contrast_walked(seed: int, train: np.ndarray):
+    """The same, walked on by Langevin steps from one of 20 draws."""
+    model = contrast(seed, train)
+    source = model.negatives
+    source.candidates, source.num_steps = 20, 40
+    return model
+
+
 def free(method: str):
     def make(seed, train):
         settings = program.RolloutSettings(method=method, seed=seed, past=1)
@@ -108,6 +116,7 @@ METHODS = {
     "residuals": lambda seed, train: step_of(seed, train, 1, "residuals"),
     "Gaussian, 2 states": lambda seed, train: step_of(seed, train, 2, "gaussian"),
     "noise contrast": contrast,
+    "noise contrast, walked": contrast_walked,
     "chains on the Gaussian": step_chains,
     "chains, plain": plain_chains,
 }

@@ -78,7 +78,11 @@ class RolloutSettings(Checked):
     batch_size: int = setting(512, "Transitions of a step of the energy.", low=1)
     learning_rate: float = setting(1e-3, "Of the energy.", above=0)
     copies: int = setting(4, "Negatives of each transition.", low=1)
-    candidates: int = setting(50, "Draws of which one is the next state.", low=1)
+    candidates: int = setting(20, "Draws of which one is the next state.", low=1)
+    walk_steps: int = setting(40, "Langevin steps from that draw on.", low=0)
+    walk_size: float = setting(
+        0.02, "Of these, in squared units of the Gaussian a nat.", above=0
+    )
     chain_steps: int = setting(10, "Steps of a chain.", low=1)
     step_size: float = setting(0.05, "Of a chain, in squared units a nat.", above=0)
     noise_stddev: float = setting(
@@ -103,7 +107,7 @@ RULES = [
     clashes.Rule(
         "epochs batch_size learning_rate energy_l2 gradient_penalty", "method", ENERGIES
     ),
-    clashes.Rule("copies candidates", "method", ("noise",)),
+    clashes.Rule("copies candidates walk_steps walk_size", "method", ("noise",)),
     clashes.Rule(
         "chain_steps step_size noise_stddev start_stddev max_gradient",
         "method",
@@ -178,7 +182,13 @@ def fit(states: np.ndarray, settings: RolloutSettings):
 def negatives_of(settings: RolloutSettings, step=None):
     """Where the negatives of an energy come from."""
     if settings.method == "noise":
-        return StepNoise(step, settings.copies, settings.candidates)
+        return StepNoise(
+            step,
+            settings.copies,
+            settings.candidates,
+            settings.walk_steps,
+            settings.walk_size,
+        )
     return StepChains(
         step,
         num_steps=settings.chain_steps,

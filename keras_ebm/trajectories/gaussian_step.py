@@ -109,11 +109,16 @@ class GaussianStep(Saveable, keras.Model):
     def row_energy(self, rows: tf.Tensor) -> tf.Tensor:
         """`-log p` of the last states of standardised windows, `(batch,)` nats."""
         rows = tf.convert_to_tensor(rows)
-        residuals = rows[:, -1] - self(rows[:, :-1])
-        white = tf.linalg.triangular_solve(self.root, tf.transpose(residuals))
+        white = self.whiten(rows[:, :-1], rows[:, -1])
         log_volume = tf.reduce_sum(tf.math.log(tf.linalg.diag_part(self.root)))
         constant = 0.5 * self.root.shape[0] * math.log(2.0 * math.pi)
-        return 0.5 * tf.reduce_sum(tf.square(white), axis=0) + log_volume + constant
+        return 0.5 * tf.reduce_sum(tf.square(white), axis=1) + log_volume + constant
+
+    def whiten(self, past: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
+        """What is left of next states `(n, state)`, in units of the Gaussian."""
+        residuals = after - self(past)
+        white = tf.linalg.triangular_solve(self.root, tf.transpose(residuals))
+        return tf.transpose(white)
 
     def next_states(self, past: tf.Tensor, random: RandomDraws) -> tf.Tensor:
         """Draws what comes next.

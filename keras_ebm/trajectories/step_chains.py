@@ -12,7 +12,8 @@ from keras_ebm.protocols import EnergyFn, RandomDraws
 from keras_ebm.samplers.langevin import Region, langevin
 from keras_ebm.saveable import Saveable
 from keras_ebm.trajectories.gaussian_step import GaussianStep, check_step
-from keras_ebm.trajectories.step_noise import with_next
+from keras_ebm.trajectories.residuals import walk_residuals
+from keras_ebm.trajectories.windows import with_next
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
@@ -132,16 +133,10 @@ class StepChains(Saveable, NegativeSource, keras.layers.Layer):
         return state.x[:, -1], tf.reduce_mean(info.movement)
 
     def _walk_residuals(self, energy_fn, past, noise, random):
-        mean = self.step(past)
+        def walk(energy_of):
+            return self._langevin(energy_of, noise, random)
 
-        def after(u):
-            return mean + tf.matmul(u, self.step.root, transpose_b=True)
-
-        def energy_of(u):
-            return energy_fn(with_next(past, after(u)))
-
-        state, info = self._langevin(energy_of, noise, random)
-        return after(state.x), tf.reduce_mean(info.movement)
+        return walk_residuals(self.step, energy_fn, past, walk)
 
     def _langevin(self, energy_fn, start, random, region=None):
         return langevin(

@@ -5,11 +5,14 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from keras_ebm.arguments import check_size
+from keras_ebm.arguments import check_integer, check_positive, check_size
 from keras_ebm.negatives import Negatives, NegativeSource
 from keras_ebm.protocols import EnergyFn, RandomDraws
+from keras_ebm.samplers.langevin import langevin
 from keras_ebm.saveable import Saveable
 from keras_ebm.trajectories.gaussian_step import GaussianStep, check_step
+from keras_ebm.trajectories.residuals import walk_residuals
+from keras_ebm.trajectories.windows import with_next
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
@@ -19,12 +22,16 @@ class StepNoise(Saveable, NegativeSource, keras.layers.Layer):
     Under the logistic objective the network's energy becomes minus the log-ratio of the
     data's density of the next state to the Gaussian's: noise contrastive estimation.
     What comes next is drawn by importance resampling: of `candidates` draws one is
-    picked with probability in proportion to that ratio.
+    picked with probability in proportion to that ratio. In many dimensions no draw is
+    right in all of them, and `num_steps` Langevin steps go on from there, over the
+    residuals in units of the Gaussian.
 
     Args:
         step: `GaussianStep`, fitted; it is no longer trained.
         copies: int >= 1, negatives of each row.
         candidates: int >= 1, of which `next_states` picks one.
+        num_steps: int >= 0, Langevin steps of `next_states`, at temperature 1.
+        step_size: float > 0, of these, in squared units of the Gaussian per nat.
         **kwargs: forwarded to `keras.layers.Layer`.
 
     Raises:
@@ -36,11 +43,17 @@ class StepNoise(Saveable, NegativeSource, keras.layers.Layer):
     """
 
     _parts = ("step",)
-    _values = ("copies", "candidates")
+    _values = ("copies", "candidates", "num_steps", "step_size")
     computes = True
 
     def __init__(
-        self, step: GaussianStep, copies: int = 4, candidates: int = 50, **kwargs
+        self,
+        step: GaussianStep,
+        copies: int = 4,
+        candidates: int = 50,
+        num_steps: int = 0,
+        step_size: float = 0.02,
+        **kwargs,
     ):
         super().__init__(dtype=kwargs.pop("dtype", "float32"), **kwargs)
         if step is None:
@@ -48,6 +61,9 @@ class StepNoise(Saveable, NegativeSource, keras.layers.Layer):
         self.step = check_step(step)
         self.copies = check_size("copies", copies)
         self.candidates = check_size("candidates", candidates)
+        self.num_steps = check_integer("num_steps", num_steps)
+        check_positive("num_steps", self.num_steps, zero_allowed=True)
+        self.step_size = check_positive("step_size", step_size)
         self.built = True
 
     def base_energy(self, rows: tf.Tensor) -> tf.Tensor:
@@ -92,11 +108,21 @@ class StepNoise(Saveable, NegativeSource, keras.layers.Layer):
         noisy = -energies - tf.math.log(-tf.math.log(uniform))
         picked = tf.argmax(noisy, axis=1, output_type=tf.int32)
         size = past.shape[-1]
-        return tf.gather(
-            tf.reshape(drawn, [-1, self.candidates, size]), picked, batch_dims=1
-        )
+        drawn = tf.reshape(drawn, [-1, self.candidates, size])
+        after = tf.gather(drawn, picked, batch_dims=1)
+        return self._walk(correction, past, after, random) if self.num_steps else after
 
+    def _walk(self, correction, past, after, random):
+        def energy_fn(rows):
+            return correction(rows) + self.base_energy(rows)
 
-def with_next(past: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
-    """Windows `(n, past + 1, state)` of the states before and the one after."""
-    return tf.concat([past, after[:, None]], axis=1)
+        def walk(energy_of):
+            return langevin(
+                energy_of,
+                self.step.whiten(past, after),
+                num_steps=self.num_steps,
+                random=random,
+                step_size=self.step_size,
+            )
+
+        return walk_residuals(self.step, energy_fn, past, walk)[0]

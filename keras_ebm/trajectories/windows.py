@@ -1,6 +1,7 @@
 """Rows that a transition is: the states before it and the one after."""
 
 import numpy as np
+import tensorflow as tf
 
 from keras_ebm.arguments import check_size
 
@@ -33,3 +34,8 @@ def windows(states: np.ndarray, past: int = 1) -> np.ndarray:
     padded = np.concatenate([resting, states], axis=1)
     rows = np.stack([padded[:, i : i + steps] for i in range(past + 1)], axis=2)
     return rows.reshape(-1, past + 1, states.shape[-1])
+
+
+def with_next(past: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
+    """Windows `(n, past + 1, state)` of the states before and the one after."""
+    return tf.concat([past, after[:, None]], axis=1)
