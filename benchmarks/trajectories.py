@@ -16,12 +16,14 @@ import time
 
 import keras
 import numpy as np
+import tensorflow as tf
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from benchmarks.machine import machine
 from keras_ebm import plots
 from keras_ebm.data import load_episodes
 from keras_ebm.metrics import auroc
+from keras_ebm.random import StepRandom
 from keras_ebm.trajectories import (
     StepChains,
     StepNoise,
@@ -31,6 +33,7 @@ from keras_ebm.trajectories import (
     plan,
     rollout,
     transition_score,
+    windows,
 )
 from trainers import rollout as program
 from trainers.program import json_files, options, running
@@ -98,6 +101,42 @@ def contrast_walked(seed: int, train: np.ndarray):
     return model
 
 
+def after_true_pasts(model, test: np.ndarray, seed: int) -> np.ndarray:
+    """Draws of one step from every second true past, `(n, steps / 2, state)`, raw."""
+    rows = np.asarray(model.scale(windows(test, model.past)))
+    rows = rows.reshape(len(test), -1, *rows.shape[1:])[:, 10::2, :-1]
+    drawn = [
+        np.asarray(model.scale.raw(model.next_states(part, StepRandom(seed, index))))
+        for index, part in enumerate(tf.constant(rows))
+    ]
+    return np.stack(drawn)
+
+
+def one_step_told_apart(model, test: np.ndarray, seed: int) -> float:
+    """As `told_apart`, of one step from true pasts alone."""
+    drawn = after_true_pasts(model, test, seed)
+    past, last, true = (
+        test[:, 9 + i : 9 + i + 2 * drawn.shape[1] : 2] for i in (0, 1, 2)
+    )
+    sides = [
+        np.concatenate([last, last - past, after - last], axis=-1)
+        for after in (drawn, true)
+    ]
+    return trees_auroc(*sides)
+
+
+def one_steps(seed: int, train: np.ndarray, test: np.ndarray) -> dict:
+    """`one_step_told_apart` of the Gaussian and of what contrast makes of it."""
+    model = contrast(seed, train)
+    found = {
+        "Gaussian, 2 states": one_step_told_apart(model.negatives.step, test, seed)
+    }
+    found["noise contrast"] = one_step_told_apart(model, test, seed)
+    model.negatives.candidates, model.negatives.num_steps = 20, 40
+    found["noise contrast, walked"] = one_step_told_apart(model, test, seed)
+    return found
+
+
 def free(method: str):
     def make(seed, train):
         settings = program.RolloutSettings(method=method, seed=seed, past=1)
@@ -134,10 +173,14 @@ def told_apart(made: np.ndarray, true: np.ndarray) -> float:
     Trees see one half of the episodes and are judged by the other; 0.5 is a perfect
     rollout. The first ten steps, in which episodes leave their starts, are left out.
     """
-    rows = [features(states)[:, 10:] for states in (made, true)]
+    return trees_auroc(*(features(states)[:, 10:] for states in (made, true)))
+
+
+def trees_auroc(*sides: np.ndarray) -> float:
+    """AUROC of boosted trees between made and true `(n, steps, d)`."""
     halves = []
     for part in (slice(0, None, 2), slice(1, None, 2)):
-        x = [side[part].reshape(-1, side.shape[-1]) for side in rows]
+        x = [side[part].reshape(-1, side.shape[-1]) for side in sides]
         y = np.repeat([1, 0], [len(x[0]), len(x[1])])
         halves.append((np.concatenate(x), y))
     trees = HistGradientBoostingClassifier(max_iter=60, random_state=0)
@@ -299,6 +342,8 @@ def main(argv: list[str]) -> None:
         if "true episodes" not in run:
             run["true episodes"] = floor_of(train, test)
         run["stillest joint"] = stuck_by_stillness(test, seed)
+        if "one step" not in run:
+            run["one step"] = one_steps(seed, train, test)
         for name in METHODS:
             drawn = settings.picture and seed == 0 and name in SHOWN
             if name in run and not drawn:

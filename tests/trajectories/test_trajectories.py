@@ -223,6 +223,12 @@ def test_chains_without_a_correction_draw_the_gaussian():
     np.testing.assert_allclose(made.std(axis=0), 1.0, atol=0.06)
 
 
+def test_steps_from_a_resampled_draw_stay_where_the_energy_is_the_gaussians():
+    source = StepNoise(unit_step(), candidates=3, num_steps=10, step_size=0.02)
+    made = rollout(flat_model(source), np.zeros((2000, SIZE)), 1)[:, 1]
+    np.testing.assert_allclose(made.std(axis=0), 1.0, atol=0.06)
+
+
 def test_chains_leave_the_past_as_it_is_and_walk_the_last_state():
     source = StepChains(num_steps=3, step_size=0.1, start_stddev=0.5)
     rows = np.random.default_rng(0).normal(size=(6, 3, SIZE)).astype("float32")
@@ -291,6 +297,8 @@ def test_plain_chains_train_and_stay_within_the_numbers():
         (lambda: unit_step("some"), "`noise` must be one of"),
         (lambda: StepNoise(None), "`step` must be a GaussianStep"),
         (lambda: StepNoise(unit_step(), candidates=0), "`candidates`"),
+        (lambda: StepNoise(unit_step(), num_steps=-1), "`num_steps`"),
+        (lambda: StepNoise(unit_step(), step_size=0.0), "`step_size`"),
         (lambda: StepChains("x"), "`step` must be a GaussianStep"),
         (lambda: StepChains(step_size=0.0), "`step_size`"),
         (lambda: StepChains(max_gradient=-1.0), "`max_gradient`"),
