@@ -278,10 +278,10 @@ def floor_of(train: np.ndarray, test: np.ndarray) -> dict:
 
 def table(runs: dict) -> str:
     """Markdown of means ± standard deviations over seeds."""
-    keys = ("frechet", "frechet_moves", "told_apart", "stuck_episode")
+    keys = ("frechet", "frechet_moves", "told_apart", "stuck_episode", "energy")
     lines = [
-        "| | Frechet | with moves | told apart | stuck joint | seconds |",
-        "|---|---|---|---|---|---|",
+        "| | Frechet | with moves | told apart | stuck joint | energy | seconds | seeds |",
+        "|---" * 8 + "|",
     ]
     for name in ("true episodes", "stillest joint", *METHODS):
         found = [run[name] for run in runs.values() if name in run]
@@ -295,6 +295,7 @@ def table(runs: dict) -> str:
             )
         seconds = [one["train_seconds"] for one in found if "train_seconds" in one]
         cells.append(f"{np.mean(seconds):.0f}" if seconds else "")
+        cells.append(f"{len(found)}")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

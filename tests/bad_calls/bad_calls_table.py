@@ -172,18 +172,13 @@ PROGRAMS = {
     "trainers.rollout": (
         ("--episodes=npz:{}/absent.npz", "--output={}/new/out"),
         {
-            "num_episodes": SIZES,
-            "num_steps": SIZES,
-            "test_share": ("0", *RATIOS),
-            "seed": COUNTS,
+            "num_episodes": ("3", "1.5"),
+            "test_share": ("0", "1", "nan"),
             "method": WORDS,
             "preset": ("nonsense",),
-            "past": SIZES,
-            "epochs": SIZES,
-            "learning_rate": POSITIVE,
-            "candidates": SIZES,
-            "noise_stddev": ("-2", *NUMBER),
-            "energy_l2": WEIGHTS,
+            "past": ("0", "many"),
+            "noise_stddev": ("-2", "inf"),
+            "walk_steps": ("-1",),
         },
     ),
     "export.classifier": (
