@@ -280,7 +280,8 @@ def table(runs: dict) -> str:
     """Markdown of means ± standard deviations over seeds."""
     keys = ("frechet", "frechet_moves", "told_apart", "stuck_episode", "energy")
     lines = [
-        "| | Frechet | with moves | told apart | stuck joint | energy | seconds | seeds |",
+        "| | Frechet | with moves | told apart | stuck joint | energy | seconds "
+        "| seeds |",
         "|---" * 8 + "|",
     ]
     for name in ("true episodes", "stillest joint", *METHODS):
