@@ -56,7 +56,7 @@ def load_episodes(
     | `npz:PATH` | array "episodes" `(n, states, state)`, and perhaps "actions" |
     | | `(n, states - 1, action)` |
 
-    Those of the hand are simulated under uniformly random actions, about 1,000 steps a
+    Those of the hand are simulated under uniformly random actions, 700 to 1,000 steps a
     second, and kept in `data_dir` under a name with their number, length and seed.
 
     Args:
