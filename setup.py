@@ -33,6 +33,9 @@ TUNE = ["keras-tuner>=1.4.8", "scikit-learn>=1.6", "scipy>=1.11.1"]
 # Backbones of `trainers.adopt --backbone=keras_hub:PRESET`.
 HUB = ["keras-hub>=0.32"]
 
+# Episodes of `hand:reach` and `hand:block`; the hand falls apart in MuJoCo 4.
+ROBOTS = ["gymnasium-robotics>=1.4", "mujoco==3.3.7"]
+
 # What benchmarks.step_torch is written in; the library never imports it.
 BENCH = ["torch>=2.13"]
 
@@ -67,6 +70,7 @@ setup(
         "data": DATA,
         "tune": TUNE,
         "hub": HUB,
+        "robots": ROBOTS,
         "bench": BENCH,
         "dev": DEV,
     },

@@ -52,6 +52,7 @@ from keras_ebm import (  # noqa: E402
     optimizers,
     schedules,
     serving,
+    trajectories,
 )
 from keras_ebm.generators import GaussianGenerator  # noqa: E402
 from keras_ebm.models import (  # noqa: E402
@@ -89,4 +90,5 @@ __all__ = [
     "optimizers",
     "schedules",
     "serving",
+    "trajectories",
 ]

@@ -39,7 +39,7 @@ LAYERS = [
     {"generators", "entropy"},
     {"models"},
     {"ood", "callbacks", "continual"},
-    {"compose", "explain"},
+    {"compose", "explain", "trajectories"},
     {"serving", "estimators"},
 ]
 BESIDE = set()
@@ -50,6 +50,9 @@ CONFINED = {
     "pandas": {"data"},
     "sklearn": {"data", "estimators", "mixtures"},
     "matplotlib": {"plots"},
+    "gymnasium": {"data"},
+    "gymnasium_robotics": {"data"},
+    "mujoco": {"data"},
     "absl": set(),
     "keras_tuner": set(),
     "tensorboard": set(),

@@ -197,6 +197,26 @@ TABULAR_CHAINS = {
     "restart_share": 0.05,
 }
 
+#: Trajectories of IGEBM: not in the published code. Its episodes (a trained policy with
+#: every fourth action random) were never published; random ones stand for them.
+IGEBM_HAND = {
+    "episodes": "hand:block",  # [?]
+    "num_episodes": 200_000,  # [M]
+    "num_steps": 100,  # [M]
+    "test_share": 0.1,  # [M]
+    "method": "chains",  # [M]
+    "past": 1,  # [M]
+    "hidden": ("128", "128", "128"),  # [M]
+    "chain_steps": 10,  # [M]
+    "step_size": 0.05,  # [?]
+    "noise_stddev": 0.1,  # [?]
+    "start_stddev": 0.7,  # [?]
+    "max_gradient": 3.0,  # [?]
+    "energy_l2": 1.0,  # [?]
+    "epochs": 1,  # [?]
+    "batch_size": 512,  # [?]
+}
+
 VERA_PRESETS = {
     "tabular": TABULAR,
     "vera_2d": VERA_2D,
@@ -218,6 +238,7 @@ LANGEVIN_PRESETS = {
     "jem_cifar10": JEM_CIFAR10,
 }
 LIKELIHOOD_PRESETS = {"vera_nice": VERA_NICE}
+ROLLOUT_PRESETS = {"igebm_hand": IGEBM_HAND}
 
 
 def with_preset(preset: dict, settings_class, **changes):

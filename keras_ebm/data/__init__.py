@@ -1,6 +1,7 @@
 """Data sets, how they are split, and foreign rows to test a model with."""
 
 from keras_ebm.data.dataset import Dataset, validate
+from keras_ebm.data.episodes import Episodes, load_episodes, read_episodes
 from keras_ebm.data.foreign import dtype_of, fit_images, foreign
 from keras_ebm.data.images import (
     decode_images,
@@ -46,6 +47,7 @@ __all__ = [
     "SOURCES",
     "Column",
     "Dataset",
+    "Episodes",
     "Source",
     "Spec",
     "Splits",
@@ -67,6 +69,7 @@ __all__ = [
     "in_types",
     "image_files",
     "load",
+    "load_episodes",
     "load_splits",
     "log_density",
     "make_splits",
@@ -77,6 +80,7 @@ __all__ = [
     "read_columns",
     "read_csv",
     "read_dsprites",
+    "read_episodes",
     "read_images",
     "read_named_images",
     "read_python",

@@ -6,11 +6,12 @@ from types import ModuleType
 from keras_ebm.arguments import why_not_imported
 
 
-def require(module: str) -> ModuleType:
-    """Imports `module`, a part of the optional `data` dependencies.
+def require(module: str, extra: str = "data") -> ModuleType:
+    """Imports `module`, a part of the optional dependencies.
 
     Args:
         module: str, a dotted module name such as `"sklearn.datasets"`.
+        extra: str, the extra of this package that has it.
 
     Returns:
         The module.
@@ -25,5 +26,5 @@ def require(module: str) -> ModuleType:
         raise ImportError(
             f"This data source needs `{package}`, which "
             f"{why_not_imported(package, error)}. "
-            'Run `pip install "keras_ebm[data]"`.'
+            f'Run `pip install "keras_ebm[{extra}]"`.'
         ) from error

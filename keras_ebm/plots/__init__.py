@@ -1,5 +1,6 @@
 """Pictures; matplotlib is imported only when one is drawn."""
 
+from keras_ebm.plots.episodes import episodes_figure
 from keras_ebm.plots.figures import pyplot, save, to_array
 from keras_ebm.plots.parallel import ParallelAxis, parallel_coordinates
 from keras_ebm.plots.pictures import (
@@ -24,6 +25,7 @@ __all__ = [
     "draw_images",
     "draw_reliability",
     "draw_streams",
+    "episodes_figure",
     "image_grid",
     "model_figure",
     "parallel_coordinates",

@@ -194,6 +194,18 @@ PROGRAMS = {
             "dry_run": ("perhaps",),
         },
     ),
+    "trainers.rollout": (
+        ("--episodes=npz:{}/absent.npz", "--output={}/new/out"),
+        {
+            "num_episodes": ("3", "1.5"),
+            "test_share": ("0", "1", "nan"),
+            "method": WORDS,
+            "preset": ("nonsense",),
+            "past": ("0", "many"),
+            "noise_stddev": ("-2", "inf"),
+            "walk_steps": ("-1",),
+        },
+    ),
     "export.classifier": (
         ("--model={}/model.keras", "--calibration=digits", "--output={}/new/served"),
         {"target_fpr": ("0", "1", *RATIOS), "per_class": ("perhaps",)},
@@ -252,7 +264,12 @@ PREDICT = ("export.predict", "--dataset=digits")
 VERA = ("trainers.vera", "--workdir={0}/new/run")
 EVALUATE = ("trainers.evaluate", "--model={0}/m.keras", "--dataset=digits")
 SAMPLE = ("trainers.sample", "--model={0}/m.keras")
+ROLLOUT = ("trainers.rollout", "--output={0}/new/out")
 CALLS = [
+    (ROLLOUT, ["--episodes=hand:foot"], ["hand:reach", "hand:foot"]),
+    (ROLLOUT, ["--episodes=npz:{0}/lying.npz"], ["lying.npz", "'episodes'"]),
+    (ROLLOUT, ["--episodes=npz:{0}/file"], ["file", "cut off"]),
+    (ROLLOUT, ["--epochs=3", "--method=mean"], ["--epochs has no effect", "chains"]),
     (VERA, ["--dataset=npz:{0}/lying.npz"], ["12000 bytes", "holds 4 of them"]),
     (VERA, ["--dataset=npz:{0}/huge.npz"], ["'x'", "holds 4 of them"]),
     (VERA, ["--dataset=npz:{0}/bomb.npz"], ["bomb.npz", "314572800 bytes"]),
