@@ -7,6 +7,7 @@ from keras_ebm.networks.convolutional import (
     convolutional_energy,
     strided_energy,
 )
+from keras_ebm.networks.convolutional_denoiser import convolutional_denoiser
 from keras_ebm.networks.dcgan import dcgan_decoder, dcgan_energy
 from keras_ebm.networks.features import with_features
 from keras_ebm.networks.igebm import (
@@ -19,6 +20,7 @@ from keras_ebm.networks.large_mlp import large_mlp_decoder, large_mlp_energy
 from keras_ebm.networks.mixture import GaussianMixture
 from keras_ebm.networks.mlp import mlp_decoder, mlp_energy
 from keras_ebm.networks.nice import NICE
+from keras_ebm.networks.reconstruction_energy import ReconstructionEnergy
 from keras_ebm.networks.resnet import resnet_decoder, resnet_energy
 from keras_ebm.networks.splitting import body_features, split
 from keras_ebm.networks.vector_conditional import GivenLabel, VectorConditional
@@ -29,9 +31,11 @@ __all__ = [
     "ClassConditional",
     "GaussianMixture",
     "GivenLabel",
+    "ReconstructionEnergy",
     "VectorConditional",
     "body_features",
     "convolutional_decoder",
+    "convolutional_denoiser",
     "convolutional_energy",
     "dcgan_decoder",
     "dcgan_energy",
