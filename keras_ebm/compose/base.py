@@ -60,6 +60,11 @@ class Composition(Saveable, keras.Model):
         self.to_energy = LogitEnergy()
         self.built = True
 
+    @property
+    def _inner_factors(self) -> list[float]:
+        """What each energy is multiplied by before they are joined."""
+        return self.factors
+
     def _check_weights(self) -> None:
         if len(self.factors) != len(self.networks):
             raise ValueError(
@@ -80,28 +85,44 @@ class Composition(Saveable, keras.Model):
     def compute_output_shape(self, input_shape):
         return (input_shape[0], 1)
 
-    def energies(
-        self, x: tf.Tensor, factors: Sequence[float], training: bool = False
-    ) -> list:
-        """Each network's energy times its factor, a list of `(batch,)` in nats.
+    def join(self, energies: list) -> tf.Tensor:
+        """The energy `(batch,)` of a list of energies of the networks, in nats."""
+        raise NotImplementedError
+
+    def call(self, inputs, training=False):
+        def energy_of(network, x):
+            return self.to_energy(network(x, training=training))
+
+        return -self._joined(inputs, energy_of)[:, None]
+
+    def level_energy(self, x: tf.Tensor, stddev: tf.Tensor, training: bool = False):
+        """The composition's energy at a level of noise, float32 `(batch,)`.
+
+        All networks must have levels; see `keras_ebm.networks.ReconstructionEnergy` and
+        `keras_ebm.samplers.annealed_langevin`.
 
         Args:
             x: inputs `(batch, ...)`.
-            factors: a number for each network.
+            stddev: standard deviation of the noise on `x`, scalar or `(batch,)`.
             training: bool, passed to the networks.
         """
+        return self._joined(
+            x, lambda network, x: network.level_energy(x, stddev, training)
+        )
+
+    def _joined(self, x, energy_of):
         found = []
-        for network, weight in zip(self.networks, factors, strict=True):
+        for network, weight in zip(self.networks, self._inner_factors, strict=True):
 
             def energy_fn(x, network=network, weight=weight):
-                return weight * self.to_energy(network(x, training=training))
+                return weight * energy_of(network, x)
 
             if self.max_gradient is not None:
                 energy_fn = with_clipped_gradient(
                     energy_fn, self.max_gradient, self.clip
                 )
             found.append(energy_fn(tf.convert_to_tensor(x)))
-        return found
+        return self.join(found)
 
 
 def network_of(part: keras.Model) -> keras.Model:

@@ -50,6 +50,5 @@ class Product(Composition):
                 f"density. Received: factors={self.factors}."
             )
 
-    def call(self, inputs, training=False):
-        energies = self.energies(inputs, self.factors, training)
-        return -tf.add_n(energies)[:, None]
+    def join(self, energies: list) -> tf.Tensor:
+        return tf.add_n(energies)

@@ -75,11 +75,14 @@ class Union(Composition):
                 f"`factors` must be shares above 0. Received: factors={self.factors}."
             )
 
-    def call(self, inputs, training=False):
-        own = self.energies(inputs, [1.0] * len(self.networks), training)
-        energies = tf.stack(own, axis=1) + self.offsets
-        shares = tf.math.log(tf.constant(self.factors)) - energies / self.temperature
-        return self.temperature * tf.reduce_logsumexp(shares, axis=1, keepdims=True)
+    @property
+    def _inner_factors(self):
+        return [1.0] * len(self.networks)
+
+    def join(self, energies: list) -> tf.Tensor:
+        shifted = (tf.stack(energies, axis=1) + self.offsets) / self.temperature
+        shares = tf.math.log(tf.constant(self.factors)) - shifted
+        return -self.temperature * tf.reduce_logsumexp(shares, axis=1)
 
 
 def balanced_offsets(

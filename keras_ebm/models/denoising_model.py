@@ -7,6 +7,7 @@ import math
 import keras
 import tensorflow as tf
 
+from keras_ebm.arguments import check_share
 from keras_ebm.gradients import energy_and_gradient, squared_norm
 from keras_ebm.models.base import BaseEnergyModel, Drawn
 from keras_ebm.models.batches import Batch
@@ -25,8 +26,12 @@ class DenoisingModel(BaseEnergyModel):
     `w = 1 + s^2 / data_stddev^2`. No chains are needed, and `dE/dx` is right near the
     data and far from them, where noise is large.
 
+    Where the network has labels, each row's is given to it, but for a share that is
+    kept from it, so that it learns the energies of all classes together too.
+
     Args:
         network: `keras_ebm.networks.ReconstructionEnergy`.
+        dropped_labels: float in [0, 1), that share.
         preprocessor: see `EnergyModel`.
         seed: see `EnergyModel`.
         **kwargs: forwarded to `keras.Model`.
@@ -47,7 +52,7 @@ class DenoisingModel(BaseEnergyModel):
     """
 
     _parts = ("network", "preprocessor")
-    _values = ("seed", "trained_on")
+    _values = ("dropped_labels", "seed", "trained_on")
     # A constant added to an energy changes no score: its gradient is zero.
     _may_be_constant = True
 
@@ -56,6 +61,7 @@ class DenoisingModel(BaseEnergyModel):
         network: ReconstructionEnergy,
         *,
         preprocessor: keras.layers.Layer | None = None,
+        dropped_labels: float = 0.1,
         seed: int = 0,
         **kwargs,
     ):
@@ -66,9 +72,39 @@ class DenoisingModel(BaseEnergyModel):
                 f"{network!r}."
             )
         super().__init__(network, preprocessor=preprocessor, seed=seed, **kwargs)
+        self.dropped_labels = check_share(
+            "dropped_labels", dropped_labels, zero_allowed=True
+        )
+        self.conditional = network.num_classes > 0
 
-    def noise_losses(self, x: tf.Tensor, random: RandomDraws, training: bool = False):
-        """Losses `(batch,)` of preprocessed data under drawn levels of noise."""
+    def class_energy(self, x: tf.Tensor, y: tf.Tensor, training: bool = False):
+        return -self.network.class_logits(x, y, training)
+
+    def _shown_labels(self, y, random, training):
+        """Labels that the network gets, some of them kept from it in training."""
+        if not (training and self.dropped_labels):
+            return y
+        kept = random.uniform(tf.shape(y), "dropped_labels") >= self.dropped_labels
+        return tf.where(kept, y, -1)
+
+    def noise_losses(
+        self,
+        x: tf.Tensor,
+        random: RandomDraws,
+        training: bool = False,
+        y: tf.Tensor | None = None,
+    ):
+        """Losses `(batch,)` of preprocessed data under drawn levels of noise.
+
+        Args:
+            x: `(batch, ...)`.
+            random: `keras_ebm.random.StepRandom`.
+            training: bool.
+            y: integer labels `(batch,)`, or None.
+        """
+        labels = y
+        if self.conditional and y is not None:
+            labels = self._shown_labels(y, random, training)
         low, high = self.network.low, self.network.high
         rows = tf.shape(x)[:1]
         drawn = random.uniform(rows, "levels", math.log(low), math.log(high))
@@ -77,7 +113,7 @@ class DenoisingModel(BaseEnergyModel):
         noise = random.normal(tf.shape(x), "denoising")
 
         def energy_fn(inputs):
-            return self.network.level_energy(inputs, stddev, training)
+            return self.network.level_energy(inputs, stddev, training, labels)
 
         _, gradient = energy_and_gradient(energy_fn, x + wide * noise)
         weight = 1.0 + tf.square(stddev / self.network.data_stddev)
@@ -85,12 +121,12 @@ class DenoisingModel(BaseEnergyModel):
         return 0.5 * weight * squared_norm(noise - wide * gradient) / dim
 
     def step_loss(self, batch: Batch, drawn: Drawn):
-        losses = self.noise_losses(batch.x, batch.random, training=True)
+        losses = self.noise_losses(batch.x, batch.random, True, batch.y)
         loss = data_mean(losses, batch.weights)
         logged = losses if batch.weights is None else (losses, batch.weights)
         return loss, {"loss": logged}
 
     def test_loss(self, batch: Batch):
-        losses = self.noise_losses(batch.x, batch.random)
+        losses = self.noise_losses(batch.x, batch.random, y=batch.y)
         logged = losses if batch.weights is None else (losses, batch.weights)
         return losses, {"loss": logged, "data_energy": self.inputs_energy(batch.x)}

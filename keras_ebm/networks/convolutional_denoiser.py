@@ -1,9 +1,11 @@
 """A small network from a noisy image and its noise to an image."""
 
+import math
+
 import keras
 
 from keras_ebm.arguments import check_size
-from keras_ebm.networks.conditioning import modulated
+from keras_ebm.networks.conditioning import label_input, modulated
 
 
 def convolutional_denoiser(
@@ -11,6 +13,7 @@ def convolutional_denoiser(
     *,
     filters: tuple[int, ...] = (32, 64),
     bottleneck: int = 128,
+    num_classes: int = 0,
     activation: str = "silu",
 ) -> keras.Model:
     """Builds a U of convolutions: halving, a dense layer in the middle, doubling.
@@ -22,17 +25,23 @@ def convolutional_denoiser(
         input_shape: `(height, width, channels)`, both sides divisible by
             `2 ** len(filters)`.
         filters: channels at each resolution.
-        bottleneck: width of the dense layer.
+        bottleneck: width of the dense layer; 0 for none: a place then knows no more
+            than what is near it.
+        num_classes: int >= 0, the length of a label vector that is a third input; 0
+            for none.
         activation: of Keras; a smooth one, as gradients are taken through it.
 
     Returns:
         A functional model from `[x, c]`, of shapes `(batch, *input_shape)` and
-        `(batch, 1)`, to `(batch, *input_shape)`; see `ReconstructionEnergy`.
+        `(batch, 1)`, or `[x, c, y]` with `y` of `(batch, num_classes)`, to
+        `(batch, *input_shape)`; see `ReconstructionEnergy`.
 
     Raises:
         ValueError: if an argument breaks its rule.
     """
-    check_size("bottleneck", bottleneck)
+    if bottleneck:
+        check_size("bottleneck", bottleneck)
+    labels = label_input(num_classes, 1)
     shrink = 2 ** len(filters)
     sides = tuple(input_shape[:2])
     if len(input_shape) != 3 or any(side % shrink for side in sides):
@@ -42,17 +51,16 @@ def convolutional_denoiser(
         )
     x, level = keras.Input(input_shape, name="x"), keras.Input((1,), name="level")
     code = keras.layers.Dense(32, activation, name="code")(level)
+    if labels is not None:
+        own = keras.layers.Dense(32, use_bias=False, name="label_code")(labels)
+        code = keras.layers.Concatenate(name="codes")([code, own])
     h, skips = x, []
     for index, channels in enumerate(filters):
         skips.append(h)
         h = _conv(h, channels, 4, 2, code, activation, f"down_{index}")
         h = _conv(h, channels, 3, 1, code, activation, f"at_{index}")
-    shape = h.shape[1:]
-    flat = keras.layers.Flatten()(h)
-    flat = keras.layers.Dense(bottleneck, name="middle")(flat)
-    flat = keras.layers.Activation(activation)(modulated(flat, code, "middle"))
-    flat = keras.layers.Dense(shape[0] * shape[1] * shape[2], name="spread")(flat)
-    h = keras.layers.Add()([h, keras.layers.Reshape(shape)(flat)])
+    if bottleneck:
+        h = _told_of_all(h, bottleneck, code, activation)
     for index in reversed(range(1, len(filters))):
         layer = keras.layers.Conv2DTranspose(
             filters[index - 1], 4, 2, padding="same", name=f"up_{index}"
@@ -64,7 +72,18 @@ def convolutional_denoiser(
     end = keras.layers.Conv2DTranspose(
         input_shape[2], 4, 2, padding="same", kernel_initializer="zeros", name="image"
     )
-    return keras.Model([x, level], end(h), name="denoiser")
+    taken = [x, level] if labels is None else [x, level, labels]
+    return keras.Model(taken, end(h), name="denoiser")
+
+
+def _told_of_all(h, width, code, activation):
+    """Adds to each place what a dense layer makes of all of them."""
+    shape = h.shape[1:]
+    flat = keras.layers.Flatten()(h)
+    flat = keras.layers.Dense(width, name="middle")(flat)
+    flat = keras.layers.Activation(activation)(modulated(flat, code, "middle"))
+    flat = keras.layers.Dense(math.prod(shape), name="spread")(flat)
+    return keras.layers.Add()([h, keras.layers.Reshape(shape)(flat)])
 
 
 def _conv(h, channels, size, strides, code, activation, name):

@@ -21,13 +21,17 @@ class ReconstructionEnergy(Saveable, keras.Model):
     `x - s^2 dE/dx` is the mean of what `x` may have been without it (Tweedie's
     formula); `keras_ebm.models.DenoisingModel` trains that.
 
+    With labels, `E(x, y, s)` is that of a class, and of the label -1 that of all: the
+    label vector is zero then. The network has a logit for each class at `low`.
+
     As a network of `x` alone, which it is to samplers, detectors and exports, it has
     the energy at `low`.
 
     Args:
         denoiser: functional Keras model from `[x, c]` of shapes `(batch, ...)` and
             `(batch, 1)` to the shape of `x`, such as
-            `keras_ebm.networks.convolutional_denoiser`. Its input and its output are
+            `keras_ebm.networks.convolutional_denoiser`; with labels from `[x, c, y]`,
+            `y` of `(batch, K)`. Its input and its output are
             scaled so that both have about unit variance at every `s`, and `c` is
             `log(s) / 4`.
         low: float > 0, the least standard deviation, in units of `x`.
@@ -40,7 +44,7 @@ class ReconstructionEnergy(Saveable, keras.Model):
         inputs: `x`, `(batch, ...)`.
 
     Returns:
-        `-E(x, low)` in nats, float32 `(batch, 1)`.
+        `-E(x, low)` in nats, float32 `(batch, 1)`, or with labels `(batch, K)`.
 
     Raises:
         ValueError: if an argument breaks its rule.
@@ -86,17 +90,30 @@ class ReconstructionEnergy(Saveable, keras.Model):
         return tuple(self.denoiser.inputs[0].shape)
 
     @property
-    def output_shape(self) -> tuple:
-        """Of one energy a row: `(None, 1)`."""
-        return (None, 1)
+    def num_classes(self) -> int:
+        """`K`, the classes of labels; 0 without."""
+        inputs = self.denoiser.inputs
+        return inputs[2].shape[-1] if len(inputs) > 2 else 0
 
-    def level_energy(self, x: tf.Tensor, stddev: tf.Tensor, training: bool = False):
-        """`E(x, s)` in nats, float32 `(batch,)`.
+    @property
+    def output_shape(self) -> tuple:
+        """Of one energy a row, `(None, 1)`, or of each class, `(None, K)`."""
+        return (None, max(1, self.num_classes))
+
+    def level_energy(
+        self,
+        x: tf.Tensor,
+        stddev: tf.Tensor,
+        training: bool = False,
+        labels: tf.Tensor | None = None,
+    ):
+        """`E(x, s)` or `E(x, y, s)` in nats, float32 `(batch,)`.
 
         Args:
             x: `(batch, ...)`.
             stddev: `s`, scalar or `(batch,)`, in units of `x`.
             training: bool, passed to the denoiser.
+            labels: integers `(batch,)`, -1 for no class in particular; None: all so.
         """
         x = tf.cast(x, tf.float32)
         stddev = tf.broadcast_to(tf.cast(stddev, tf.float32), [tf.shape(x)[0]])
@@ -105,24 +122,42 @@ class ReconstructionEnergy(Saveable, keras.Model):
         total = tf.sqrt(tf.square(wide) + self.data_stddev**2)
         centred = x - self.data_mean
         code = tf.math.log(stddev)[:, None] / 4.0
-        image = self.denoiser([centred / total, code], training=training)
+        given = [centred / total, code]
+        if self.num_classes:
+            if labels is None:
+                labels = tf.fill([tf.shape(x)[0]], -1)
+            given.append(tf.one_hot(tf.cast(labels, tf.int32), self.num_classes))
+        image = self.denoiser(given, training=training)
         image = tf.cast(image, tf.float32)
         rest = centred * wide / tf.square(total) - image * self.data_stddev / total
         return 0.5 * squared_norm(rest)
 
+    def class_logits(self, x: tf.Tensor, y: tf.Tensor, training: bool = False):
+        """`-E(x, y, low)` of each row with its own label, float32 `(batch,)`."""
+        return -self.level_energy(x, self.low, training, y)
+
     def call(self, inputs, training=False):
-        return -self.level_energy(inputs, self.low, training)[:, None]
+        x = tf.convert_to_tensor(inputs)
+        if not self.num_classes:
+            return -self.level_energy(x, self.low, training)[:, None]
+        rows = tf.shape(x)[0]
+        logits = [
+            self.class_logits(x, tf.fill([rows], k), training)
+            for k in range(self.num_classes)
+        ]
+        return tf.stack(logits, axis=1)
 
     def compute_output_shape(self, input_shape):
-        return (input_shape[0], 1)
+        return (input_shape[0], max(1, self.num_classes))
 
 
 def _check_denoiser(denoiser) -> None:
     inputs = getattr(denoiser, "inputs", None) or ()
-    good = len(inputs) == 2 and tuple(inputs[1].shape) == (None, 1)
+    good = len(inputs) in (2, 3) and tuple(inputs[1].shape) == (None, 1)
     if not good or tuple(denoiser.output_shape) != tuple(inputs[0].shape):
         found = [tuple(one.shape) for one in inputs]
         raise ValueError(
-            "`denoiser` must be a functional model from [x, c], c of shape (batch, 1), "
-            f"to the shape of x. Received: {denoiser!r} of inputs {found}."
+            "`denoiser` must be a functional model from [x, c], c of (batch, 1), "
+            f"or [x, c, y], to the shape of x. Received: {denoiser!r} of inputs "
+            f"{found}."
         )

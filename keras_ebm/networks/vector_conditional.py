@@ -145,6 +145,17 @@ class GivenLabel(Saveable, keras.Model):
         """`(None, 1)`."""
         return (None, 1)
 
+    def level_energy(self, x: tf.Tensor, stddev: tf.Tensor, training: bool = False):
+        """`E(x, label, s)` of a network of levels of noise, float32 `(batch,)`.
+
+        Args:
+            x: inputs `(batch, ...)`.
+            stddev: see `ReconstructionEnergy.level_energy`.
+            training: bool, passed to the network.
+        """
+        labels = tf.fill([tf.shape(x)[0]], self.label)
+        return self.network.level_energy(x, stddev, training, labels)
+
     def call(self, inputs, training=False):
         x = tf.convert_to_tensor(inputs)
         if hasattr(self.network, "class_logits"):

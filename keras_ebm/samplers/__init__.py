@@ -5,6 +5,7 @@ from keras_ebm.samplers.annealed_importance import (
     annealed_importance,
     reverse_annealed_importance,
 )
+from keras_ebm.samplers.annealed_langevin import annealed_langevin, noise_levels
 from keras_ebm.samplers.chain import ChainInfo, run_chain, run_sampler
 from keras_ebm.samplers.hamiltonian import HamiltonianState, hmc, nuts
 from keras_ebm.samplers.importance import (
@@ -46,6 +47,7 @@ __all__ = [
     "Region",
     "WhitenedSpace",
     "annealed_importance",
+    "annealed_langevin",
     "effective_share",
     "hmc",
     "langevin",
@@ -55,6 +57,7 @@ __all__ = [
     "mala",
     "mala_state",
     "mala_step",
+    "noise_levels",
     "normal_jump",
     "normalised_weights",
     "nuts",

@@ -1,6 +1,6 @@
 """Annealed importance sampling: what `log Z` of an energy is, from both sides."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -167,7 +167,14 @@ def _anneal(energy_fn, base, x, temperatures, *, seed, jit_compile, **settings):
     return tf.function(run, autograph=False, jit_compile=jit_compile)(x)
 
 
-def anneal(energy_fn, base, x, temperatures, seed, **settings):
+def anneal(
+    energy_fn: EnergyFn,
+    base: tfp.distributions.Distribution,
+    x: tf.Tensor,
+    temperatures: tf.Tensor,
+    seed: tf.Tensor,
+    **settings: Any,
+):
     """The chains of `annealed_importance`, not compiled; `(x, weights, acceptance)`.
 
     The weight of a chain gains `(t' - t) (-E(x) - log base(x))` before its
