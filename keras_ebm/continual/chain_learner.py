@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -63,7 +63,7 @@ class ClassEnergy(NamedTuple):
     """
 
     weights: list[np.ndarray]
-    gaussian: ClassGaussian | tuple
+    gaussian: Any
     log_z: float = 0.0
     share: float = 1.0
 
@@ -129,7 +129,7 @@ class ChainLearner(Learner):
         self.updates = int(check_positive("updates", updates, zero_allowed=True))
         self.seed = seed
         self.energies: list[ClassEnergy] = []
-        self.model: LangevinModel | None = None
+        self.model: Any = None
         self._start: list[np.ndarray] = []
 
     def learn_task(self, x: np.ndarray, y: np.ndarray) -> None:
@@ -175,7 +175,7 @@ class ChainLearner(Learner):
         return [*self.model.network.variables, *self.model.optimizer.variables]
 
     def _fit(self, rows) -> ClassEnergy:
-        gaussian: ClassGaussian | tuple = ()
+        gaussian: Any = ()
         if self.base:
             gaussian = ClassGaussian.of_rows(rows, self.ridge)
             rows = gaussian.whitened(rows)

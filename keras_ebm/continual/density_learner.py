@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -85,7 +85,7 @@ class DensityLearner(Learner):
         self.batch_size = check_size("batch_size", batch_size)
         self.seed = seed
         self.densities: list[ClassDensity] = []
-        self._network: keras.Model | None = None
+        self._network: Any = None
 
     def learn_task(self, x: np.ndarray, y: np.ndarray) -> None:
         features = self.features(x)

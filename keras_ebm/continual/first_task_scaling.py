@@ -1,6 +1,7 @@
 """Standardises a stream by its first task."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ class FirstTaskScaling(Learner):
     def __init__(self, learner: Learner):
         super().__init__()
         self.learner = learner
-        self.scale: tuple[np.ndarray, np.ndarray] | None = None
+        self.scale: Any = None
 
     @property
     def looks_once(self) -> bool:  # type: ignore[override]

@@ -1,6 +1,7 @@
 """Ridge regression on random features, by sums that forget nothing."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -29,9 +30,9 @@ class RidgeFeatures(Learner):
         self.ridge = check_positive("ridge", ridge)
         self.seed = seed
         self.count = 0
-        self.gram: np.ndarray | None = None
+        self.gram: Any = None
         self.sums: list[np.ndarray] = []
-        self._projection: tuple | None = None
+        self._projection: Any = None
 
     def learn_task(self, x: np.ndarray, y: np.ndarray) -> None:
         x = x.reshape(len(x), -1)

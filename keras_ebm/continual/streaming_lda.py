@@ -1,6 +1,7 @@
 """Linear discriminant analysis from running sums."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ class StreamingLDA(Learner):
         super().__init__()
         self.shrinkage = check_positive("shrinkage", shrinkage)
         self.means: list[np.ndarray] = []
-        self.scatter: np.ndarray | None = None
+        self.scatter: Any = None
         self.count = 0
 
     def learn_task(self, x: np.ndarray, y: np.ndarray) -> None:

@@ -152,7 +152,7 @@ class ReconstructionEnergy(Saveable, keras.Model):
 
 
 def _check_denoiser(denoiser) -> None:
-    inputs = getattr(denoiser, "inputs", None) or ()
+    inputs = list(getattr(denoiser, "inputs", None) or ())
     good = len(inputs) in (2, 3) and tuple(inputs[1].shape) == (None, 1)
     if not good or tuple(denoiser.output_shape) != tuple(inputs[0].shape):
         found = [tuple(one.shape) for one in inputs]

@@ -36,7 +36,9 @@ def draw_streams(
         name: sum(run[-1] for run in runs) / len(runs) for name, runs in seen.items()
     }
     # The legend stands in the order of the lines' ends.
-    for index, name in enumerate(sorted(final, key=final.get, reverse=True)):
+    for index, name in enumerate(
+        sorted(final, key=lambda name: final[name], reverse=True)
+    ):
         columns = list(zip(*seen[name], strict=True))
         means = [100 * sum(column) / len(column) for column in columns]
         colour = colours(index % 10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -168,7 +169,7 @@ def check_windows(rows: np.ndarray, shape: tuple[int, int]) -> None:
         )
 
 
-def check_step(step: GaussianStep | None) -> GaussianStep | None:
+def check_step(step: GaussianStep | None) -> Any:
     """A step that is no longer trained, or ValueError if it is something else."""
     if step is not None and not isinstance(step, GaussianStep):
         raise ValueError(f"`step` must be a GaussianStep. Received: step={step!r}.")

@@ -50,7 +50,7 @@ class LastChange(Saveable, keras.layers.Layer):
     def of(cls, rows: np.ndarray, **kwargs) -> LastChange:
         """The layer for standardised windows `(n, past + 1, state)`."""
         stddev = np.std(rows[:, -1] - rows[:, -2], axis=0, dtype=np.float64)
-        return cls(np.where(stddev > 1e-6, stddev, 1.0), **kwargs)
+        return cls(np.where(stddev > 1e-6, stddev, 1.0).tolist(), **kwargs)
 
     def call(self, inputs):
         change = (inputs[:, -1:] - inputs[:, -2:-1]) / self.stddev

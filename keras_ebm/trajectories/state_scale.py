@@ -74,7 +74,8 @@ class StateScale(Saveable, keras.layers.Layer):
         stddev = rows.std(axis=0)
         moves = stddev > ROUNDING * np.maximum(np.abs(rows).max(axis=0), ROUNDING)
         low, high = rows.min(axis=0), rows.max(axis=0)
-        return cls(rows.mean(axis=0), np.where(moves, stddev, 1.0), low, high)
+        columns = (rows.mean(axis=0), np.where(moves, stddev, 1.0), low, high)
+        return cls(*(column.tolist() for column in columns))
 
     def call(self, inputs):
         return (inputs - self.mean) / self.stddev

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import keras
 import tensorflow as tf
 
@@ -100,7 +102,7 @@ class TransitionModel(EnergyModel):
     @property
     def scale(self) -> StateScale:
         """The units of states, and the range in which they were seen."""
-        return self.preprocessor
+        return cast(StateScale, self.preprocessor)
 
     @property
     def past(self) -> int:
