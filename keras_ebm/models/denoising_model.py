@@ -75,7 +75,7 @@ class DenoisingModel(BaseEnergyModel):
         self.dropped_labels = check_share(
             "dropped_labels", dropped_labels, zero_allowed=True
         )
-        self.conditional = network.num_classes > 0
+        self.conditional = network.num_classes > 0 or self.label_size > 0
 
     def class_energy(self, x: tf.Tensor, y: tf.Tensor, training: bool = False):
         return -self.network.class_logits(x, y, training)
@@ -84,7 +84,10 @@ class DenoisingModel(BaseEnergyModel):
         """Labels that the network gets, some of them kept from it in training."""
         if not (training and self.dropped_labels):
             return y
-        kept = random.uniform(tf.shape(y), "dropped_labels") >= self.dropped_labels
+        drawn = random.uniform(tf.shape(y)[:1], "dropped_labels")
+        kept = drawn >= self.dropped_labels
+        if self.label_size:
+            return y * tf.cast(kept, y.dtype)[:, None]
         return tf.where(kept, y, -1)
 
     def noise_losses(

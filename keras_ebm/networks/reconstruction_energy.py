@@ -38,6 +38,8 @@ class ReconstructionEnergy(Saveable, keras.Model):
         high: float > `low`, the largest; about that of the data all together.
         data_mean: float, mean of an entry of the data.
         data_stddev: float > 0, their standard deviation around it.
+        vector_labels: bool, whether labels are vectors `(batch, K)` of numbers and not
+            classes, such as several one-hot ones in a row.
         **kwargs: forwarded to `keras.Model`.
 
     Call arguments:
@@ -54,7 +56,7 @@ class ReconstructionEnergy(Saveable, keras.Model):
         - Karras et al. (2022), https://arxiv.org/abs/2206.00364, table 1 (scales).
     """
 
-    _values = ("low", "high", "data_mean", "data_stddev")
+    _values = ("low", "high", "data_mean", "data_stddev", "vector_labels")
     _parts = ("denoiser",)
 
     def __init__(
@@ -65,6 +67,7 @@ class ReconstructionEnergy(Saveable, keras.Model):
         high: float = 4.0,
         data_mean: float = 0.0,
         data_stddev: float = 1.0,
+        vector_labels: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -82,7 +85,23 @@ class ReconstructionEnergy(Saveable, keras.Model):
             )
         self.data_mean = float(data_mean)
         self.data_stddev = check_positive("data_stddev", data_stddev)
+        self.vector_labels = bool(vector_labels)
+        if vector_labels and not self._label_length:
+            raise ValueError(
+                "`vector_labels` needs a denoiser with labels. Received: one from "
+                "[x, c]; build it with `num_classes` above 0."
+            )
         self.built = True
+
+    @property
+    def _label_length(self) -> int:
+        inputs = self.denoiser.inputs
+        return inputs[2].shape[-1] if len(inputs) > 2 else 0
+
+    @property
+    def label_size(self) -> int:
+        """`K` of labels that are vectors; 0 for classes or none."""
+        return self._label_length if self.vector_labels else 0
 
     @property
     def input_shape(self) -> tuple:
@@ -91,9 +110,8 @@ class ReconstructionEnergy(Saveable, keras.Model):
 
     @property
     def num_classes(self) -> int:
-        """`K`, the classes of labels; 0 without."""
-        inputs = self.denoiser.inputs
-        return inputs[2].shape[-1] if len(inputs) > 2 else 0
+        """`K`, the classes of labels; 0 without, or of vectors."""
+        return 0 if self.vector_labels else self._label_length
 
     @property
     def output_shape(self) -> tuple:
@@ -113,7 +131,8 @@ class ReconstructionEnergy(Saveable, keras.Model):
             x: `(batch, ...)`.
             stddev: `s`, scalar or `(batch,)`, in units of `x`.
             training: bool, passed to the denoiser.
-            labels: integers `(batch,)`, -1 for no class in particular; None: all so.
+            labels: integers `(batch,)`, -1 for no class in particular, or vectors
+                `(batch, K)`; None: no class, or zeros.
         """
         x = tf.cast(x, tf.float32)
         stddev = tf.broadcast_to(tf.cast(stddev, tf.float32), [tf.shape(x)[0]])
@@ -123,14 +142,19 @@ class ReconstructionEnergy(Saveable, keras.Model):
         centred = x - self.data_mean
         code = tf.math.log(stddev)[:, None] / 4.0
         given = [centred / total, code]
-        if self.num_classes:
-            if labels is None:
-                labels = tf.fill([tf.shape(x)[0]], -1)
-            given.append(tf.one_hot(tf.cast(labels, tf.int32), self.num_classes))
+        if self._label_length:
+            given.append(self._label_vectors(labels, tf.shape(x)[0]))
         image = self.denoiser(given, training=training)
         image = tf.cast(image, tf.float32)
         rest = centred * wide / tf.square(total) - image * self.data_stddev / total
         return 0.5 * squared_norm(rest)
+
+    def _label_vectors(self, labels, count):
+        if labels is None:
+            return tf.zeros([count, self._label_length])
+        if self.vector_labels:
+            return tf.cast(labels, tf.float32)
+        return tf.one_hot(tf.cast(labels, tf.int32), self._label_length)
 
     def class_logits(self, x: tf.Tensor, y: tf.Tensor, training: bool = False):
         """`-E(x, y, low)` of each row with its own label, float32 `(batch,)`."""
