@@ -153,15 +153,17 @@ class GivenLabel(Saveable, keras.Model):
             stddev: see `ReconstructionEnergy.level_energy`.
             training: bool, passed to the network.
         """
-        labels = tf.fill([tf.shape(x)[0]], self.label)
-        return self.network.level_energy(x, stddev, training, labels)
+        return self.network.level_energy(x, stddev, training, self._labels_of(x))
+
+    def _labels_of(self, x):
+        """The label for each row of `x`."""
+        label = tf.constant(self.label)
+        return tf.broadcast_to(label, [tf.shape(x)[0], *label.shape])
 
     def call(self, inputs, training=False):
         x = tf.convert_to_tensor(inputs)
         if hasattr(self.network, "class_logits"):
-            labels = tf.constant(self.label)
-            if labels.shape.rank == 0:
-                labels = tf.fill([tf.shape(x)[0]], labels)
+            labels = self._labels_of(x)
             return self.network.class_logits(x, labels, training=training)[:, None]
         logits = tf.cast(self.network(x, training=training), tf.float32)
         return logits[:, self.label : self.label + 1]

@@ -12,6 +12,7 @@ from keras_ebm.plots.pictures import (
     image_grid,
     model_figure,
     pixel_range,
+    rows_of_images,
     samples_figure,
     samples_of,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "parallel_coordinates",
     "pixel_range",
     "pyplot",
+    "rows_of_images",
     "samples_figure",
     "samples_of",
     "save",

@@ -139,6 +139,25 @@ def samples_figure(model: keras.Model, samples: np.ndarray):
     return figure
 
 
+def rows_of_images(
+    rows: dict[str, np.ndarray], value_range: tuple[float, float] = (-1.0, 1.0)
+):
+    """A figure of a row of images for each title.
+
+    Args:
+        rows: images `(n, height, width, channels)` by title.
+        value_range: `(low, high)` of black and white.
+    """
+    most = max(len(images) for images in rows.values())
+    figure, axes = pyplot().subplots(
+        len(rows), 1, figsize=(0.9 * most, 1.2 * len(rows)), layout="constrained"
+    )
+    for axis, (title, images) in zip(np.atleast_1d(axes), rows.items(), strict=True):
+        draw_images(axis, images, most, title, value_range)
+        axis.set_title(title, fontsize=9, loc="left")
+    return figure
+
+
 def pixel_range(model: keras.Model) -> tuple[float, float]:
     """What black and white become before an image model's network."""
     scale = getattr(model.preprocessor, "scale", 2.0 / 255.0)
