@@ -48,8 +48,13 @@ def annealed_langevin(
     """Walks from noise to samples by energies `E(x, s)` of data with noise `s`.
 
     At each level `steps_per_level` steps `x - a s^2 dE/dx + s sqrt(2 a) N(0, I)` with
-    `a = step_share`; after the last the noise that is left is taken off by
-    `x - s^2 dE/dx`, the mean of what was without it.
+    `a = step_share` correct what came before, and `x - (s - s') s dE/dx` takes the
+    noise down to the next level `s'`, after the last to 0. Without that step chains lag
+    behind the levels, with more noise than the energies are of.
+
+    The highest level must be above half the distance between rows of data, in all of
+    their entries together: where a chain is below it, it is decided already which of
+    them it comes near.
 
     Args:
         level_energy: callable from `(batch, ...)` and a scalar `s` to energies
@@ -58,7 +63,7 @@ def annealed_langevin(
         x: starts `(batch, ...)`: noise of `levels[0]` about the mean of the data.
         levels: `(num_levels,)`, falling; see `noise_levels`.
         random: `keras_ebm.random.StepRandom`.
-        steps_per_level: int >= 1.
+        steps_per_level: int >= 0; 0: none but those between the levels, without noise.
         step_share: float in (0, 1): `a`. Of a normal of standard deviation `s` steps of
             1 would be as long as the density is wide.
         max_gradient: float > 0 or None: bound of `s dE/dx`, in standard deviations.
@@ -72,10 +77,13 @@ def annealed_langevin(
 
     References:
         - Song and Ermon (2019), https://arxiv.org/abs/1907.05600, algorithm 1.
+        - Song et al. (2021), https://arxiv.org/abs/2011.13456, algorithm 1: predictor
+          and corrector.
         - Du et al. (2023), "Reduce, reuse, recycle: compositional generation with
           energy-based diffusion models and MCMC", https://arxiv.org/abs/2302.11552.
     """
-    check_size("steps_per_level", steps_per_level)
+    if steps_per_level:
+        check_size("steps_per_level", steps_per_level)
     if not 0.0 < step_share < 1.0:
         raise ValueError(
             f"`step_share` must be between 0 and 1. Received: step_share={step_share}."
@@ -94,18 +102,23 @@ def annealed_langevin(
         bounded = tf.clip_by_value(scaled, -max_gradient, max_gradient)
         return tf.where(tf.math.is_finite(scaled), bounded, scaled)
 
-    def step(i, x):
-        stddev = levels[i // steps_per_level]
-        noise = random.fold(i).normal(tf.shape(x), "annealed")
-        drift = step_share * slope(x, stddev)
-        return i + 1, x + stddev * (tf.sqrt(2.0 * step_share) * noise - drift)
+    following = tf.concat([levels[1:], [0.0]], axis=0)
+
+    def level(i, x):
+        stddev = levels[i]
+
+        def correct(j, x):
+            noise = random.fold(i * steps_per_level + j).normal(tf.shape(x), "annealed")
+            drift = step_share * slope(x, stddev)
+            return j + 1, x + stddev * (tf.sqrt(2.0 * step_share) * noise - drift)
+
+        _, x = tf.while_loop(
+            lambda j, _: j < steps_per_level, correct, (tf.constant(0), x)
+        )
+        return i + 1, x - (stddev - following[i]) * slope(x, stddev)
 
     def run(x):
-        total = len(levels) * steps_per_level
-        _, x = tf.while_loop(
-            lambda i, _: i < total, step, (tf.constant(0), x), maximum_iterations=total
-        )
-        x = x - levels[-1] * slope(x, levels[-1])
+        _, x = tf.while_loop(lambda i, _: i < len(levels), level, (tf.constant(0), x))
         return tf.debugging.check_numerics(x, "a chain left the numbers")
 
     return tf.function(run, autograph=False)(tf.cast(x, tf.float32))

@@ -70,7 +70,7 @@ def test_conditions_need_labels_and_chains_good_numbers():
         compose.any_of(unlabelled, [filled(0)])
     with pytest.raises(ValueError, match="`high` must be above `low`"):
         noise_levels(1.0, 0.5, 3)
-    for wrong in ({"step_share": 1.5}, {"steps_per_level": 0}, {"max_gradient": 0.0}):
+    for wrong in ({"step_share": 1.5}, {"steps_per_level": -1}, {"max_gradient": 0.0}):
         with pytest.raises(ValueError, match="must be"):
             sample(compose.all_of(Gaussians(), [filled(0)]), **wrong)
 

@@ -44,8 +44,8 @@ class ComposeSettings(Checked):
         low=0,
         high=2,
     )
-    steps: int = setting(3_000, "Updates of the energy.", low=1)
-    batch_size: int = setting(48, "Pictures of an update.", low=2)
+    steps: int = setting(2_400, "Updates of the energy.", low=1)
+    batch_size: int = setting(32, "Pictures of an update.", low=2)
     filters: tuple = setting(
         ("16", "32", "64"), "Channels at each resolution of the denoiser."
     )
@@ -53,8 +53,13 @@ class ComposeSettings(Checked):
         64, "Width of the dense layer in the denoiser's middle; 0: none.", low=0
     )
     learning_rate: float = setting(2e-3, "Of Adam, falling to 0.", above=0)
-    low: float = setting(0.05, "Least noise that the energy is of.", above=0)
-    high: float = setting(3.0, "Largest noise that the energy is of.", above=0)
+    low: float = setting(0.1, "Least noise that the energy is of.", above=0)
+    high: float = setting(
+        20.0,
+        "Largest noise that the energy is of: about the distance between two pictures, "
+        "in all pixels together.",
+        above=0,
+    )
     samples: int = setting(198, "Samples of each composition.", low=9)
     weight: float = setting(1.5, "Of each label in a composition.", above=0)
     against: float = setting(1.0, "Weight of the label that is unwanted.", above=0)
