@@ -23,7 +23,6 @@ from trainers.program.options import setting
 from trainers.settings.composing import ComposeSettings
 
 FOLD = 1
-SEEDS = (0, 1, 2)
 #: Seeds that also train a network of all labels at once.
 JOINT = (0,)
 
@@ -33,6 +32,7 @@ class ComposeBenchmark(options.Checked):
     """Where results go."""
 
     output: str = setting("benchmarks/results/compose.json", "JSON file to write.")
+    seeds: tuple = setting(("0", "1", "2"), "Seeds to run.")
     picture: str = setting("", "PNG file of the first seed's samples; optional.")
 
 
@@ -42,7 +42,8 @@ def main(argv: list[str]) -> None:
     done = []
     if os.path.exists(benchmark.output):
         done = json_files.read_json(benchmark.output)["rows"]
-    for seed in SEEDS:
+    seeds = options.integers("`seeds`", benchmark.seeds)
+    for seed in seeds:
         if any(row["seed"] == seed for row in done):
             continue
         settings = ComposeSettings(seed=seed, fold=FOLD, joint=seed in JOINT)
@@ -56,7 +57,7 @@ def main(argv: list[str]) -> None:
             "rows": done,
         }
         json_files.write_json(benchmark.output, values)
-        if benchmark.picture and seed == SEEDS[0]:
+        if benchmark.picture and seed == seeds[0]:
             files.make_folder(os.path.dirname(benchmark.picture) or ".")
             plots.save(plots.rows_of_images(pictures), benchmark.picture)
     for name in done[0]:

@@ -194,6 +194,22 @@ PROGRAMS = {
             "dry_run": ("perhaps",),
         },
     ),
+    "trainers.bounds": (
+        ("--model={}/model.keras",),
+        {"chains": ("1", "many"), "steps": SIZES, "starts": WORDS},
+    ),
+    "trainers.compose": (
+        ("--output={}/new",),
+        {
+            "dataset": WORDS,
+            "side": ("8", "many"),
+            "fold": ("3",),
+            "steps": SIZES,
+            "step_share": ("0", "1"),
+            "levels": ("1",),
+            "preset": ("nonsense",),
+        },
+    ),
     "trainers.rollout": (
         ("--episodes=npz:{}/absent.npz", "--output={}/new/out"),
         {

@@ -227,17 +227,27 @@ def measure(model, rows: SpriteRows, judge: Judge, settings) -> tuple[dict, dict
         x = pictures[title] = draw(network, energy_of, settings)
         return judge.attributes(x)
 
-    found = conjoined(("position", "size"), "position and size, never shown together")
-    results |= _shares(found, targets, "two", ("position", "size"))
-    found = conjoined(ORDER, "position, size and shape")
-    results |= _shares(found, targets, "three", ORDER)
-    for name in ("position", "size"):
-        found = conjoined((name,), f"{name} alone")
-        results[f"one_{name}_together"] = _both(found, targets)
-    results["best_of_together"] = _best_of(network, judge, targets, settings)
-    results |= _union(network, judge, settings, pictures)
-    results |= _negation(network, judge, settings, pictures)
-    results |= _crossing(network, judge, rows, settings, pictures)
+    wanted = settings.compositions
+    if "two" in wanted:
+        found = conjoined(
+            ("position", "size"), "position and size, never shown together"
+        )
+        results |= _shares(found, targets, "two", ("position", "size"))
+    if "three" in wanted:
+        found = conjoined(ORDER, "position, size and shape")
+        results |= _shares(found, targets, "three", ORDER)
+    if "one" in wanted:
+        for name in ("position", "size"):
+            found = conjoined((name,), f"{name} alone")
+            results[f"one_{name}_together"] = _both(found, targets)
+    if "best_of" in wanted:
+        results["best_of_together"] = _best_of(network, judge, targets, settings)
+    if "or" in wanted:
+        results |= _union(network, judge, settings, pictures)
+    if "not" in wanted:
+        results |= _negation(network, judge, settings, pictures)
+    if "cross" in wanted:
+        results |= _crossing(network, judge, rows, settings, pictures)
     if settings.joint:
         results |= _joint(rows, judge, targets, settings, pictures)
     results["seconds_of_samples"] = time.perf_counter() - begun

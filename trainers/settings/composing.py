@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from keras_ebm.arguments import listed
 from trainers.program.options import SEED, Checked, setting
 
 #: dSprites of the second paper: separate energies a factor, by chains. Here one energy
@@ -18,6 +19,9 @@ PRESETS = {
         "steps": 20_000,  # [?]
     },
 }
+#: Two or three labels together, one alone, the best of some by another, either of two,
+#: all but one, and a picture that walks to another label.
+COMPOSITIONS = ("two", "three", "one", "best_of", "or", "not", "cross")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,13 +64,16 @@ class ComposeSettings(Checked):
         "in all pixels together.",
         above=0,
     )
+    compositions: tuple = setting(
+        COMPOSITIONS, "What to draw: two, three, one, best_of, or, not, cross."
+    )
     samples: int = setting(198, "Samples of each composition.", low=9)
     weight: float = setting(1.5, "Of each label in a composition.", above=0)
     against: float = setting(1.0, "Weight of the label that is unwanted.", above=0)
     levels: int = setting(25, "Levels of noise of a chain.", low=2)
-    steps_per_level: int = setting(3, "Langevin steps at each.", low=1)
+    steps_per_level: int = setting(2, "Langevin steps at each.", low=0)
     step_share: float = setting(
-        0.15, "Length of a step, in variances of the noise.", above=0, below=1
+        0.1, "Length of a step, in variances of the noise.", above=0, below=1
     )
     judge_steps: int = setting(
         2_000, "Updates of the classifier that judges shapes.", low=1
@@ -80,3 +87,12 @@ class ComposeSettings(Checked):
     dry_run: bool = setting(
         False, "Builds the energy, takes one step, and writes nothing."
     )
+
+    def __post_init__(self):
+        super().__post_init__()
+        unknown = [name for name in self.compositions if name not in COMPOSITIONS]
+        if unknown or not self.compositions:
+            raise ValueError(
+                f"`compositions` must be of {listed(COMPOSITIONS)}. Received: "
+                f"compositions={','.join(self.compositions)!r}."
+            )
