@@ -59,8 +59,8 @@ def masking_failures(
         for bound in sorted(set(found) & set(white)):
             if found[bound] < white[bound] - tolerance:
                 failures.append(
-                    f"{name}: {found[bound]:.3f} right at {bound:g}, {white[bound]:.3f} "
-                    "under the white box"
+                    f"{name}: {found[bound]:.3f} right at {bound:g}, "
+                    f"{white[bound]:.3f} under the white box"
                 )
     if unbounded is not None and unbounded > UNBOUNDED + tolerance:
         failures.append(

@@ -115,7 +115,8 @@ class _Search:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(at)
                 loss, success = goal.values(at, y, random.fold(number))
-            moved = at + step_size * ball.steepest(tape.gradient(loss, at))
+            gradient = checked_gradient(tape.gradient(loss, at))
+            moved = at + step_size * ball.steepest(gradient)
             return better(best, Attacked(at, success)), ball.project(moved, centre)
 
         def look(x, y, number):
@@ -141,6 +142,17 @@ class _Search:
                 best, at = self.advance(best, at, x, y, next(number))
             best = better(best, self.look(at, y, next(number)))
         return best
+
+
+def checked_gradient(gradient: tf.Tensor | None) -> tf.Tensor:
+    """The gradient; ValueError where answers have none in their inputs."""
+    if gradient is None:
+        raise ValueError(
+            "`logits_fn` must have a gradient in its inputs. Received: one without, as "
+            "rounding has; give keras_ebm.robust.bpda of that part, or use "
+            "square_attack."
+        )
+    return gradient
 
 
 #: Numbers of draws that a chunk of rows has for itself.

@@ -34,8 +34,8 @@ def square_attack(
 
     A proposal sets the change of a random square of pixels, or of random entries of a
     vector, to plus or minus the bound in each channel (L-infinity), or adds such a
-    pattern of length half the bound and goes back to the ball (L2). It is kept where the
-    margin is larger. The window shrinks from `initial_share` of the entries by
+    pattern of length half the bound and goes back to the ball (L2). It is kept where
+    the margin is larger. The window shrinks from `initial_share` of the entries by
     halves, as in the original; the first change is of random stripes.
 
     Args:
