@@ -1,8 +1,8 @@
 """What is left of classifiers under attack: an energy that refines, and what is free.
 
 MNIST, 20,000 training rows, the same small strided network with pixels from 0 to 1; by
-seed a plain classifier, one trained with noise of 0.3, one trained on attacked rows, and
-an energy trained by chains on such noisy rows, plain and with a walk of each class.
+seed a plain classifier, one trained with noise of 0.3, one trained on attacked rows,
+and an energy trained by chains on such noisy rows, plain and with a walk of each class.
 Attacks of the refined one cost 100 times as much, so it is measured on fewer rows.
 Settings were chosen on validation rows of seed 100.
 Run from the top of the checkout:
@@ -10,7 +10,7 @@ Run from the top of the checkout:
     python -m benchmarks.robustness --data_dir=DIR --models=FOLDER \
         --output=benchmarks/results/robustness.json --picture=docs/robust.png
 
-What is in the file already is not repeated, nor trained what is in the folder of models.
+What is in the file already is not repeated, and models in their folder are not trained.
 """
 
 import dataclasses

@@ -14,6 +14,7 @@ answers alone, or goes by another model, stronger than those by gradients.
 """
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +42,7 @@ from trainers.program import errors, folders, json_files, keras_files, options, 
 from trainers.program.imports import ImportSettings
 from trainers.run import record
 from trainers.run.dry_run import synthetic
+from trainers.settings import clashes
 from trainers.settings.attack import (
     ATTACKS,
     OF_REFINEMENT,
@@ -81,11 +83,25 @@ class Target:
 
     def logits(self, x: tf.Tensor, seed: int, size: int) -> np.ndarray:
         """Answers to preprocessed inputs, drawn anew, `(rows, K)`."""
-        fn = self.logits_fn
-        ask = tf.function(lambda x, i: answer(fn, x, StepRandom(seed, 1).fold(i)))
         starts = range(0, len(x), size)
-        parts = [ask(x[i : i + size], tf.constant(i)).numpy() for i in starts]
+        parts = [
+            self._ask(x[i : i + size], tf.constant([seed, i], tf.int64)) for i in starts
+        ]
         return np.concatenate(parts)
+
+    @functools.cached_property
+    def _ask(self) -> Callable:
+        fn = self.logits_fn
+        if self.refined is not None:
+            # The same answers, without what gradients need.
+            fn = self.refined.with_gradient("identity")
+
+        def ask(x, numbers):
+            return answer(fn, x, StepRandom(numbers[0], 1).fold(numbers[1]))
+
+        rows = tf.TensorSpec([None, *self.model.network.input_shape[1:]])
+        numbers = tf.TensorSpec([2], tf.int64)
+        return tf.function(ask, input_signature=(rows, numbers), autograph=False)
 
 
 def plain_logits(model) -> Callable:
@@ -360,6 +376,7 @@ def main(argv: list[str]) -> None:
     del argv
     options.apply_preset(PRESETS)
     settings = options.from_flags(AttackSettings)
+    clashes.check(clashes.ATTACK)
     if settings.dry_run:
         with errors.usage_errors():
             result = dry_run(settings)

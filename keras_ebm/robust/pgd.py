@@ -125,12 +125,10 @@ class _Search:
         def start(centre, number):
             return ball.start(centre, random.fold(number))
 
-        def compiled(function, *signature):
-            return tf.function(function, input_signature=signature, autograph=False)
-
-        self.advance = compiled(advance, seen, rows, rows, labels, index)
         self.look = compiled(look, rows, labels, index)
-        self.start = compiled(start, rows, index)
+        if ball.bound:
+            self.start = compiled(start, rows, index)
+            self.advance = compiled(advance, seen, rows, rows, labels, index)
 
     def run(self, x, y, first: int, num_steps: int, restarts: int) -> Attacked:
         """The attack; its draws have numbers from `first` on."""
@@ -142,6 +140,25 @@ class _Search:
                 best, at = self.advance(best, at, x, y, next(number))
             best = better(best, self.look(at, y, next(number)))
         return best
+
+
+def compiled(function: Callable, *signature: Any) -> Callable:
+    """A function traced once, of tensors or of tuples of them like the signature.
+
+    Its arguments are given as they stand there; numbers become tensors.
+    """
+    traced = tf.function(function, input_signature=signature, autograph=False)
+    traced = traced.get_concrete_function()
+    specs = tf.nest.flatten(signature)
+
+    def call(*arguments):
+        flat = [
+            tf.convert_to_tensor(value, spec.dtype)
+            for value, spec in zip(tf.nest.flatten(arguments), specs, strict=True)
+        ]
+        return traced(*tf.nest.pack_sequence_as(signature, flat))
+
+    return call
 
 
 def checked_gradient(gradient: tf.Tensor | None) -> tf.Tensor:

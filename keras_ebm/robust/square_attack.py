@@ -12,7 +12,13 @@ from keras_ebm.arguments import check_share, check_size
 from keras_ebm.protocols import RandomDraws
 from keras_ebm.robust.ball import Ball, by_row
 from keras_ebm.robust.losses import Evasion, Goal
-from keras_ebm.robust.pgd import Attacked, better, checked_rows, in_chunks
+from keras_ebm.robust.pgd import (
+    Attacked,
+    better,
+    checked_rows,
+    compiled,
+    in_chunks,
+)
 
 
 def square_attack(
@@ -90,9 +96,6 @@ def square_attack(
         change = ball.bound * ball.steepest(pattern)
         return look(ball.project(centre + change, centre), y, number)
 
-    def compiled(function, *signature):
-        return tf.function(function, input_signature=signature, autograph=False)
-
     look_at = compiled(look, rows, labels, index)
     begin = compiled(stripes, rows, labels, index)
     seen = Attacked(rows, tf.TensorSpec([None]))
@@ -105,7 +108,7 @@ def square_attack(
         best = better(best, begin(x, y, first + 1))
         for query in range(num_queries - 1):
             share = window_share(initial_share, query / num_queries)
-            best = turn(best, x, y, first + 2 + query, tf.constant(share))
+            best = turn(best, x, y, first + 2 + query, share)
         return best
 
     return in_chunks(attack, x, y, rows_at_a_time)

@@ -118,9 +118,9 @@ def fitted(adversarial, **arguments):
     model = EnergyModel(
         networks.mlp_energy((2,), 2, hidden=(16,)), adversarial=adversarial, **arguments
     )
-    model.compile(keras.optimizers.Adam(0.02))
-    x, y = rows()
-    model.fit(x, y, epochs=25, batch_size=100, verbose=0)
+    model.compile(keras.optimizers.Adam(0.03))
+    x, y = rows(400)
+    model.fit(x, y, epochs=15, batch_size=100, verbose=0)
     return model
 
 
