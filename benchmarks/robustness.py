@@ -66,7 +66,28 @@ PARTS = {
         rows_at_a_time=50,
         **_REFINE,
     ),
+    # Whether more draws or more steps find more.
+    "refined_check": AttackSettings(
+        bounds=("0.1",),
+        attack=("eot",),
+        num_steps=10,
+        eot=4,
+        target_fpr=0.0,
+        rows_at_a_time=50,
+        **_REFINE,
+    ),
+    "refined_long": AttackSettings(
+        bounds=("0.1",),
+        attack=("bpda",),
+        num_steps=100,
+        step_size=0.01,
+        target_fpr=0.0,
+        rows_at_a_time=50,
+        **_REFINE,
+    ),
 }
+#: Parts that the table is of.
+SHOWN = ("linf", "l2", "refined", "refined_more")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,18 +148,24 @@ def trained(kind: str, seed: int, run, settings: BenchmarkSettings):
     return model, time.process_time() - begin
 
 
-def measure(kind: str, seed: int, run, settings: BenchmarkSettings) -> dict:
-    """Accuracies and refusals of a row of the table, by part."""
+def parts_of(kind: str) -> list[str]:
+    """Parts that a row of the table has."""
+    refined = kind == "refined"
+    return [part for part in PARTS if part.startswith("refined") == refined]
+
+
+def measure(kind: str, seed: int, run, settings: BenchmarkSettings, found: dict):
+    """Adds accuracies and refusals of a row of the table to `found`, by part."""
     refined = kind == "refined"
     model, seconds = trained("chains" if refined else kind, seed, run, settings)
     count = settings.refined_rows if refined else settings.rows
     x, y = run.rows("test")
     x, y = model.preprocess(tf.constant(x[:count])), y[:count]
-    found: dict = {"rows": count, "train_seconds": seconds}
-    for part, own in PARTS.items():
-        if part.startswith("refined") != refined:
+    found |= {"rows": count, "train_seconds": seconds or found.get("train_seconds")}
+    for part in parts_of(kind):
+        if part in found:
             continue
-        own = dataclasses.replace(own, seed=seed)
+        own = dataclasses.replace(PARTS[part], seed=seed)
         target = target_of(model, own)
         begin = time.process_time()
         result = attack(target, x, y, own)
@@ -154,7 +181,6 @@ def measure(kind: str, seed: int, run, settings: BenchmarkSettings) -> dict:
             attacked = {0.1: result["attacked"][0.1]}
             refused = refusals(target, known, attacked, x, y, own)
             found["refusals"] = refused[0.1]
-    return found
 
 
 def by_text(accuracy: dict) -> dict:
@@ -170,7 +196,7 @@ def strongest(runs: dict, kind: str) -> dict[str, list]:
     found: dict[str, list] = {}
     for run in runs.values():
         for part, values in run.get(kind, {}).items():
-            if part not in PARTS:
+            if part not in SHOWN:
                 continue
             mark = "l2 " if part == "l2" else ""
             for bound, value in values["accuracy"]["strongest"].items():
@@ -193,7 +219,7 @@ def table(runs: dict) -> str:
             f"{np.mean(found[b]):.1f} ± {np.std(found[b]):.1f}" if b in found else ""
             for b in bounds
         ]
-        rows = next(run[kind]["rows"] for run in runs.values() if kind in run)
+        rows = next(run[kind]["rows"] for run in runs.values() if run.get(kind))
         seeds = len(found["0"])
         lines.append(f"| {name} | {' | '.join(cells)} | {rows} | {seeds} |")
     return "\n".join(lines)
@@ -207,8 +233,8 @@ def refusal_table(runs: dict) -> str:
         "|---|---|---|---|---|",
     ]
     for kind, name in NAMES.items():
-        found = [run[kind]["refusals"] for run in runs.values() if kind in run]
-        found = [entry for entry in found if entry] if kind != "refined" else []
+        found = [run.get(kind, {}).get("refusals") for run in runs.values()]
+        found = [entry for entry in found if entry]
         if not found:
             continue
         cells = [
@@ -244,7 +270,11 @@ def main(argv: list[str]) -> None:
         saved = json_files.read_json(output)
     for seed in integers("`seeds`", settings.seeds):
         runs = saved["runs"].setdefault(str(seed), {})
-        missing = [kind for kind in settings.kinds if kind not in runs]
+        missing = [
+            kind
+            for kind in settings.kinds
+            if set(parts_of(kind)) - set(runs.setdefault(kind, {}))
+        ]
         data = DataSettings(
             dataset="tfds:mnist",
             data_dir=settings.data_dir,
@@ -254,7 +284,7 @@ def main(argv: list[str]) -> None:
         run = load(data) if missing else None
         for kind in missing:
             keras.backend.clear_session()
-            runs[kind] = measure(kind, seed, run, settings)
+            measure(kind, seed, run, settings, runs[kind])
             json_files.write_json(output, saved)
             print(seed, kind, runs[kind], flush=True)
     print(f"\n{table(saved['runs'])}\n\n{refusal_table(saved['runs'])}")
