@@ -16,6 +16,7 @@ answers alone, or goes by another model, stronger than those by gradients.
 import dataclasses
 import functools
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -393,7 +394,7 @@ def main(argv: list[str]) -> None:
         results = measure(settings)
     write(results, output)
     for failure in results["masking"]:
-        print(f"trainers.attack: warning: masked gradients? {failure}")
+        warnings.warn(f"gradients may be masked: {failure}", stacklevel=1)
     strongest = results["accuracy"]["strongest"]
     figures = {f"right_at_{bound:g}": value for bound, value in strongest.items()}
     json_files.print_metrics({**figures, "output": str(output)})

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from trainers.attack import attack, find, masking, measure, target_of
+from trainers.attack import attack, dry_run, find, masking, measure, target_of
 from trainers.settings.attack import AttackSettings
 from trainers.settings.chains import ChainSettings, build_langevin
 from trainers.settings.data import DataSettings, load
@@ -118,3 +118,9 @@ def test_chains_with_attacked_rows_are_refined_class_by_class():
     strongest = found["accuracy"]["strongest"]
     assert 0 <= strongest[0.1] <= strongest[0.0] <= 1
     assert found["accuracy"].keys() == {"pgd", "bpda", "strongest"}
+
+
+def test_a_dry_run_takes_one_step_and_tells_its_cost(digits_model):
+    cost = dry_run(AttackSettings(model=digits_model, refine_steps=1))
+    # A gradient of each class's step and its answer.
+    assert cost["network_passes"] == 20 and cost["parameters"] > 0
