@@ -43,6 +43,7 @@ NAMES = {
     "adversarial": "adversarial training, 0.1",
     "chains": "chains with classes, noise 0.3",
     "refined": "the same, ten Langevin steps a class",
+    "noise_refined": "such steps of the classifier with noise",
 }
 _FREE = {"attack": ("pgd", "margin", "square", "transfer"), "queries": 200}
 _REFINE = {"refine_steps": 10, "refine_radius": 0.1, "refine_step_size": 10.0}
@@ -62,6 +63,13 @@ PARTS = {
     "refined_more": AttackSettings(
         bounds=("0.2", "0.3"),
         attack=("transfer", "bpda"),
+        target_fpr=0.0,
+        rows_at_a_time=50,
+        **_REFINE,
+    ),
+    "noise_refined": AttackSettings(
+        bounds=("0", "0.1"),
+        attack=("transfer", "bpda", "margin"),
         target_fpr=0.0,
         rows_at_a_time=50,
         **_REFINE,
@@ -87,7 +95,7 @@ PARTS = {
     ),
 }
 #: Parts that the table is of.
-SHOWN = ("linf", "l2", "refined", "refined_more")
+SHOWN = ("linf", "l2", "refined", "refined_more", "noise_refined")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,14 +158,18 @@ def trained(kind: str, seed: int, run, settings: BenchmarkSettings):
 
 def parts_of(kind: str) -> list[str]:
     """Parts that a row of the table has."""
+    if kind == "noise_refined":
+        return [kind]
     refined = kind == "refined"
-    return [part for part in PARTS if part.startswith("refined") == refined]
+    others = [part for part in PARTS if part != "noise_refined"]
+    return [part for part in others if part.startswith("refined") == refined]
 
 
 def measure(kind: str, seed: int, run, settings: BenchmarkSettings, found: dict):
     """Adds accuracies and refusals of a row of the table to `found`, by part."""
-    refined = kind == "refined"
-    model, seconds = trained("chains" if refined else kind, seed, run, settings)
+    refined = kind.endswith("refined")
+    trained_as = {"refined": "chains", "noise_refined": "noise"}.get(kind, kind)
+    model, seconds = trained(trained_as, seed, run, settings)
     count = settings.refined_rows if refined else settings.rows
     x, y = run.rows("test")
     x, y = model.preprocess(tf.constant(x[:count])), y[:count]

@@ -335,11 +335,14 @@ def measure(settings: AttackSettings) -> dict:
 
 
 def dry_run(settings: AttackSettings) -> dict:
-    """One step of ascent on one row, through all of the refinement.
+    """One step of ascent on one row, as `bpda` takes it where there is a refinement.
+
+    A gradient through all steps takes the memory of as many passes of each class.
 
     Returns:
-        Dict: `parameters`; `network_passes`, forward passes of one row's gradient;
-        `seconds` of the step, with what is built at first.
+        Dict: `parameters`; `network_passes`, passes of the network for one answer of
+        one row, each but the last of a class with its gradient; `seconds` of the
+        step, with what is built at first.
     """
     check_attacks(settings)
     if settings.model:
@@ -353,7 +356,8 @@ def dry_run(settings: AttackSettings) -> dict:
     x = tf.fill([1, *model.network.input_shape[1:]], sum(target.box or (0.0, 0.0)) / 2)
     begin = time.perf_counter()
     few = dataclasses.replace(settings, num_steps=1, restarts=1)
-    found = find("pgd", target, x, np.zeros(1, np.int64), 0.01, few)
+    name = "bpda" if target.refined else "pgd"
+    found = find(name, target, x, np.zeros(1, np.int64), 0.01, few)
     if not np.all(np.isfinite(found.x)):
         raise ValueError("The attacked row is not finite.")
     classes = model.num_classes if target.refined else 1

@@ -122,5 +122,5 @@ def test_chains_with_attacked_rows_are_refined_class_by_class():
 
 def test_a_dry_run_takes_one_step_and_tells_its_cost(digits_model):
     cost = dry_run(AttackSettings(model=digits_model, refine_steps=1))
-    # A gradient of each class's step and its answer.
+    # A step of each of ten classes, and its answer.
     assert cost["network_passes"] == 20 and cost["parameters"] > 0
