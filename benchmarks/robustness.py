@@ -227,14 +227,18 @@ def table(runs: dict) -> str:
         found = strongest(runs, kind)
         if not found:
             continue
-        cells = [
-            f"{np.mean(found[b]):.1f} ± {np.std(found[b]):.1f}" if b in found else ""
-            for b in bounds
-        ]
+        cells = [cell(found.get(bound, [])) for bound in bounds]
         rows = next(run[kind]["rows"] for run in runs.values() if run.get(kind))
         seeds = len(found["0"])
         lines.append(f"| {name} | {' | '.join(cells)} | {rows} | {seeds} |")
     return "\n".join(lines)
+
+
+def cell(values: list) -> str:
+    """Mean, and over several seeds the standard deviation."""
+    if len(values) < 2:
+        return "".join(f"{value:.1f}" for value in values)
+    return f"{np.mean(values):.1f} ± {np.std(values):.1f}"
 
 
 def refusal_table(runs: dict) -> str:
