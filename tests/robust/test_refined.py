@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_ebm import EnergyModel, LangevinModel, networks
+from keras_ebm import (
+    VERA,
+    EnergyModel,
+    GaussianGenerator,
+    LangevinModel,
+    networks,
+)
 from keras_ebm.negatives import LangevinMoves, MALAMoves, MarkovChains
 from keras_ebm.random import StepRandom
 from keras_ebm.robust import Adversarial, Refined, pgd
@@ -157,7 +163,17 @@ def test_a_share_of_the_rows_is_attacked():
     np.testing.assert_array_equal(moved, [True] * 4 + [False] * 3)
 
 
-def test_adversarial_training_is_saved_with_every_model(tmp_path):
+def test_a_generators_energy_is_trained_on_attacked_rows_too():
+    decoder = networks.mlp_decoder(2, (2,), hidden=(8,))
+    generator = GaussianGenerator(decoder)
+    classifier = networks.mlp_energy((2,), 2, hidden=(8,))
+    model = VERA(classifier, generator, adversarial=Adversarial(0.1, num_steps=2))
+    model.compile()
+    x, y = rows(40)
+    assert np.isfinite(model.fit(x, y, verbose=0).history["loss"][0])
+
+
+def test_adversarial_training_is_saved_with_the_model(tmp_path):
     model = LangevinModel(
         networks.mlp_energy((2,), 2, hidden=(8,)),
         MarkovChains(LangevinMoves(2, 0.1), start="normal"),
