@@ -36,7 +36,7 @@ LAYERS = [
         "optimizers",
     },
     {"networks"},
-    {"generators", "entropy"},
+    {"generators", "entropy", "robust"},
     {"models"},
     {"ood", "callbacks", "continual"},
     {"compose", "explain", "trajectories"},

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from trainers import langevin, likelihood, presets, rollout, vera
+from trainers import attack, langevin, likelihood, presets, rollout, vera
 from trainers.program.options import Checked, setting
 from trainers.settings.chains import ChainSettings
 from trainers.settings.data import DataSettings
@@ -59,6 +59,7 @@ def test_the_ends_of_a_range_belong_to_it_as_it_says():
         (presets.LANGEVIN_PRESETS, (ChainSettings, langevin.FitSettings)),
         (presets.LIKELIHOOD_PRESETS, (DensitySettings, likelihood.StepSettings)),
         (presets.ROLLOUT_PRESETS, (rollout.RolloutSettings,)),
+        (attack.PRESETS, (attack.AttackSettings,)),
     ],
 )
 def test_every_preset_is_within_the_ranges(recipes, classes):

@@ -23,6 +23,7 @@ from keras_ebm.negatives import NegativeSource, as_source, computed_codes
 from keras_ebm.negatives.reach import Reach, check_reaches, some_rows
 from keras_ebm.networks.graphs import codes_of
 from keras_ebm.protocols import RandomDraws
+from keras_ebm.robust import Adversarial
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
@@ -69,6 +70,10 @@ class EnergyModel(SamplesByChains, BaseEnergyModel):
             `energy_weight` weighs.
         semi_supervised: `keras_ebm.objectives.SemiSupervised`, further terms on
             rows without labels, or None.
+        adversarial: `keras_ebm.robust.Adversarial`: the cross-entropy sees its attacked
+            rows in place of the given ones (adversarial training), and so do the
+            accuracy and cross-entropy that training reports. Only with classes and a
+            `classification_weight` above 0. None: rows as they are.
         ramp_steps: int >= 0.
         plain_steps: int >= 0, steps of the cross-entropy alone that the training begins
             with, as a plain classifier's. Negatives are drawn, chains walk and a
@@ -105,6 +110,7 @@ class EnergyModel(SamplesByChains, BaseEnergyModel):
         "preprocessor",
         "negatives",
         "semi_supervised",
+        "adversarial",
     )
     _values: tuple[str, ...] = (
         "objective",
@@ -133,6 +139,7 @@ class EnergyModel(SamplesByChains, BaseEnergyModel):
         conditional_entropy_weight: float = 0.0,
         gradient_penalty: float = 0.0,
         semi_supervised: objectives.SemiSupervised | None = None,
+        adversarial: Adversarial | None = None,
         ramp_steps: int = 0,
         plain_steps: int = 0,
         **kwargs,
@@ -156,6 +163,7 @@ class EnergyModel(SamplesByChains, BaseEnergyModel):
         rule = "keras_ebm.objectives.SemiSupervised or None"
         check_part("semi_supervised", terms, known, rule)
         self.semi_supervised = semi_supervised
+        self.adversarial = self._checked_adversarial(adversarial)
         self._check_computed(source)
         self._add_trackers("negative_energy")
         if self.gradient_penalty and self.energy_weight:
@@ -196,6 +204,19 @@ class EnergyModel(SamplesByChains, BaseEnergyModel):
             )
         self.plain_steps = int(steps)
 
+    def _checked_adversarial(self, adversarial):
+        known = adversarial is None or isinstance(adversarial, Adversarial)
+        rule = "keras_ebm.robust.Adversarial or None"
+        check_part("adversarial", adversarial, known, rule)
+        if adversarial and (self.num_classes < 2 or not self.classification_weight):
+            raise ValueError(
+                "`adversarial` is for the cross-entropy: it needs classes and "
+                f"classification_weight above 0. Received: {self.num_classes} "
+                f"output(s) and classification_weight={self.classification_weight}; "
+                "leave it out."
+            )
+        return adversarial
+
     def _check_computed(self, source):
         """Raises ValueError if something would compute with codes, such as tokens."""
         terms = self.semi_supervised
@@ -205,6 +226,7 @@ class EnergyModel(SamplesByChains, BaseEnergyModel):
             "`data_stddev`": self.data_stddev,
             "`gradient_penalty`": self.gradient_penalty,
             "`semi_supervised`": terms is not None and terms.virtual_adversarial_weight,
+            "`adversarial`": self.adversarial is not None,
         }
         computing = [name for name, value in computed.items() if value]
         found = codes_of(self.network) if computing else None
@@ -266,6 +288,20 @@ class EnergyModel(SamplesByChains, BaseEnergyModel):
     @property
     def _takes_weights(self) -> bool:
         return self.objective == "contrastive"
+
+    def begin_step(self, data: Any) -> Batch:
+        batch = super().begin_step(data)
+        if self.adversarial is None:
+            return batch
+        shown = batch.x if batch.class_x is None else batch.class_x
+        y = batch.y if batch.class_y is None else batch.class_y
+        attacked = self.adversarial.rows(
+            lambda x: self._train_logits(x, False), shown, y, batch.random
+        )
+        if batch.class_x is None:
+            # The weights of rows that the classifier so far shared with the energy.
+            batch = batch._replace(class_weights=batch.weights)
+        return batch._replace(class_x=attacked)
 
     def draw_step(self, batch: Batch):
         return self._draw_own(batch.x, batch.random, training=True)

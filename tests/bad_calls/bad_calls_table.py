@@ -60,6 +60,10 @@ TERMS = {
     "pseudo_label_threshold": SHARES,
     "virtual_adversarial_weight": WEIGHTS,
     "adversarial_radius": POSITIVE,
+    "adversarial_bound": WEIGHTS,
+    "adversarial_norm": WORDS,
+    "adversarial_steps": SIZES,
+    "adversarial_share": ("0", "1.5", *NUMBER),
     "ramp_steps": COUNTS,
 }
 NETWORK = {
@@ -167,6 +171,27 @@ PROGRAMS = {
             "noise_stddev": WEIGHTS,
             "label": ("-7", *WHOLE),
             "seed": COUNTS,
+        },
+    ),
+    "trainers.attack": (
+        ("--model={}/model.keras", "--output={}/new/out"),
+        {
+            "rows": SIZES,
+            "norm": WORDS,
+            "num_steps": SIZES,
+            "step_size": WEIGHTS,
+            "restarts": SIZES,
+            "eot": SIZES,
+            "queries": SIZES,
+            "rows_at_a_time": SIZES,
+            "refine_steps": COUNTS,
+            "refine_radius": POSITIVE,
+            "refine_step_size": POSITIVE,
+            "refine_noise": WEIGHTS,
+            "target_fpr": RATIOS,
+            "seed": COUNTS,
+            "preset": ("nonsense",),
+            "dry_run": ("perhaps",),
         },
     ),
     "trainers.continual": (

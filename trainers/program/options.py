@@ -213,6 +213,20 @@ def integers(what: str, values) -> tuple[int, ...]:
         ) from None
 
 
+def numbers_of(what: str, values) -> tuple[float, ...]:
+    """Finite numbers from a flag's list of strings; `what` names them in the error."""
+    try:
+        found = tuple(float(value) for value in values)
+    except ValueError:
+        found = (math.nan,)
+    if not all(math.isfinite(value) for value in found):
+        raise ValueError(
+            f"{what} must be finite numbers with commas between them. Received: "
+            f"{listed(values)}."
+        )
+    return found
+
+
 def apply_preset(
     presets: dict[str, dict], methods: dict[str, dict] | None = None
 ) -> None:

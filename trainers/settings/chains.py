@@ -9,6 +9,7 @@ from keras_ebm import LangevinModel, networks
 from keras_ebm.negatives import LangevinMoves, MALAMoves, MarkovChains, ReplayBuffer
 from trainers.program.devices import check_one_worker
 from trainers.program.options import setting
+from trainers.settings.adversarial import AdversarialSettings, build_adversarial
 from trainers.settings.networks import (
     NETWORK_CHOICES,
     NetworkSettings,
@@ -21,12 +22,15 @@ from trainers.settings.unlabelled import SemiSupervisedSettings, build_semi_supe
 
 
 @dataclasses.dataclass(frozen=True)
-class ChainSettings(NetworkSettings, SemiSupervisedSettings, OptimizerSettings):
+class ChainSettings(
+    NetworkSettings, SemiSupervisedSettings, AdversarialSettings, OptimizerSettings
+):
     """Chains, losses and networks; None stands for a choice by the data."""
 
     CHOICES = {
         **OptimizerSettings.CHOICES,
         **NETWORK_CHOICES,
+        **AdversarialSettings.CHOICES,
         "classes": ("auto", "none", "joint", "conditional"),
         "moves": ("langevin", "mala", "hmc"),
         "clip": ("element", "norm"),
@@ -191,6 +195,7 @@ def build_langevin(dataset, train_x: np.ndarray, settings: ChainSettings, seed: 
         energy_weight=settings.energy_weight,
         classification_weight=settings.classification_weight,
         **build_semi_supervised(settings, shape),
+        **build_adversarial(settings, value_range),
         gradient_penalty=settings.gradient_penalty,
         energy_l2=settings.energy_l2,
         kl_weight=settings.kl_weight,

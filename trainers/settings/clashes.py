@@ -66,6 +66,7 @@ TRAINING = [
     Rule("decay_epochs decay_rate", "schedule", ("steps",)),
     Rule("pseudo_label_threshold", "pseudo_label_weight"),
     Rule("adversarial_radius", "virtual_adversarial_weight"),
+    Rule("adversarial_norm adversarial_steps adversarial_share", "adversarial_bound"),
     Rule("checkpoints", "checkpoint_every"),
     Rule("picture_epochs", "tensorboard"),
     Rule("augment_density", "augment", ("crop", "crop_flip")),
@@ -159,6 +160,10 @@ LIKELIHOOD = [
         "method",
         ("persistent_chains", "vera"),
     ),
+]
+ATTACK = [
+    Rule("refine_radius refine_step_size refine_noise", "refine_steps"),
+    Rule("evade_weights", "target_fpr"),
 ]
 EVALUATE = [
     _taken_by("target", "dataset"),

@@ -9,6 +9,7 @@ import numpy as np
 from keras_ebm import VERA, EnergyModel, networks
 from keras_ebm.entropy import ESTIMATORS
 from trainers.program.options import setting
+from trainers.settings.adversarial import AdversarialSettings, build_adversarial
 from trainers.settings.generator import (
     SamplingSettings,
     build_chains,
@@ -41,7 +42,11 @@ DEFAULT_LATENTS = 16
 
 @dataclasses.dataclass(frozen=True)
 class ModelSettings(
-    NetworkSettings, SamplingSettings, SemiSupervisedSettings, OptimizerSettings
+    NetworkSettings,
+    SamplingSettings,
+    SemiSupervisedSettings,
+    AdversarialSettings,
+    OptimizerSettings,
 ):
     """Networks and losses; None stands for a choice by the data."""
 
@@ -49,6 +54,7 @@ class ModelSettings(
         **SamplingSettings.CHOICES,
         **OptimizerSettings.CHOICES,
         **NETWORK_CHOICES,
+        **AdversarialSettings.CHOICES,
         "generator_network": ("mlp", "large_mlp", "convolutional", "resnet", "dcgan"),
         "generator_normalization": ("none", "batch", "group", "layer", "instance"),
         "negatives": negatives_choices,
@@ -118,12 +124,13 @@ def build_model(dataset, train_x: np.ndarray, settings: ModelSettings, seed: int
         `VERA` or `EnergyModel`.
     """
     keras.utils.set_random_seed(seed)
-    preprocessor, shape, _ = build_preprocessor(dataset, train_x, settings)
+    preprocessor, shape, value_range = build_preprocessor(dataset, train_x, settings)
     network = build_network(dataset, shape, settings)
     if settings.negatives != "none":
         check_negatives(network, dataset, f"negatives={settings.negatives}")
     arguments = _loss_arguments(dataset, settings)
     arguments |= build_semi_supervised(settings, shape)
+    arguments |= build_adversarial(settings, value_range)
     arguments |= {
         "preprocessor": preprocessor,
         "class_names": dataset.class_names or None,
