@@ -1,8 +1,8 @@
 r"""Samples that have attributes which training never showed together.
 
 Three seeds of `trainers.compose` on sprites of 32 pixels; settings were chosen on
-combinations of fold 0 and other seeds, and those of fold 1 are reported. A seed takes
-a quarter of an hour on one core. Run from the top of the checkout:
+combinations of fold 0 and pictures of other seeds, and those of fold 1 are reported. A
+seed takes ten minutes on one core. Run from the top of the checkout:
 
     python -m benchmarks.compose --output=benchmarks/results/compose.json
 
@@ -59,7 +59,7 @@ def main(argv: list[str]) -> None:
         json_files.write_json(benchmark.output, values)
         if benchmark.picture and seed == seeds[0]:
             files.make_folder(os.path.dirname(benchmark.picture) or ".")
-            plots.save(plots.rows_of_images(pictures), benchmark.picture)
+            plots.save(plots.rows_of_images(pictures, (0.0, 1.0)), benchmark.picture)
     for name in done[0]:
         found = [row[name] for row in done if name in row]
         print(f"{name:28s} {np.mean(found):7.3f} {np.std(found):6.3f}  {len(found)}")

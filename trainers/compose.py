@@ -5,13 +5,13 @@ Run from the top of the checkout:
     python -m trainers.compose --output=runs/compose
     python -m trainers.compose --preset=igebm_dsprites --dry_run
 
-One network learns the energies of sprites that have one attribute, `E(x, position)`,
-`E(x, size)`, `E(x, shape)`; a training picture tells it one of the three. Sums of them
-draw what has several, also where training never showed these together, which the
-figures are of.
+Markov chains train an energy of each attribute by itself: `E(x, position)`,
+`E(x, size)`, `E(x, shape)`. Their sums draw what has several of them, also where
+training never showed these together, which the figures are of.
 """
 
 import dataclasses
+import time
 from pathlib import Path
 
 import numpy as np
@@ -19,46 +19,51 @@ import numpy as np
 from keras_ebm import files, plots
 from trainers.program import errors, folders, json_files, options, running
 from trainers.program.options import FLAGS
-from trainers.run.composing import Judge, measure, train_energy
-from trainers.run.sprite_rows import SpriteRows, sprite_rows
+from trainers.run.composing import Judge, measure, train_energies
+from trainers.run.sprite_rows import sprite_rows
 from trainers.settings.composing import PRESETS, ComposeSettings
 
-RESULTS, PICTURE, MODEL = "results.json", "picture.png", "model.keras"
+RESULTS, PICTURE = "results.json", "picture.png"
 
 
-def compose(settings: ComposeSettings) -> tuple[dict, dict, object]:
+def compose(settings: ComposeSettings) -> tuple[dict, dict, dict]:
     """Trains, composes and measures; see `trainers.run.composing.measure`.
 
     Args:
         settings: `ComposeSettings`.
 
     Returns:
-        `(results, pictures, model)`: figures by name, samples by name, and the trained
-        `DenoisingModel`.
+        `(results, pictures, energies)`: figures by name, samples by name, and the
+        trained `LangevinModel`s by attribute.
 
     Raises:
         ValueError: if a setting does not fit the data.
     """
     rows = sprite_rows(settings)
     judge = Judge.trained(settings)
-    model = train_energy(rows, settings)
-    results, pictures = measure(model, rows, judge, settings)
-    return results, pictures, model
+    begun = time.perf_counter()
+    energies = train_energies(rows, settings)
+    seconds = time.perf_counter() - begun
+    results, pictures = measure(energies, rows, judge, settings)
+    return {**results, "seconds_of_training": seconds}, pictures, energies
 
 
 def dry_run(settings: ComposeSettings) -> dict:
-    """Builds the energy and takes a step on a few sprites; weights and its cost."""
-    few = dataclasses.replace(settings, rows=64, steps=1, batch_size=2)
-    model = train_energy(sprite_rows(few), few)
-    return {"parameters": model.network.count_params()}
+    """Builds each energy and takes a step on two sprites; weights of each."""
+    few = dataclasses.replace(
+        settings, rows=64, steps=1, batch_size=2, dataset="sprites"
+    )
+    energies = train_energies(sprite_rows(few), few)
+    return {f"{k} parameters": m.network.count_params() for k, m in energies.items()}
 
 
-def write(results: dict, pictures: dict, model, output: Path) -> None:
-    """Writes the figures, the picture and the model into a folder."""
+def write(results: dict, pictures: dict, energies: dict, output: Path) -> None:
+    """Writes the figures, the picture and the models into a folder."""
     files.make_folder(output)
     json_files.write_json(output / RESULTS, results)
-    files.save_model(model, output / MODEL)
-    plots.save(plots.rows_of_images(pictures), output / PICTURE)
+    for name, model in energies.items():
+        files.save_model(model, output / f"{name}.keras")
+    plots.save(plots.rows_of_images(pictures, (0.0, 1.0)), output / PICTURE)
 
 
 def main(argv: list[str]) -> None:
@@ -72,8 +77,8 @@ def main(argv: list[str]) -> None:
     output = folders.require_folder("output")
     with errors.usage_errors():
         plots.pyplot()
-        results, pictures, model = compose(settings)
-    write(results, pictures, model, output)
+        results, pictures, energies = compose(settings)
+    write(results, pictures, energies, output)
     shown = {name: value for name, value in results.items() if np.isscalar(value)}
     json_files.print_metrics({**shown, "output": str(output)})
 
@@ -84,8 +89,6 @@ def define(argv: list[str]) -> dict:
     options.define_flags(ComposeSettings)
     return PRESETS
 
-
-__all__ = ["SpriteRows", "compose", "dry_run"]
 
 if __name__ == "__main__":
     running.run_program(main, define)

@@ -75,9 +75,10 @@ class Refined:
                 f"Received: moves={moves!r}."
             )
         self.model = model
-        self.moves = moves
+        self.moves: Any = moves
+
         self.radius = check_positive("radius", radius)
-        self.num_steps = check_size("num_steps", num_steps or moves.num_steps)
+        self.num_steps = check_size("num_steps", num_steps or self.moves.num_steps)
         self.gradient = check_choice("gradient", gradient, GRADIENTS)
 
     def with_gradient(self, gradient: str) -> Refined:

@@ -1,84 +1,109 @@
-"""Trains an energy of attributes, composes it, and judges what comes out."""
+"""Trains energies of single attributes, composes them, and judges what comes out."""
 
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ebm import models, networks
-from keras_ebm.compose import all_but, all_of, any_of
+from keras_ebm import models, negatives, networks
 from keras_ebm.data import held_out_size, measure_sprites
-from keras_ebm.random import StepRandom
-from keras_ebm.samplers import annealed_langevin, noise_levels
+from keras_ebm.data.sprites import ATTRIBUTES
+from keras_ebm.gradients import with_clipped_gradient
 from trainers.program.options import integers
 from trainers.run.sprite_rows import FIRST, NUM_LABELS, ORDER, SpriteRows, all_sprites
 
 #: Samples among which the best is taken, of the free alternative.
 CANDIDATES = 6
-#: Samples whose energies are taken at once.
-CHUNK = 100
+#: Samples that walk at once.
+CHUNK = 99
 SHOWN = 9
+#: Name of the energy of all attributes at once.
+JOINT = "joint"
 
 
-def inside(images: np.ndarray) -> np.ndarray:
-    """Pixels from -1 to 1."""
-    return images.astype(np.float32) / 127.5 - 1.0
+def train_energies(rows: SpriteRows, settings, names=ORDER) -> dict:
+    """Energies `E(x, y)` of one attribute each, by Markov chains under labels.
 
+    What tells the place of a figure sees where its features are; what tells its size or
+    its shape adds them up over places, so that it is the same wherever the figure is.
 
-def train_energy(rows: SpriteRows, settings, joint: bool = False):
-    """A `DenoisingModel` of `E(x, label)`, or with `joint` of all three labels at once.
+    Args:
+        rows: training pictures.
+        settings: `ComposeSettings`.
+        names: attributes, or `JOINT` for one energy of vectors of all three.
 
-    A picture tells one of its labels, drawn anew each time it is shown.
+    Returns:
+        Dict of `LangevinModel`s by name.
     """
+    return {name: _train(rows, name, settings) for name in names}
+
+
+def _train(rows, name, settings):
     keras.utils.set_random_seed(settings.seed)
-    pixels = inside(rows.images[:2_000])
-    shape = rows.images.shape[1:]
-    denoiser = networks.convolutional_denoiser(
+    joint, shape = name == JOINT, rows.images.shape[1:]
+    network = networks.strided_energy(
         shape,
+        1 if joint else ATTRIBUTES[name],
+        NUM_LABELS if joint else 0,
         filters=integers("`filters`", settings.filters),
-        bottleneck=settings.bottleneck,
-        num_classes=NUM_LABELS,
+        pooling="flatten" if name in (JOINT, "position") else "sum",
     )
-    network = networks.ReconstructionEnergy(
-        denoiser,
-        low=settings.low,
-        high=settings.high,
-        data_mean=float(pixels.mean()),
-        data_stddev=float(pixels.std()),
-        vector_labels=joint,
+    buffer = negatives.ReplayBuffer(
+        shape,
+        settings.buffer_size,
+        store_labels=True,
+        label_size=NUM_LABELS if joint else 0,
     )
-    model = models.DenoisingModel(network, seed=settings.seed)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        settings.learning_rate, settings.steps
+    chains = negatives.MarkovChains(
+        chain_moves(settings, settings.num_steps, settings.max_gradient),
+        buffer,
+        start_mean=0.0,
+        start_stddev=0.3,
+        restart_share=settings.restart_share,
+    )
+    model = models.LangevinModel(
+        networks.VectorConditional(network) if joint else network,
+        chains,
+        preprocessor=keras.layers.Rescaling(1.0 / 255.0),
+        conditional=True,
+        classification_weight=0.0 if joint else settings.classification_weight,
+        energy_l2=settings.energy_l2,
+        data_stddev=0.02,
+        seed=settings.seed,
     )
     model.compile(
-        keras.optimizers.Adam(schedule, clipnorm=1.0, use_ema=True, ema_momentum=0.99)
+        keras.optimizers.Adam(
+            settings.learning_rate, beta_1=0.0, use_ema=True, ema_momentum=0.98
+        )
     )
-    batches = _batches(rows, settings, joint)
+    labels = _labels_of(rows, name)
+    batches = tf.data.Dataset.from_tensor_slices((rows.images, labels))
+    batches = batches.shuffle(len(labels), seed=settings.seed).repeat()
+    batches = batches.batch(settings.batch_size, drop_remainder=True)
     model.fit(batches, steps_per_epoch=settings.steps, verbose=0)
     model.optimizer.finalize_variable_values(model.trainable_variables)
     return model
 
 
-def _batches(rows, settings, joint) -> tf.data.Dataset:
-    def shown(images, labels, key):
-        if joint:
-            told = tf.reduce_sum(tf.one_hot(labels, NUM_LABELS), axis=1)
-        else:
-            which = tf.random.stateless_uniform(
-                tf.shape(labels)[:1], (settings.seed, key), 0, len(ORDER), tf.int32
-            )
-            told = tf.gather(labels, which, batch_dims=1)
-        return tf.cast(images, tf.float32) / 127.5 - 1.0, told
+def chain_moves(settings, num_steps: int, max_gradient: float | None = None):
+    """The steps of chains in pixels from 0 to 1."""
+    return negatives.LangevinMoves(
+        num_steps,
+        settings.step_size,
+        settings.noise_stddev,
+        noise_first=True,
+        max_gradient=max_gradient,
+        box=(0.0, 1.0),
+    )
 
-    batches = tf.data.Dataset.from_tensor_slices((rows.images, rows.labels))
-    batches = batches.shuffle(len(rows.images), seed=settings.seed).repeat()
-    batches = batches.batch(settings.batch_size, drop_remainder=True)
-    keys = tf.data.Dataset.counter(dtype=tf.int32)
-    batches = tf.data.Dataset.zip(batches, keys)
-    return batches.map(lambda pair, key: shown(*pair, key)).prefetch(2)
+
+def _labels_of(rows, name):
+    if name == JOINT:
+        return np.eye(NUM_LABELS, dtype=np.float32)[rows.labels].sum(axis=1)
+    return rows.labels[:, ORDER.index(name)] - FIRST[name]
 
 
 class Judge(NamedTuple):
@@ -105,13 +130,13 @@ class Judge(NamedTuple):
             column = ORDER.index(name)
             y, test_y = (r.labels[:, column] - FIRST[name] for r in (rows, test))
             network = _classifier(rows.images, y, name, settings, seed)
-            answers = np.argmax(_logits(network, inside(test.images)), axis=1)
+            answers = np.argmax(_logits(network, test.images / 255.0), axis=1)
             found[name], accuracy[name] = network, float(np.mean(answers == test_y))
         return cls(found, accuracy)
 
     def attributes(self, x: np.ndarray) -> dict:
-        """Classes of each attribute of pictures from -1 to 1; -1: none."""
-        size, position = measure_sprites(np.clip(x, -1.0, 1.0))
+        """Classes of each attribute of pictures from 0 to 1; -1: none."""
+        size, position = measure_sprites(np.clip(x, 0.0, 1.0))
         found = {"size": size, "position": position}
         for name, network in self.networks.items():
             answers = np.argmax(_logits(network, x), axis=1)
@@ -128,12 +153,12 @@ def _classifier(images, y, name, settings, seed):
         int(y.max()) + 1,
         pooling="flatten" if name == "position" else "sum",
     )
-    model = models.EnergyModel(network, energy_weight=0.0, data_stddev=0.3)
+    model = models.EnergyModel(network, energy_weight=0.0, data_stddev=0.15)
     schedule = keras.optimizers.schedules.CosineDecay(1e-3, settings.judge_steps)
     model.compile(keras.optimizers.Adam(schedule))
     batches = tf.data.Dataset.from_tensor_slices((images, y)).shuffle(len(y), seed=0)
     batches = batches.repeat().batch(64)
-    batches = batches.map(lambda x, y: (tf.cast(x, tf.float32) / 127.5 - 1.0, y))
+    batches = batches.map(lambda x, y: (tf.cast(x, tf.float32) / 255.0, y))
     model.fit(batches, steps_per_epoch=settings.judge_steps, verbose=0)
     return network
 
@@ -157,50 +182,71 @@ class Targets(NamedTuple):
         return cls(position, size, number // 9 % 3)
 
     def labels(self, *names) -> list:
-        """Their numbers among the labels of the network."""
-        return [tf.constant(FIRST[n] + getattr(self, n), tf.int32) for n in names]
+        """Their classes of each attribute, as tensors."""
+        return [tf.constant(getattr(self, name), tf.int32) for name in names]
 
 
-def draw(network, make_energy, settings, count=0, seed=0, start=None, high=None):
-    """Samples `(n, ...)` of a composition, from -1 to 1.
+#: From a slice of the rows to the energy of inputs that these rows walk on.
+RowEnergy = Callable[[slice], Callable[[tf.Tensor], tf.Tensor]]
+
+
+def conjunction(energies: dict, targets, names, settings) -> RowEnergy:
+    """The sum of energies, the gradient of each clipped by itself."""
+    labels = dict(zip(names, targets.labels(*names), strict=True))
+
+    def energy_of(part):
+        return _sum_of(
+            [_given(energies[name], labels[name][part]) for name in names], settings
+        )
+
+    return energy_of
+
+
+def _given(model, labels):
+    return lambda x: model.class_energy(x, labels)
+
+
+def _sum_of(terms, settings):
+    clipped = [with_clipped_gradient(term, settings.max_gradient) for term in terms]
+    return lambda x: tf.add_n([term(x) for term in clipped])
+
+
+def draw(energies, energy_of: RowEnergy, settings, count=0, seed=0, start=None):
+    """Samples `(n, ...)` of a composition, pixels from 0 to 1.
 
     Args:
-        network: `ReconstructionEnergy`.
-        make_energy: callable from a slice of the rows to a `LevelEnergy`.
+        energies: `LangevinModel`s by name, of which any gives the chains' shape.
+        energy_of: `RowEnergy`.
         settings: `ComposeSettings`.
         count: int; 0: `settings.samples`.
-        seed: int, of the noise.
-        start: pictures that chains start at, with noise of `high` on them, or None.
-        high: float, largest noise; None: the network's.
+        seed: int, of starts and noise.
+        start: pictures `(n, ...)` that chains start at; None: black with noise.
     """
     count = count or settings.samples
-    high = high or network.high
-    levels = noise_levels(network.low, high, settings.levels)
-    made = []
+    model = next(iter(energies.values()))
+    moves, made = chain_moves(settings, settings.walk_steps), []
+    shape = model.network.input_shape[1:]
+    noise = np.random.default_rng((settings.seed, seed)).normal(size=(count, *shape))
+    if start is None:
+        start = np.clip(0.3 * noise, 0.0, 1.0).astype(np.float32)
     for first in range(0, count, CHUNK):
-        rows = slice(first, min(first + CHUNK, count))
-        random = StepRandom(settings.seed, seed * 1_000 + first)
-        shape = [rows.stop - first, *network.input_shape[1:]]
-        begin = network.data_mean if start is None else start[rows]
-        x = begin + high * random.normal(shape, "begin")
-        made.append(
-            annealed_langevin(
-                make_energy(rows),
-                x,
-                levels,
-                random=random,
-                steps_per_level=settings.steps_per_level,
-                step_share=settings.step_share,
-            ).numpy()
+        part = slice(first, min(first + CHUNK, count))
+        x = model.sample(
+            part.stop - first,
+            settings.seed + 1_000 * seed + first,
+            start=start[part],
+            energy=energy_of(part),
+            moves=moves,
         )
-    return np.clip(np.concatenate(made), -1.0, 1.0)
+        made.append(x.numpy())
+    return np.concatenate(made)
 
 
-def measure(model, rows: SpriteRows, judge: Judge, settings) -> tuple[dict, dict]:
+def measure(energies: dict, rows: SpriteRows, judge: Judge, settings):
     """Composes, and counts how many samples have what was asked for.
 
     Args:
-        model: `DenoisingModel` of `train_energy`.
+        energies: of `train_energies`.
         rows: training pictures.
         judge: `Judge`.
         settings: `ComposeSettings`.
@@ -213,18 +259,13 @@ def measure(model, rows: SpriteRows, judge: Judge, settings) -> tuple[dict, dict
         a size that the position alone gives in `negation_with` of them; `crossed_*` of
         pictures that walked to another shape; `joint_*` of a network of all labels.
     """
-    network, targets = model.network, Targets.of(settings)
-    begun = time.perf_counter()
+    targets, begun = Targets.of(settings), time.perf_counter()
     results: dict = {f"judge_{k}": v for k, v in judge.accuracy.items()}
     pictures: dict = {}
 
     def conjoined(names, title):
-        labels = targets.labels(*names)
-
-        def energy_of(part):
-            return all_of(network, [y[part] for y in labels], settings.weight)
-
-        x = pictures[title] = draw(network, energy_of, settings)
+        x = draw(energies, conjunction(energies, targets, names, settings), settings)
+        pictures[title] = x
         return judge.attributes(x)
 
     wanted = settings.compositions
@@ -239,19 +280,24 @@ def measure(model, rows: SpriteRows, judge: Judge, settings) -> tuple[dict, dict
     if "one" in wanted:
         for name in ("position", "size"):
             found = conjoined((name,), f"{name} alone")
+            results[f"one_{name}"] = _own(found, targets, name)
             results[f"one_{name}_together"] = _both(found, targets)
     if "best_of" in wanted:
-        results["best_of_together"] = _best_of(network, judge, targets, settings)
+        results["best_of_together"] = _best_of(energies, judge, targets, settings)
     if "or" in wanted:
-        results |= _union(network, judge, settings, pictures)
+        results |= _union(energies, judge, settings, pictures)
     if "not" in wanted:
-        results |= _negation(network, judge, settings, pictures)
+        results |= _negation(energies, judge, settings, pictures)
     if "cross" in wanted:
-        results |= _crossing(network, judge, rows, settings, pictures)
+        results |= _crossing(energies, judge, rows, settings, pictures)
     if settings.joint:
         results |= _joint(rows, judge, targets, settings, pictures)
     results["seconds_of_samples"] = time.perf_counter() - begun
     return results, {name: x[:SHOWN] for name, x in pictures.items()}
+
+
+def _own(found, targets, name) -> float:
+    return float(np.mean(found[name] == getattr(targets, name)))
 
 
 def _shares(found, targets, prefix, names) -> dict:
@@ -261,124 +307,114 @@ def _shares(found, targets, prefix, names) -> dict:
     return {**shares, f"{prefix}_together": together}
 
 
-def _best_of(network, judge, targets, settings) -> float:
-    """Of samples of one energy the one that the other finds likeliest."""
-    count = settings.samples * CANDIDATES
-    position, size = (np.tile(np.asarray(y), CANDIDATES) for y in _pair(targets))
-
-    def energy_of(part):
-        return all_of(network, [tf.constant(position[part])], settings.weight)
-
-    x = draw(network, energy_of, settings, count, seed=11)
-    gaps = []
-    for first in range(0, count, CHUNK):
-        part = slice(first, first + CHUNK)
-        y = tf.constant(size[part])
-        given = network.level_energy(x[part], network.low, labels=y)
-        gaps.append(given - network.level_energy(x[part], network.low))
-    gaps = np.concatenate(gaps).reshape(CANDIDATES, -1)
-    best = np.argmin(gaps, axis=0)
-    x = x.reshape(CANDIDATES, -1, *x.shape[1:])[best, np.arange(len(best))]
-    return _both(judge.attributes(x), targets)
-
-
 def _both(found, targets) -> float:
     """Share of samples of the position and of the size that were asked for."""
     return _shares(found, targets, "two", ("position", "size"))["two_together"]
 
 
-def _pair(targets):
-    return targets.labels("position", "size")
+def _best_of(energies, judge, targets, settings) -> float:
+    """Of samples of one energy the one that the other finds likeliest."""
+    count = settings.samples * CANDIDATES
+    many = Targets(*(np.tile(part, CANDIDATES) for part in targets))
+    energy_of = conjunction(energies, many, ("position",), settings)
+    x = draw(energies, energy_of, settings, count, seed=11)
+    (size,), gaps = many.labels("size"), []
+    for first in range(0, count, CHUNK):
+        part = slice(first, first + CHUNK)
+        logits = energies["size"].network(x[part])
+        gaps.append(-tf.gather(tf.nn.log_softmax(logits), size[part], batch_dims=1))
+    best = np.argmin(np.concatenate(gaps).reshape(CANDIDATES, -1), axis=0)
+    x = x.reshape(CANDIDATES, -1, *x.shape[1:])[best, np.arange(len(best))]
+    return _both(judge.attributes(x), targets)
 
 
-def _union(network, judge, settings, pictures) -> dict:
+def _union(energies, judge, settings, pictures) -> dict:
     """Two positions, either of which will do."""
-    ends = [np.full(settings.samples, k) for k in (0, 8)]
+    model, ends = energies["position"], (0, 8)
 
-    def energy_of(part):
-        return any_of(network, [tf.constant(end[part], tf.int32) for end in ends])
+    def either(x):
+        logits = model.network(x)
+        return -tf.reduce_logsumexp(tf.gather(logits, ends, axis=1), axis=1)
 
-    x = pictures["one of two corners"] = draw(network, energy_of, settings, seed=12)
+    x = draw(energies, lambda part: _sum_of([either], settings), settings, seed=12)
+    pictures["one of two corners"] = x
     position = judge.attributes(x)["position"]
     return {
-        "union_first": float(np.mean(position == 0)),
-        "union_second": float(np.mean(position == 8)),
+        "union_first": float(np.mean(position == ends[0])),
+        "union_second": float(np.mean(position == ends[1])),
     }
 
 
-def _negation(network, judge, settings, pictures) -> dict:
-    """A position without a size that it was shown with."""
+def _negation(energies, judge, settings, pictures) -> dict:
+    """A position without a size that it was shown with.
+
+    "Not" is `-log(1 - p(size | x))`, by the classes of the energy of sizes.
+    """
     position = np.arange(settings.samples) % 9
     size = (held_out_size(position, settings.fold) + 1) % 3
-    wanted = tf.constant(FIRST["position"] + position, tf.int32)
-    unwanted = tf.constant(FIRST["size"] + size, tf.int32)
-
-    def plain(part):
-        return all_of(network, [wanted[part]], settings.weight)
+    wanted, unwanted = (tf.constant(y, tf.int32) for y in (position, size))
+    model = energies["size"]
 
     def without(part):
-        return all_but(
-            network,
-            [wanted[part]],
-            unwanted[part],
-            settings.weight,
-            settings.against,
-        )
+        def refused(x):
+            logits = model.network(x)
+            others = logits - 1e9 * tf.one_hot(unwanted[part], ATTRIBUTES["size"])
+            kept = tf.reduce_logsumexp(others, axis=1)
+            return tf.reduce_logsumexp(logits, axis=1) - kept
 
-    before = judge.attributes(draw(network, plain, settings, seed=13))
-    x = draw(network, without, settings, seed=13)
-    pictures["a position without a size"] = x
+        place = _given(energies["position"], wanted[part])
+        return _sum_of([place, model.inputs_energy, refused], settings)
+
+    def plain(part):
+        place = _given(energies["position"], wanted[part])
+        return _sum_of([place, model.inputs_energy], settings)
+
+    before = judge.attributes(draw(energies, plain, settings, seed=13))
+    x = pictures["a position without a size"] = draw(
+        energies, without, settings, seed=13
+    )
     after = judge.attributes(x)
     return {
         "negation_with": float(np.mean(before["size"] == size)),
-        "negation_without": float(np.mean((after["size"] != size) & _whole(after))),
+        "negation_without": float(
+            np.mean((after["size"] != size) & (after["size"] >= 0))
+        ),
         "negation_position": float(np.mean(after["position"] == position)),
     }
 
 
-def _whole(found):
-    return found["size"] >= 0
-
-
-def _crossing(network, judge, rows, settings, pictures) -> dict:
-    """Training pictures that walk to another shape, from noise of half their spread."""
+def _crossing(energies, judge, rows, settings, pictures) -> dict:
+    """Training pictures that walk to the next position, size or shape."""
     images, labels = rows.images[: settings.samples], rows.labels[: settings.samples]
-    before = {name: labels[:, i] - FIRST[name] for i, name in enumerate(ORDER)}
-    shape = (before["shape"] + 1) % 3
-    y = tf.constant(FIRST["shape"] + shape, tf.int32)
+    start = images.astype(np.float32) / 255.0
+    pictures["pictures"] = start
+    found = {}
+    for index, name in enumerate(ORDER):
+        own = labels[:, index] - FIRST[name]
+        wanted = tf.constant((own + 1) % ATTRIBUTES[name], tf.int32)
+        model = energies[name]
 
-    def energy_of(part):
-        return all_of(network, [y[part]], settings.weight)
+        def energy_of(part, model=model, wanted=wanted):
+            return _sum_of([_given(model, wanted[part])], settings)
 
-    start = inside(images)
-    x = draw(
-        network,
-        energy_of,
-        settings,
-        count=len(images),
-        seed=14,
-        start=start,
-        high=0.5,
-    )
-    pictures["pictures of one shape"] = start
-    pictures["walked to another"] = x
-    found = judge.attributes(x)
-    return {
-        "crossed_shape": float(np.mean(found["shape"] == shape)),
-        "crossed_position": float(np.mean(found["position"] == before["position"])),
-        "crossed_size": float(np.mean(found["size"] == before["size"])),
-    }
+        x = draw(energies, energy_of, settings, len(images), seed=14, start=start)
+        pictures[f"walked to another {name}"] = x
+        answers = judge.attributes(x)[name]
+        found[f"crossed_{name}"] = float(np.mean(answers == wanted.numpy()))
+    return found
 
 
 def _joint(rows, judge, targets, settings, pictures) -> dict:
     """A network that was told all labels of a picture, asked for the unseen ones."""
-    network = train_energy(rows, settings, joint=True).network
-    vectors = tf.add_n([tf.one_hot(y, NUM_LABELS) for y in targets.labels(*ORDER)])
+    model = train_energies(rows, settings, (JOINT,))[JOINT]
+    numbers = [FIRST[name] + getattr(targets, name) for name in ORDER]
+    vectors = np.eye(NUM_LABELS, dtype=np.float32)[np.stack(numbers, axis=1)]
+    vectors = tf.constant(vectors.sum(axis=1))
 
     def energy_of(part):
-        return all_of(network, [vectors[part]], settings.weight)
+        return _sum_of([_given(model, vectors[part])], settings)
 
-    x = draw(network, energy_of, settings, seed=15)
+    x = draw({JOINT: model}, energy_of, settings, seed=15)
     pictures["a network of all labels"] = x
     found = judge.attributes(x)
     together = _shares(found, targets, "joint", ORDER)["joint_together"]

@@ -5,20 +5,28 @@ import dataclasses
 from keras_ebm.arguments import listed
 from trainers.program.options import SEED, Checked, setting
 
-#: dSprites of the second paper: separate energies a factor, by chains. Here one energy
-#: of all, by denoising; the sizes are the paper's where they are tagged.
+#: dSprites of the second paper: an energy a factor, by chains.
 PRESETS = {
     "igebm_dsprites": {
         "dataset": "dsprites",  # [C]
         "side": 64,  # [C]
         "rows": 200_000,  # [?]; all 737,280 in the code [C]
-        "filters": ("32", "64", "128", "128"),  # [C] but for the first layer's place
-        "bottleneck": 128,  # [C] width of the dense layer
+        "filters": ("64", "128", "128", "128"),  # [C] but for the first layer's 32
         "batch_size": 256,  # [C] default
         "learning_rate": 3e-4,  # [C]
+        "energy_l2": 1.0,  # [C]
+        "classification_weight": 0.0,  # [C]
+        "num_steps": 20,  # [C]
+        "step_size": 500.0,  # [C]
+        "noise_stddev": 0.005,  # [C]
+        "max_gradient": 1e6,  # [C] none
+        "buffer_size": 10_000,  # [C]
+        "restart_share": 0.05,  # [C]
+        "walk_steps": 400,  # [C] 20 rounds of 20
         "steps": 20_000,  # [?]
     },
 }
+
 #: Two or three labels together, one alone, the best of some by another, either of two,
 #: all but one, and a picture that walks to another label.
 COMPOSITIONS = ("two", "three", "one", "best_of", "or", "not", "cross")
@@ -30,7 +38,7 @@ class ComposeSettings(Checked):
 
     SUBJECTS = {
         "dataset": "Pictures",
-        "steps": "Energy",
+        "steps": "Energies",
         "samples": "Samples",
         "output": "What is written",
     }
@@ -48,33 +56,33 @@ class ComposeSettings(Checked):
         low=0,
         high=2,
     )
-    steps: int = setting(2_400, "Updates of the energy.", low=1)
-    batch_size: int = setting(32, "Pictures of an update.", low=2)
+    steps: int = setting(1_200, "Updates of each energy.", low=1)
+    batch_size: int = setting(48, "Pictures of an update.", low=2)
     filters: tuple = setting(
-        ("16", "32", "64"), "Channels at each resolution of the denoiser."
+        ("16", "32", "64"), "Channels of the energy's strided convolutions."
     )
-    bottleneck: int = setting(
-        64, "Width of the dense layer in the denoiser's middle; 0: none.", low=0
+    learning_rate: float = setting(3e-4, "Of Adam.", above=0)
+    classification_weight: float = setting(
+        0.1, "Weight of the cross-entropy, which keeps labels apart.", low=0
     )
-    learning_rate: float = setting(2e-3, "Of Adam, falling to 0.", above=0)
-    low: float = setting(0.1, "Least noise that the energy is of.", above=0)
-    high: float = setting(
-        20.0,
-        "Largest noise that the energy is of: about the distance between two pictures, "
-        "in all pixels together.",
-        above=0,
+    energy_l2: float = setting(0.3, "Weight that holds energies near 0.", low=0)
+    num_steps: int = setting(12, "Langevin steps of a chain in each update.", low=1)
+    step_size: float = setting(
+        10.0, "Of these steps, in squared units of a pixel from 0 to 1.", above=0
+    )
+    noise_stddev: float = setting(0.005, "Noise of these steps.", low=0)
+    max_gradient: float = setting(
+        0.03, "Bound of the gradient of each energy in a pixel.", above=0
+    )
+    buffer_size: int = setting(5_000, "Chains that the buffer holds.", low=1)
+    restart_share: float = setting(
+        0.1, "Share of the chains that start anew in each update.", low=0, high=1
     )
     compositions: tuple = setting(
         COMPOSITIONS, "What to draw: two, three, one, best_of, or, not, cross."
     )
     samples: int = setting(198, "Samples of each composition.", low=9)
-    weight: float = setting(1.5, "Of each label in a composition.", above=0)
-    against: float = setting(1.0, "Weight of the label that is unwanted.", above=0)
-    levels: int = setting(25, "Levels of noise of a chain.", low=2)
-    steps_per_level: int = setting(2, "Langevin steps at each.", low=0)
-    step_share: float = setting(
-        0.1, "Length of a step, in variances of the noise.", above=0, below=1
-    )
+    walk_steps: int = setting(100, "Langevin steps of a sample.", low=1)
     judge_steps: int = setting(
         2_000, "Updates of the classifier that judges shapes.", low=1
     )
@@ -82,10 +90,10 @@ class ComposeSettings(Checked):
         False, "Also trains a network of all labels at once, for comparison."
     )
     seed: int = setting(0, "Of pictures, weights and noise.", **SEED)
-    output: str = setting("", "Folder of results.json, picture.png and model.keras.")
+    output: str = setting("", "Folder of results.json, picture.png and the models.")
     preset: str = setting("", "Values of other flags by a name.")
     dry_run: bool = setting(
-        False, "Builds the energy, takes one step, and writes nothing."
+        False, "Builds the energies, takes one step, and writes nothing."
     )
 
     def __post_init__(self):
