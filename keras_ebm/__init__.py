@@ -50,6 +50,7 @@ from keras_ebm import (  # noqa: E402
     objectives,
     ood,
     optimizers,
+    restore,
     schedules,
     serving,
 )
@@ -87,6 +88,7 @@ __all__ = [
     "objectives",
     "ood",
     "optimizers",
+    "restore",
     "schedules",
     "serving",
 ]

@@ -16,6 +16,7 @@ LAYERS = [
         "archives",
         "digests",
         "files",
+        "gapped_mixture",
         "gradients",
         "jacobians",
         "mixtures",
@@ -39,7 +40,7 @@ LAYERS = [
     {"generators", "entropy"},
     {"models"},
     {"ood", "callbacks", "continual"},
-    {"compose", "explain"},
+    {"compose", "explain", "restore"},
     {"serving", "estimators"},
 ]
 BESIDE = set()

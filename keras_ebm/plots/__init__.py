@@ -14,6 +14,7 @@ from keras_ebm.plots.pictures import (
     samples_figure,
     samples_of,
 )
+from keras_ebm.plots.restorations import draw_restorations
 from keras_ebm.plots.streams import draw_streams
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "draw_energy_pair",
     "draw_images",
     "draw_reliability",
+    "draw_restorations",
     "draw_streams",
     "image_grid",
     "model_figure",
