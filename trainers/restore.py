@@ -198,7 +198,10 @@ def train_energy(run: RunData, energy: EnergySettings):
     options_of = tf.data.Options()
     options_of.deterministic = True
     model.fit(
-        batches.with_options(options_of), steps_per_epoch=energy.train_steps, verbose=0
+        batches.with_options(options_of),
+        steps_per_epoch=energy.train_steps,
+        shuffle=False,
+        verbose=0,
     )
     model.optimizer.finalize_variable_values(model.network.trainable_variables)
     return model

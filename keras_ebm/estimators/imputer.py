@@ -199,7 +199,9 @@ class EnergyImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         rows = tf.data.Dataset.from_tensor_slices(filled.astype(np.float32))
         batches = rows.shuffle(len(filled), seed=seed).repeat()
         batches = batches.batch(min(self.batch_size, len(filled)), drop_remainder=True)
-        model.fit(batches, steps_per_epoch=self.steps, verbose=self.verbose)
+        model.fit(
+            batches, steps_per_epoch=self.steps, shuffle=False, verbose=self.verbose
+        )
         training.check_finite(model)
 
     def _best_weight(self, held_out, seed) -> float:

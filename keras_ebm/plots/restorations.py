@@ -12,15 +12,14 @@ from keras_ebm.plots.pictures import draw_images
 def draw_restorations(
     panels: Mapping[str, Any],
     value_range: tuple[float, float] = (-1.0, 1.0),
-    spread: str = "spread",
 ) -> Any:
     """A figure of images side by side: a row of pictures for each name.
 
     Args:
-        panels: by name, images `(n, height, width, channels)`, as many of each.
+        panels: by name, images `(n, height, width, channels)`, as many of each. A name
+            that ends in "spread" is of standard deviations, drawn from 0 to half of
+            the range.
         value_range: `(low, high)`, black and white.
-        spread: name of the panel that holds standard deviations, drawn from 0 to half
-            of the range.
 
     Returns:
         A matplotlib figure.
@@ -40,7 +39,7 @@ def draw_restorations(
     )
     half = 0.5 * (value_range[1] - value_range[0])
     for axis, (name, images) in zip(axes[:, 0], panels.items(), strict=True):
-        drawn = (0.0, half) if name == spread else value_range
+        drawn = (0.0, half) if name.endswith("spread") else value_range
         draw_images(axis, np.asarray(images), columns, value_range=drawn)
         axis.text(-0.01, 0.5, name, ha="right", va="center", transform=axis.transAxes)
     return figure

@@ -99,11 +99,7 @@ class LatentWalk(NamedTuple):
 
     def _likeliest(self, joint, rows, latent_dim, random):
         """For each row the best of so many draws."""
-        drawn = [
-            random.fold(index).normal([rows, latent_dim], "latents")
-            for index in range(self.tries)
-        ]
-        found = tf.stack([joint(z) for z in drawn])
+        drawn = random.normal([self.tries, rows, latent_dim], "latents")
+        found = tf.map_fn(joint, drawn)
         best = tf.argmin(found, axis=0, output_type=tf.int32)
-        places = tf.stack([best, tf.range(rows)], axis=1)
-        return tf.gather_nd(tf.stack(drawn), places)
+        return tf.gather_nd(drawn, tf.stack([best, tf.range(rows)], axis=1))
