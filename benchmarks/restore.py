@@ -43,17 +43,17 @@ from trainers.settings.restore import EnergySettings, parse_corruption, walks
 CORRUPTIONS = ("salt:0.1", "gaussian:0.3", "lower_half")
 #: Chains of each restoration: as many as were asked of the hidden half.
 CHAINS = {"salt:0.1": 4, "gaussian:0.3": 8, "lower_half": 16}
-#: Energies, with the numbers of steps to choose from.
+#: Energies, with the numbers of steps to choose from, of a corruption or of others.
 ENERGIES = {
-    "denoising": (EnergySettings(train_steps=1_200), ("1", "4", "8")),
+    "denoising": (EnergySettings(), {"lower_half": ("20", "40"), "": ("5", "10")}),
     "chains": (
         EnergySettings(
             energy="chains", train_steps=600, learning_rate=1e-3, batch_size=64
         ),
-        ("5", "20", "60"),
+        {"": ("5", "20", "60")},
     ),
 }
-WEIGHTS = (0.5, 1.0, 2.0)
+WEIGHTS = (0.7, 1.0, 1.4)
 TABLES = (
     "letter",
     "magic_gamma",
@@ -178,9 +178,8 @@ def train_autoencoder(pictures: Pictures, seconds: float) -> keras.Model:
     """A denoiser of all three corruptions, by squared error, in processor seconds."""
     keras.utils.set_random_seed(pictures.seed)
     denoiser = networks.convolutional_denoiser((28, 28, 1))
-    kind = keras.Input((28, 28, 1))
-    # It is told which pixels are hidden, as the energy is.
-    x = keras.Input((28, 28, 1))
+    # It is told which corruption it is, as the energy is.
+    x, kind = keras.Input((28, 28, 1)), keras.Input((1,))
     shift = keras.layers.Add()([x, denoiser([x, kind])])
     model = keras.Model([x, kind], shift)
     optimizer = keras.optimizers.Adam(2e-3, use_ema=True, ema_momentum=0.99)
@@ -194,19 +193,15 @@ def train_autoencoder(pictures: Pictures, seconds: float) -> keras.Model:
         x = pictures.train[random.integers(0, len(pictures.train), 64)]
         draws = StepRandom(pictures.seed, 10_000 + step)
         observed = pictures.corruption(name).corrupt(tf.constant(x), draws)
-        model.train_on_batch([observed, kind_of(pictures, name, len(x))], x)
+        model.train_on_batch([observed, kind_of(name, len(x))], x)
         step += 1
     optimizer.finalize_variable_values(model.trainable_variables)
     return model
 
 
-def kind_of(pictures: Pictures, name: str, rows: int) -> np.ndarray:
-    """Which pixels are hidden, and which corruption it is, as an image."""
-    known = getattr(pictures.corruption(name), "known", None)
-    image = np.full((28, 28, 1), float(CORRUPTIONS.index(name)), np.float32)
-    if known is not None:
-        image = np.where(known, -1.0, image).astype(np.float32)
-    return np.repeat(image[None], rows, axis=0)
+def kind_of(name: str, rows: int) -> np.ndarray:
+    """Which corruption it is, as a number for each row."""
+    return np.full((rows, 1), CORRUPTIONS.index(name) - 1.0, np.float32)
 
 
 def run_images(settings: BenchmarkSettings, seed: int, found: dict, save) -> dict:
@@ -236,10 +231,14 @@ def run_images(settings: BenchmarkSettings, seed: int, found: dict, save) -> dic
     return shown
 
 
+def _steps(steps: dict, name: str) -> tuple[int, ...]:
+    return integers("steps", steps.get(name, steps[""]))
+
+
 def _by_energy(pictures, name, model, energy, steps, scores):
     """Restores test rows by the walk that validation rows choose."""
     corruption = pictures.corruption(name)
-    tried = walks(model, corruption, energy, integers("steps", steps), WEIGHTS)
+    tried = walks(model, corruption, energy, _steps(steps, name), WEIGHTS)
     chains = CHAINS[name]
     chosen = choose_walk(
         model,
@@ -278,7 +277,7 @@ def _by_autoencoder(pictures, seconds, found) -> None:
     model = train_autoencoder(pictures, seconds)
     for name in CORRUPTIONS:
         observed = pictures.observed(name, "test")
-        kinds = kind_of(pictures, name, len(observed))
+        kinds = kind_of(name, len(observed))
         restored = np.asarray(model.predict([observed, kinds], verbose=0))
         known = getattr(pictures.corruption(name), "known", np.zeros(1, bool))
         restored = np.where(known, observed, restored)

@@ -75,7 +75,7 @@ class RestoreSettings(Checked):
     )
     walk_steps: tuple = setting(("10", "20"), "Numbers of steps to choose from.")
     weights: tuple = setting(
-        ("0.5", "1", "2"), "Weights of what is observed to choose from."
+        ("0.7", "1", "1.4"), "Weights of what is observed to choose from."
     )
     output: str = setting("", "Folder of results.json and picture.png.")
     preset: str = setting("", "Values of other flags by a name.")

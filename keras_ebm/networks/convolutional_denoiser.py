@@ -3,6 +3,7 @@
 import keras
 
 from keras_ebm.arguments import check_size
+from keras_ebm.networks.conditioning import modulated
 
 
 def convolutional_denoiser(
@@ -25,8 +26,8 @@ def convolutional_denoiser(
         activation: of Keras; a smooth one, as gradients are taken through it.
 
     Returns:
-        A functional model from `[x, c]`, an image and a level of each of its entries,
-        to an image, all of shape `(batch, *input_shape)`; see `ReconstructionEnergy`.
+        A functional model from `[x, c]`, of shapes `(batch, *input_shape)` and
+        `(batch, 1)`, to `(batch, *input_shape)`; see `ReconstructionEnergy`.
 
     Raises:
         ValueError: if an argument breaks its rule.
@@ -39,15 +40,17 @@ def convolutional_denoiser(
             "`input_shape` must be (height, width, channels) with sides divisible by "
             f"{shrink} (2 ** len(filters)). Received: input_shape={input_shape!r}."
         )
-    x, level = keras.Input(input_shape, name="x"), keras.Input(input_shape, name="c")
-    h, skips = keras.layers.Concatenate(name="both")([x, level]), []
+    x, level = keras.Input(input_shape, name="x"), keras.Input((1,), name="level")
+    code = keras.layers.Dense(32, activation, name="code")(level)
+    h, skips = x, []
     for index, channels in enumerate(filters):
         skips.append(h)
-        h = _conv(h, channels, 4, 2, activation, f"down_{index}")
-        h = _conv(h, channels, 3, 1, activation, f"at_{index}")
+        h = _conv(h, channels, 4, 2, code, activation, f"down_{index}")
+        h = _conv(h, channels, 3, 1, code, activation, f"at_{index}")
     shape = h.shape[1:]
     flat = keras.layers.Flatten()(h)
-    flat = keras.layers.Dense(bottleneck, activation, name="middle")(flat)
+    flat = keras.layers.Dense(bottleneck, name="middle")(flat)
+    flat = keras.layers.Activation(activation)(modulated(flat, code, "middle"))
     flat = keras.layers.Dense(shape[0] * shape[1] * shape[2], name="spread")(flat)
     h = keras.layers.Add()([h, keras.layers.Reshape(shape)(flat)])
     for index in reversed(range(1, len(filters))):
@@ -56,15 +59,14 @@ def convolutional_denoiser(
         )
         h = keras.layers.Activation(activation)(layer(h))
         h = keras.layers.Concatenate()([h, skips[index]])
-        h = _conv(h, filters[index - 1], 3, 1, activation, f"joined_{index}")
+        name = f"joined_{index}"
+        h = _conv(h, filters[index - 1], 3, 1, code, activation, name)
     end = keras.layers.Conv2DTranspose(
         input_shape[2], 4, 2, padding="same", kernel_initializer="zeros", name="image"
     )
     return keras.Model([x, level], end(h), name="denoiser")
 
 
-def _conv(h, channels, size, strides, activation, name):
-    layer = keras.layers.Conv2D(
-        channels, size, strides, padding="same", activation=activation, name=name
-    )
-    return layer(h)
+def _conv(h, channels, size, strides, code, activation, name):
+    layer = keras.layers.Conv2D(channels, size, strides, padding="same", name=name)
+    return keras.layers.Activation(activation)(modulated(layer(h), code, name))

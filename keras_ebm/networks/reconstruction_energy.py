@@ -14,21 +14,22 @@ from keras_ebm.saveable import Saveable
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
 class ReconstructionEnergy(Saveable, keras.Model):
-    """`E(x, s) = ||(x - D(x, s)) / s||^2 / 2` of a network `D` that takes noise away.
+    """`E(x, s) = ||x - D(x, s)||^2 / (2 s^2)` of a network `D` that takes noise away.
 
     One energy for each standard deviation `s` of noise on the data, from `low` to
-    `high`, which may differ from entry to entry. Where `exp(-E(x, s))` is the density
-    of the data with that noise, `x - s^2 dE/dx` is the mean of what `x` may have been
-    without it (Tweedie's formula); `keras_ebm.models.DenoisingModel` trains that.
+    `high`. Where `exp(-E(x, s))` is the density of the data with that noise,
+    `x - s^2 dE/dx` is the mean of what `x` may have been without it (Tweedie's
+    formula); `keras_ebm.models.DenoisingModel` trains that.
 
     As a network of `x` alone, which it is to samplers, detectors and exports, it has
     the energy at `low`.
 
     Args:
-        denoiser: functional Keras model from `[x, c]`, both of shape `(batch, ...)`,
-            to that shape, such as `keras_ebm.networks.convolutional_denoiser`. Its
-            input and its output are scaled so that both have about unit variance at
-            every `s`, and `c` is `log(s) / 4`.
+        denoiser: functional Keras model from `[x, c]` of shapes `(batch, ...)` and
+            `(batch, 1)` to the shape of `x`, such as
+            `keras_ebm.networks.convolutional_denoiser`. Its input and its output are
+            scaled so that both have about unit variance at every `s`, and `c` is
+            `log(s) / 4`.
         low: float > 0, the least standard deviation, in units of `x`.
         high: float > `low`, the largest; about that of the data all together.
         data_mean: float, mean of an entry of the data.
@@ -94,19 +95,19 @@ class ReconstructionEnergy(Saveable, keras.Model):
 
         Args:
             x: `(batch, ...)`.
-            stddev: `s`, in units of `x`: a scalar, or of a shape that broadcasts to
-                that of `x`, such as `(batch, 1, 1, 1)`.
+            stddev: `s`, scalar or `(batch,)`, in units of `x`.
             training: bool, passed to the denoiser.
         """
         x = tf.cast(x, tf.float32)
-        stddev = tf.broadcast_to(tf.cast(stddev, tf.float32), tf.shape(x))
-        # (x - D) / s, in a form that divides by no small number.
-        total = tf.sqrt(tf.square(stddev) + self.data_stddev**2)
+        stddev = tf.broadcast_to(tf.cast(stddev, tf.float32), [tf.shape(x)[0]])
+        wide = tf.reshape(stddev, [-1, *[1] * (x.shape.rank - 1)])
+        # x - D = kept (x - mean) - scale F, in units of s: no small number is divided.
+        total = tf.sqrt(tf.square(wide) + self.data_stddev**2)
         centred = x - self.data_mean
-        code = tf.math.log(stddev) / 4.0
+        code = tf.math.log(stddev)[:, None] / 4.0
         image = self.denoiser([centred / total, code], training=training)
         image = tf.cast(image, tf.float32)
-        rest = centred * stddev / tf.square(total) - image * self.data_stddev / total
+        rest = centred * wide / tf.square(total) - image * self.data_stddev / total
         return 0.5 * squared_norm(rest)
 
     def call(self, inputs, training=False):
@@ -118,9 +119,10 @@ class ReconstructionEnergy(Saveable, keras.Model):
 
 def _check_denoiser(denoiser) -> None:
     inputs = getattr(denoiser, "inputs", None) or ()
-    shapes = {tuple(one.shape) for one in inputs}
-    if len(inputs) != 2 or shapes != {tuple(denoiser.output_shape)}:
+    good = len(inputs) == 2 and tuple(inputs[1].shape) == (None, 1)
+    if not good or tuple(denoiser.output_shape) != tuple(inputs[0].shape):
+        found = [tuple(one.shape) for one in inputs]
         raise ValueError(
-            "`denoiser` must be a functional model from [x, c], both of one shape, to "
-            f"that shape. Received: {denoiser!r} of inputs {sorted(shapes)}."
+            "`denoiser` must be a functional model from [x, c], c of shape (batch, 1), "
+            f"to the shape of x. Received: {denoiser!r} of inputs {found}."
         )

@@ -16,8 +16,7 @@ from keras_ebm.restore.corruption import Corruption
 class LevelWalk(NamedTuple):
     """Chains that take noise away, level by level, and look at the observation.
 
-    Entries that are known stand at `low` throughout. At each standard deviation `s` of
-    the others, from `high` down to `low`, one step goes to
+    At each standard deviation `s`, from `high` down to `low`, one step goes to
     `m = x - s^2 dE(x, s)/dx`, the mean of the clean inputs that `x` may come from, then
     to the mean by `m` and the observation (`Corruption.informed`), and adds noise of
     the next level. The last one adds none.
@@ -51,7 +50,7 @@ class LevelWalk(NamedTuple):
 
         Args:
             energy: model whose network has `level_energy`, such as `DenoisingModel`,
-                or such a callable of `(x, stddev)`, both of one shape.
+                or such a callable of `(x, stddev)`.
             observed: `(batch, ...)`.
             corruption: of `observed`.
             random: draws.
@@ -62,28 +61,19 @@ class LevelWalk(NamedTuple):
         levels = self._levels()
         level_energy = _level_energy(energy)
 
-        start, fixed = corruption.start(observed), corruption.fixed(observed)
-
-        def held(x, stddev):
-            """Inputs and their levels, known entries at the lowest."""
-            stddev = stddev * tf.ones_like(x)
-            if fixed is None:
-                return x, stddev
-            return tf.where(fixed, start, x), tf.where(fixed, self.low, stddev)
-
         def step(index, x):
             stddev = tf.gather(levels, index)
-            x, wide = held(x, stddev)
             _, gradient = energy_and_gradient(
-                lambda inputs: level_energy(inputs, wide), x
+                lambda inputs: level_energy(inputs, stddev), x
             )
-            mean = self._clipped(x - tf.square(wide) * gradient)
+            mean = self._clipped(x - tf.square(stddev) * gradient)
             off = stddev / tf.sqrt(1.0 + tf.square(stddev / self.data_stddev))
             mean = corruption.informed(mean, self.spread * off, observed)
             mean = self._clipped(mean)
             noise = random.fold(index).normal(tf.shape(x), "levels")
             return index + 1, mean + tf.gather(levels, index + 1) * noise
 
+        start = corruption.start(observed)
         x = start + levels[0] * random.normal(tf.shape(start), "start")
         _, x = tf.while_loop(
             lambda index, x: index < self.num_steps,
@@ -91,9 +81,7 @@ class LevelWalk(NamedTuple):
             (tf.constant(0), x),
             shape_invariants=(tf.TensorShape([]), x.shape),
         )
-        if fixed is not None:
-            x = tf.where(fixed, start, x)
-        return x, level_energy(x, self.low * tf.ones_like(x))
+        return x, level_energy(x, tf.constant(self.low, tf.float32))
 
     def _levels(self) -> tf.Tensor:
         """The levels, and 0 after them."""

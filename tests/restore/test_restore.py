@@ -216,7 +216,7 @@ def test_latents_walk_to_those_whose_output_was_observed():
 
 def perfect_denoiser(size=2):
     """Of data `N(0, I)`: the energy's own scales are already right."""
-    x, level = keras.Input((size,)), keras.Input((size,))
+    x, level = keras.Input((size,)), keras.Input((1,))
     return keras.Model([x, level], keras.layers.Rescaling(0.0)(x))
 
 

@@ -75,7 +75,7 @@ class EnergySettings(Checked):
     )
     bottleneck: int = setting(128, "Width of the dense layer, of both.", low=1)
     network: str = setting("strided", "Network of --energy=chains.")
-    train_steps: int = setting(2_000, "Updates of the energy.", low=1)
+    train_steps: int = setting(1_800, "Updates of the energy.", low=1)
     batch_size: int = setting(64, "Rows of an update.", low=1)
     learning_rate: float = setting(
         2e-3, "Of Adam; it falls to 0 along a cosine.", above=0
@@ -266,8 +266,11 @@ def walks(
     elif hasattr(model.network, "level_energy"):
         network = model.network
 
+        # What hides much needs the large structures, which come at high levels.
+        high = network.high if isinstance(corruption, Masked) else 1.0
+
         def build(n, w):
-            return LevelWalk(n, spread=w, data_stddev=network.data_stddev)
+            return LevelWalk(n, high=high, spread=w, data_stddev=network.data_stddev)
     else:
 
         def build(n, w):
