@@ -12,7 +12,7 @@ from keras_ebm.mixtures import Mixture, fit_mixture
 CHUNK = 500
 #: Steps of expectation maximisation at most, and the gain of a step, in nats a row,
 #: below which it ends.
-MAX_STEPS, LEAST_GAIN = 60, 1e-3
+MAX_STEPS, LEAST_GAIN = 30, 1e-2
 
 
 class GappedMixture(NamedTuple):
@@ -46,60 +46,55 @@ class GappedMixture(NamedTuple):
         return np.concatenate([self._draw(rows, random) for rows in _chunks(x)])
 
     def _draw(self, x, random):
-        shares, guesses, rests, _ = self._posterior(x)
+        shares, guesses, inverses, _ = self._posterior(x)
         edges = shares.cumsum(axis=1)
         drawn = random.random((len(x), 1))
         chosen = np.minimum((drawn > edges).sum(axis=1), len(self.weights) - 1)
         place = np.arange(len(x))
-        rest = rests(chosen)
+        rest, of = self.covariances[chosen], self.covariances[chosen]
+        for k in range(len(self.weights)):
+            rest[chosen == k] -= (
+                of[chosen == k] @ inverses[k][chosen == k] @ of[chosen == k]
+            )
         missing = np.isnan(x)
         # Known cells get the noise of a unit matrix here, and lose it again.
         both = missing[:, :, None] & missing[:, None, :]
-        rest = np.where(both, rest, np.eye(x.shape[1]))
-        rest += 1e-9 * np.eye(x.shape[1])
+        rest = np.where(both, rest, 0.0) + 1e-9 * np.eye(x.shape[1])
+        rest[:, np.arange(x.shape[1]), np.arange(x.shape[1])] += ~missing
         noise = random.standard_normal(x.shape)[:, :, None]
         moved = guesses[place, chosen] + (np.linalg.cholesky(rest) @ noise)[..., 0]
         return np.where(missing, moved, x)
 
     def _posterior(self, x):
-        """Of each row the components' shares, guesses and covariances of what misses.
+        """Of each row what the components say of it.
 
         Returns:
-            `(shares, guesses, rests, log_total)`: `(n, K)`, `(n, K, dim)` with known
-            cells as they are, a function from components `(n,)` to conditional
-            covariances `(n, dim, dim)`, and `(n,)` in nats.
+            `(shares, guesses, inverses, log_total)`: `(n, K)`; `(n, K, dim)` with known
+            cells as they are; for each component the inverse `A` of the covariance of
+            the known cells, `(n, dim, dim)` with zeros for the others, so that
+            `S - S A S` is the covariance of what is missing and 0 elsewhere; `(n,)` in
+            nats.
         """
         known = ~np.isnan(x)
         both = known[:, :, None] & known[:, None, :]
         eye = np.eye(x.shape[1])
+        size = 0.5 * known.sum(axis=1) * np.log(2.0 * np.pi)
         logs = np.empty((len(x), len(self.weights)))
         guesses = np.empty((len(x), len(self.weights), x.shape[1]))
         inverses = []
-        for k, (mean, covariance) in enumerate(
-            zip(self.means, self.covariances, strict=True)
-        ):
-            factor = np.linalg.cholesky(np.where(both, covariance, eye))
-            inverse = np.linalg.inv(factor)
-            inverse = np.swapaxes(inverse, 1, 2) @ inverse
-            inverse = np.where(both, inverse, 0.0)
+        parts = zip(self.weights, self.means, self.covariances, strict=True)
+        for k, (weight, mean, covariance) in enumerate(parts):
+            matrices = np.where(both, covariance, eye)
+            inverse = np.where(both, np.linalg.inv(matrices), 0.0)
             off = np.where(known, x - mean, 0.0)
             solved = (inverse @ off[:, :, None])[..., 0]
-            log_det = 2.0 * np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
-            size = known.sum(axis=1) * np.log(2.0 * np.pi)
+            log_det = np.linalg.slogdet(matrices)[1]
             squared = (off * solved).sum(axis=1)
-            logs[:, k] = np.log(self.weights[k]) - 0.5 * (squared + log_det + size)
+            logs[:, k] = np.log(weight) - 0.5 * (squared + log_det) - size
             guesses[:, k] = np.where(known, x, mean + solved @ covariance)
             inverses.append(inverse)
         log_total = np.logaddexp.reduce(logs, axis=1)
-        shares = np.exp(logs - log_total[:, None])
-
-        def rests(chosen):
-            of = self.covariances[chosen]
-            inverse = np.stack(inverses)[chosen, np.arange(len(x))]
-            missing = ~known[:, :, None] & ~known[:, None, :]
-            return np.where(missing, of - of @ inverse @ of, 0.0)
-
-        return shares, guesses, rests, log_total
+        return np.exp(logs - log_total[:, None]), guesses, inverses, log_total
 
     def as_mixture(self) -> Mixture:
         """The same as a `Mixture`, whose density TensorFlow has."""
@@ -146,7 +141,7 @@ def _first(x, num_components, ridge, seed):
     """A mixture of rows whose missing cells were drawn from one Gaussian."""
     mean = np.nanmean(x, axis=0)[None]
     found = GappedMixture(np.ones(1), mean, np.diag(np.nanvar(x, axis=0) + ridge)[None])
-    for _ in range(10):
+    for _ in range(5):
         found, _ = _step(found, x, ridge)
     if num_components == 1:
         return found
@@ -163,7 +158,7 @@ def _step(mixture, x, ridge):
     total, sums = np.zeros(count), np.zeros((count, dim))
     squares, likelihood = np.zeros((count, dim, dim)), 0.0
     for rows in _chunks(x):
-        shares, guesses, rests, log_total = mixture._posterior(rows)
+        shares, guesses, inverses, log_total = mixture._posterior(rows)
         likelihood += log_total.sum()
         total += shares.sum(axis=0)
         sums += np.einsum("nk,nkd->kd", shares, guesses)
@@ -171,8 +166,11 @@ def _step(mixture, x, ridge):
             off = guesses[:, k] - mixture.means[k]
             weighed = off * shares[:, k, None]
             squares[k] += weighed.T @ off
-            rest = rests(np.full(len(rows), k)).reshape(len(rows), -1)
-            squares[k] += (shares[:, k] @ rest).reshape(dim, dim)
+            # The sum of `S - S A S` over the rows.
+            inverse = np.tensordot(shares[:, k], inverses[k], axes=1)
+            covariance = mixture.covariances[k]
+            squares[k] += shares[:, k].sum() * covariance
+            squares[k] -= covariance @ inverse @ covariance
     total = np.maximum(total, 1e-9)
     means = sums / total[:, None]
     shift = means - mixture.means

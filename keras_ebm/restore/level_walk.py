@@ -19,7 +19,9 @@ class LevelWalk(NamedTuple):
     At each standard deviation `s`, from `high` down to `low`, one step goes to
     `m = x - s^2 dE(x, s)/dx`, the mean of the clean inputs that `x` may come from, then
     to the mean by `m` and the observation (`Corruption.informed`), and adds noise of
-    the next level. The last one adds none.
+    the next level. The last one adds none. With `guidance` what is observed moves other
+    entries too, as far as the curvature of the energy says that they vary together:
+    the derivative of `m` in `x` is the covariance of the clean inputs over `s^2`.
 
     Attributes:
         num_steps: int >= 1.
@@ -29,7 +31,13 @@ class LevelWalk(NamedTuple):
             `s / sqrt(1 + s^2 / data_stddev^2)`.
         spread: float > 0. Small ones trust the energy more, large ones what is
             observed; choose it by `choose_walk`.
+        guidance: float >= 0, weight of that; 1 for Gaussian data. A step with it costs
+            about three without.
         box: `(low, high)` that means are clipped to, or None.
+
+    References:
+        - Song et al. (2023), "Pseudoinverse-guided diffusion models for inverse
+          problems".
     """
 
     num_steps: int = 20
@@ -37,6 +45,7 @@ class LevelWalk(NamedTuple):
     high: float = 2.0
     data_stddev: float = 0.6
     spread: float = 1.0
+    guidance: float = 0.0
     box: tuple[float, float] | None = (-1.0, 1.0)
 
     def run(
@@ -63,12 +72,19 @@ class LevelWalk(NamedTuple):
 
         def step(index, x):
             stddev = tf.gather(levels, index)
-            _, gradient = energy_and_gradient(
-                lambda inputs: level_energy(inputs, stddev), x
-            )
-            mean = self._clipped(x - tf.square(stddev) * gradient)
             off = stddev / tf.sqrt(1.0 + tf.square(stddev / self.data_stddev))
-            mean = corruption.informed(mean, self.spread * off, observed)
+
+            def clean(inputs):
+                _, gradient = energy_and_gradient(
+                    lambda rows: level_energy(rows, stddev), inputs
+                )
+                return inputs - tf.square(stddev) * gradient
+
+            def informed(mean):
+                mean = self._clipped(mean)
+                return corruption.informed(mean, self.spread * off, observed)
+
+            mean = self._guided(clean, informed, x, tf.square(stddev / off))
             mean = self._clipped(mean)
             noise = random.fold(index).normal(tf.shape(x), "levels")
             return index + 1, mean + tf.gather(levels, index + 1) * noise
@@ -83,11 +99,23 @@ class LevelWalk(NamedTuple):
         )
         return x, level_energy(x, tf.constant(self.low, tf.float32))
 
+    def _guided(self, clean, informed, x, gain):
+        """The mean by the energy and by what is observed."""
+        if not self.guidance:
+            return informed(clean(x))
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(x)
+            mean = clean(x)
+        told = informed(mean)
+        moved = tape.gradient(mean, x, output_gradients=told - mean)
+        return informed(mean + self.guidance * gain * moved)
+
     def _levels(self) -> tf.Tensor:
         """The levels, and 0 after them."""
         check_size("num_steps", self.num_steps)
         for name in ("low", "high", "data_stddev", "spread"):
             check_positive(name, getattr(self, name))
+        check_positive("guidance", self.guidance, zero_allowed=True)
         if self.low > self.high:
             raise ValueError(
                 "`low` must not be above `high`. Received: "

@@ -75,7 +75,7 @@ class EnergySettings(Checked):
     )
     bottleneck: int = setting(128, "Width of the dense layer, of both.", low=1)
     network: str = setting("strided", "Network of --energy=chains.")
-    train_steps: int = setting(1_800, "Updates of the energy.", low=1)
+    train_steps: int = setting(1_500, "Updates of the energy.", low=1)
     batch_size: int = setting(64, "Rows of an update.", low=1)
     learning_rate: float = setting(
         2e-3, "Of Adam; it falls to 0 along a cosine.", above=0
@@ -270,7 +270,13 @@ def walks(
         high = network.high if isinstance(corruption, Masked) else 1.0
 
         def build(n, w):
-            return LevelWalk(n, high=high, spread=w, data_stddev=network.data_stddev)
+            return LevelWalk(
+                n,
+                high=high,
+                spread=w,
+                data_stddev=network.data_stddev,
+                guidance=0.5,
+            )
     else:
 
         def build(n, w):
