@@ -6,10 +6,10 @@ energy serves all three, as does one autoencoder, trained in as much processor t
 the three mixed. Numbers of steps, weights of the observation and ridges were chosen on
 validation rows, in the run.
 
-Tables: six of UCI, 1,000 rows to fit to and 1,000 others to fill, with 10, 30 and 50 %
+Tables: six of UCI, 600 rows to fit to and 600 others to fill, with 10, 30 and 50 %
 of the cells of both missing at random. Errors are root mean squares of the
-hidden cells of the other rows in standard deviations; accuracies are those of gradient
-boosting, trained on the filled rows, on the filled others.
+hidden cells of the other rows in standard deviations; accuracies are those of a random
+forest, trained on the filled rows, on the filled others.
 Run from the top of the checkout:
 
     python -m benchmarks.restore --data_dir=DIR --tables=DIR_OF_CSV \
@@ -35,6 +35,7 @@ from keras_ebm.estimators import EnergyImputer
 from keras_ebm.random import StepRandom
 from keras_ebm.restore import choose_walk, hidden_entries, psnr, restore
 from trainers.program import json_files, options, running
+from trainers.program.keras_files import load_model
 from trainers.program.options import Checked, integers, setting
 from trainers.restore import train_energy
 from trainers.settings.data import DataSettings, load
@@ -45,7 +46,7 @@ CORRUPTIONS = ("salt:0.1", "gaussian:0.3", "lower_half")
 CHAINS = {"salt:0.1": 4, "gaussian:0.3": 8, "lower_half": 16}
 #: Energies, with the numbers of steps to choose from, of a corruption or of others.
 ENERGIES = {
-    "denoising": (EnergySettings(), {"": ("5", "10")}),
+    "denoising": (EnergySettings(), {"": ("10",)}),
     "chains": (
         EnergySettings(
             energy="chains", train_steps=400, learning_rate=1e-3, batch_size=64
@@ -63,6 +64,8 @@ TABLES = (
     "page_blocks",
 )
 SHARES = (0.1, 0.3, 0.5)
+#: Rows of a table to fit to, and others to fill.
+ROWS = 600
 NAMES = {
     "corrupted": "as it is observed",
     "mean": "mean image (free)",
@@ -85,10 +88,19 @@ class BenchmarkSettings(Checked):
     data_dir: str = setting("", "Folder of prepared tensorflow-datasets, with MNIST.")
     tables: str = setting("", "Folder of the six NAME.csv.gz; empty leaves them out.")
     parts: tuple = setting(("images", "tables"), "Parts to run: images, tables.")
+    methods: tuple = setting(
+        ("denoising", "autoencoder", "chains"), "What is trained on images, in turn."
+    )
     seeds: tuple = setting(("0",), "Seeds of energies and corruptions of images.")
     table_seeds: tuple = setting(("0",), "Seeds of rows and gaps of tables.")
     test_rows: int = setting(500, "Test images.", low=1)
     validation_rows: int = setting(30, "Validation images that choose.", low=1)
+    energy: str = setting(
+        "", "model.keras of levels of noise, of an earlier run; else it is trained."
+    )
+    energy_seconds: float = setting(
+        0.0, "Of the processor, that the training of --energy took.", low=0
+    )
     autoencoder_seconds: float = setting(
         200.0, "Of the processor, to train the autoencoder in.", above=0
     )
@@ -104,12 +116,18 @@ class Pictures:
         )
         self.seed = seed
         self.train = self._rows("train", None)
-        self.validation = self._rows("validation", settings.validation_rows)
+        # The last ones, which an energy of the first 50,000 rows never saw.
+        kept = np.sort(self.run.splits.validation)[-settings.validation_rows :]
+        self.validation = self._scaled(self.run.dataset.x[kept])
         self.test = self._rows("test", settings.test_rows)
 
     def _rows(self, part, count):
         x, _ = self.run.rows(part)
-        return np.asarray(x[:count], np.float32) / 127.5 - 1.0
+        return self._scaled(x[:count])
+
+    @staticmethod
+    def _scaled(x):
+        return np.asarray(x, np.float32) / 127.5 - 1.0
 
     def corruption(self, name: str):
         """The corruption of a name."""
@@ -211,27 +229,41 @@ def run_images(settings: BenchmarkSettings, seed: int, found: dict, save) -> Non
     """Scores by corruption and method of one seed; `save` is called as they come."""
     keras.backend.clear_session()
     pictures = Pictures(settings, seed)
-    shown: dict = {name: {} for name in CORRUPTIONS}
     for name in CORRUPTIONS:
         scores = found.setdefault(name, {})
-        for method, restored in free_restorations(pictures, name).items():
-            scores[method] = pictures.score(name, restored)
+        if "ridge" not in scores:
+            for method, restored in free_restorations(pictures, name).items():
+                scores[method] = pictures.score(name, restored)
+            save()
+    for method in settings.methods:
+        if method in found[CORRUPTIONS[-1]]:
+            continue
+        if method == "autoencoder":
+            _by_autoencoder(pictures, settings.autoencoder_seconds, found)
+        else:
+            shown = _by_energies(pictures, method, settings, found, save)
+            if method == "denoising" and settings.picture:
+                draw(shown, settings.picture)
         save()
-    for kind, (energy, steps) in ENERGIES.items():
-        energy = dataclasses.replace(energy, seed=seed)
-        begin = time.process_time()
+
+
+def _by_energies(pictures, kind, settings, found, save) -> dict:
+    """Restores all corruptions by one energy; returns pictures of each."""
+    energy, steps = ENERGIES[kind]
+    energy = dataclasses.replace(energy, seed=pictures.seed)
+    begin = time.process_time()
+    if kind == "denoising" and settings.energy:
+        model = load_model(settings.energy)
+        seconds = settings.energy_seconds
+    else:
         model = train_energy(pictures.run, energy)
         seconds = time.process_time() - begin
-        found.setdefault("seconds", {})[kind] = seconds
-        for name in CORRUPTIONS:
-            restored = _by_energy(pictures, name, model, energy, steps, found[name])
-            if kind == "denoising":
-                shown[name] = restored
-            save()
-        if kind == "denoising" and settings.picture:
-            draw(shown, settings.picture)
-    _by_autoencoder(pictures, settings.autoencoder_seconds, found)
-    save()
+    found.setdefault("seconds", {})[kind] = seconds
+    shown = {}
+    for name in CORRUPTIONS:
+        shown[name] = _by_energy(pictures, name, model, energy, steps, found[name])
+        save()
+    return shown
 
 
 def _steps(steps: dict, name: str) -> tuple[int, ...]:
@@ -295,7 +327,6 @@ def imputers(seed: int) -> dict[str, Callable]:
 
     return {
         "energy": lambda: EnergyImputer(random_state=seed),
-        "mixture": lambda: EnergyImputer(steps=0, random_state=seed),
         "iterative": lambda: IterativeImputer(random_state=seed),
         "knn": KNNImputer,
         "mean": SimpleImputer,
@@ -304,38 +335,49 @@ def imputers(seed: int) -> dict[str, Callable]:
 
 def run_table(path: Path, share: float, seed: int) -> dict:
     """Errors, accuracies and seconds of the imputers on one table, by name."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
-    rows = data.load(f"csv:{path}")
-    x, y = np.asarray(rows.x, np.float64), rows.y
-    random = np.random.default_rng(seed)
-    order = random.permutation(len(x))
-    x, y = x[order], y[order]
-    count = 1_000
-    x, y = x[: count + 1_000], y[: count + 1_000]
-    varied = x[:count].std(axis=0) > 0
-    x = x[:, varied]
-    x = (x - x[:count].mean(axis=0)) / x[:count].std(axis=0)
+    x, y = _standardised(path, seed)
+    random = np.random.default_rng([seed, 1])
     hidden = random.random(x.shape) < share
     gaps = np.where(hidden, np.nan, x)
-    found = {}
+    found, filled = {}, {}
     for name, make in imputers(seed).items():
         begin = time.process_time()
-        imputer = make().fit(gaps[:count])
-        filled = imputer.transform(gaps)
-        seconds = time.process_time() - begin
-        off = (filled - x)[count:][hidden[count:]]
-        classifier = HistGradientBoostingClassifier(max_iter=50, random_state=seed)
-        classifier.fit(filled[:count], y[:count])
-        found[name] = {
-            "error": float(np.sqrt(np.mean(np.square(off)))),
-            "accuracy": float(classifier.score(filled[count:], y[count:])),
-            "seconds": seconds,
-        }
+        imputer = make().fit(gaps[:ROWS])
+        filled[name] = imputer.transform(gaps)
+        found[name] = {"seconds": time.process_time() - begin}
         if name == "energy":
             found[name]["ratio_weight"] = imputer.ratio_weight_
             found[name]["components"] = len(imputer.mixture_.weights)
+            # The same without what a network learnt.
+            rows = (gaps - imputer.center_) / imputer.scale_
+            mean = imputer.mixture_.mean(rows) * imputer.scale_ + imputer.center_
+            filled["mixture"], found["mixture"] = mean, {}
+    filled["nothing hidden"], found["nothing hidden"] = x, {}
+    for name, rows in filled.items():
+        off = (rows - x)[ROWS:][hidden[ROWS:]]
+        found[name]["error"] = float(np.sqrt(np.mean(np.square(off))))
+        found[name]["accuracy"] = _accuracy(rows, y, seed)
     return found
+
+
+def _standardised(path: Path, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Twice so many rows of a table, in standard deviations of the first, and labels.
+
+    Columns that do not vary are left out.
+    """
+    rows = data.load(f"csv:{path}")
+    order = np.random.default_rng(seed).permutation(rows.num_rows)[: 2 * ROWS]
+    x, y = np.asarray(rows.x, np.float64)[order], rows.y[order]
+    spread = x[:ROWS].std(axis=0)
+    x = x[:, spread > 0]
+    return (x - x[:ROWS].mean(axis=0)) / spread[spread > 0], y
+
+
+def _accuracy(x, y, seed) -> float:
+    from sklearn.ensemble import RandomForestClassifier
+
+    forest = RandomForestClassifier(50, random_state=seed).fit(x[:ROWS], y[:ROWS])
+    return float(forest.score(x[ROWS:], y[ROWS:]))
 
 
 def image_table(saved: dict) -> str:
@@ -356,7 +398,7 @@ def image_table(saved: dict) -> str:
 
 def table_of_tables(saved: dict) -> str:
     """Markdown of the tables' part: error and accuracy of each imputer."""
-    methods = ("energy", "mixture", "iterative", "knn", "mean")
+    methods = ("energy", "mixture", "iterative", "knn", "mean", "nothing hidden")
     head = " | ".join(methods)
     lines = [f"| table | missing | {head} |", "|---|---|" + "---|" * len(methods)]
     for name, shares in saved.items():
@@ -394,7 +436,8 @@ def main(argv: list[str]) -> None:
     if "images" in settings.parts:
         for seed in integers("`seeds`", settings.seeds):
             found = saved["images"].setdefault(str(seed), {})
-            if "autoencoder" not in found.get(CORRUPTIONS[-1], {}):
+            done = found.get(CORRUPTIONS[-1], {})
+            if not all(method in done for method in settings.methods):
                 run_images(settings, seed, found, save)
     if "tables" in settings.parts and settings.tables:
         for seed in integers("`table_seeds`", settings.table_seeds):

@@ -12,7 +12,7 @@ from keras_ebm.mixtures import Mixture, fit_mixture
 CHUNK = 500
 #: Steps of expectation maximisation at most, and the gain of a step, in nats a row,
 #: below which it ends.
-MAX_STEPS, LEAST_GAIN = 30, 1e-2
+MAX_STEPS, LEAST_GAIN = 15, 1e-2
 
 
 class GappedMixture(NamedTuple):
@@ -41,29 +41,29 @@ class GappedMixture(NamedTuple):
             filled.append(np.einsum("nk,nkd->nd", shares, guesses))
         return np.where(np.isnan(x), np.concatenate(filled), x)
 
-    def draw(self, x: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Rows `(rows, dim)` whose missing cells are drawn given the known ones."""
-        return np.concatenate([self._draw(rows, random) for rows in _chunks(x)])
+    def draws(
+        self, x: np.ndarray, count: int, random: np.random.Generator
+    ) -> np.ndarray:
+        """Rows `(count, rows, dim)` whose missing cells are drawn given the known."""
+        parts = [self._draws(rows, count, random) for rows in _chunks(x)]
+        return np.concatenate(parts, axis=1)
 
-    def _draw(self, x, random):
+    def _draws(self, x, count, random):
         shares, guesses, inverses, _ = self._posterior(x)
         edges = shares.cumsum(axis=1)
-        drawn = random.random((len(x), 1))
-        chosen = np.minimum((drawn > edges).sum(axis=1), len(self.weights) - 1)
-        place = np.arange(len(x))
-        rest, of = self.covariances[chosen], self.covariances[chosen]
-        for k in range(len(self.weights)):
-            rest[chosen == k] -= (
-                of[chosen == k] @ inverses[k][chosen == k] @ of[chosen == k]
-            )
-        missing = np.isnan(x)
-        # Known cells get the noise of a unit matrix here, and lose it again.
-        both = missing[:, :, None] & missing[:, None, :]
-        rest = np.where(both, rest, 0.0) + 1e-9 * np.eye(x.shape[1])
-        rest[:, np.arange(x.shape[1]), np.arange(x.shape[1])] += ~missing
-        noise = random.standard_normal(x.shape)[:, :, None]
-        moved = guesses[place, chosen] + (np.linalg.cholesky(rest) @ noise)[..., 0]
-        return np.where(missing, moved, x)
+        drawn = random.random((count, len(x), 1))
+        chosen = np.minimum((drawn > edges).sum(axis=2), len(self.weights) - 1)
+        noise = random.standard_normal((count, *x.shape))
+        found = np.repeat(x[None], count, axis=0)
+        for k, covariance in enumerate(self.covariances):
+            rows = np.flatnonzero((chosen == k).any(axis=0))
+            rest = covariance - covariance @ inverses[k][rows] @ covariance
+            factors = _factors(rest, np.isnan(x[rows]))
+            moved = np.einsum("nde,cne->cnd", factors, noise[:, rows])
+            of_k = np.where(np.isnan(x[rows]), guesses[rows, k] + moved, x[rows])
+            taken = (chosen[:, rows] == k)[:, :, None]
+            found[:, rows] = np.where(taken, of_k, found[:, rows])
+        return found
 
     def _posterior(self, x):
         """Of each row what the components say of it.
@@ -88,7 +88,8 @@ class GappedMixture(NamedTuple):
             inverse = np.where(both, np.linalg.inv(matrices), 0.0)
             off = np.where(known, x - mean, 0.0)
             solved = (inverse @ off[:, :, None])[..., 0]
-            log_det = np.linalg.slogdet(matrices)[1]
+            factors = np.linalg.cholesky(matrices)
+            log_det = 2.0 * np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
             squared = (off * solved).sum(axis=1)
             logs[:, k] = np.log(weight) - 0.5 * (squared + log_det) - size
             guesses[:, k] = np.where(known, x, mean + solved @ covariance)
@@ -145,7 +146,7 @@ def _first(x, num_components, ridge, seed):
         found, _ = _step(found, x, ridge)
     if num_components == 1:
         return found
-    filled = found.draw(x, np.random.default_rng(seed))
+    filled = found.draws(x, 1, np.random.default_rng(seed))[0]
     start = fit_mixture(filled, num_components, seed=seed, max_steps=20)
     factors = np.linalg.inv(start.whitenings.astype(np.float64))
     covariances = np.swapaxes(factors, 1, 2) @ factors
@@ -180,6 +181,15 @@ def _step(mixture, x, ridge):
         GappedMixture(total / total.sum(), means, covariances),
         likelihood / len(x),
     )
+
+
+def _factors(rest, missing):
+    """Lower triangular factors of the covariances of missing cells; 1 for others."""
+    both = missing[:, :, None] & missing[:, None, :]
+    rest = np.where(both, rest, 0.0)
+    places = np.arange(rest.shape[1])
+    rest[:, places, places] += np.where(missing, 1e-9, 1.0)
+    return np.linalg.cholesky(rest)
 
 
 def _chunks(x):

@@ -29,7 +29,7 @@ from keras_ebm.samplers import Region, langevin
 STRATEGIES = ("mean", "draw", "descent")
 #: Components that are tried where their number is not given, with so many rows for
 #: each, and so many numbers in the matrices of a step, which take about 3 ns each.
-COUNTS, ROWS_A_COMPONENT, NUMBERS = (1, 4, 12, 30), 30, 1e9
+COUNTS, ROWS_A_COMPONENT, NUMBERS = (1, 4, 12), 30, 1e9
 #: Added to the variances, in mean variances.
 RIDGE = 1e-2
 #: Shares of the learnt log-ratio that are tried on hidden cells.
@@ -193,7 +193,7 @@ class EnergyImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.model_ = EnergyModel(with_mixture_base(network, mixture), seed=seed)
 
     def _train(self, network, train, seed) -> None:
-        filled = self.mixture_.draw(train, np.random.default_rng(seed))
+        filled = self.mixture_.draws(train, 1, np.random.default_rng(seed))[0]
         source = MixtureSamples(self.mixture_.as_mixture())
         model = EnergyModel(network, objective="logistic", negatives=source, seed=seed)
         model.compile(training.decaying_adam(self))
@@ -264,7 +264,7 @@ class EnergyImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def _weighed(self, x, weight, seed):
         """Draws `(num_draws, n, columns)` of the mixture, and weights of sum 1."""
         random = np.random.default_rng(seed)
-        draws = np.stack([self.mixture_.draw(x, random) for _ in range(self.num_draws)])
+        draws = self.mixture_.draws(x, self.num_draws, random)
         flat = draws.reshape(-1, x.shape[1]).astype(np.float32)
         ratios = np.concatenate(
             [

@@ -46,7 +46,7 @@ def test_the_density_of_what_is_known_is_the_marginal():
 
 def test_draws_of_what_is_missing_have_its_spread():
     x = np.tile([[2.0, np.nan]], (4_000, 1))
-    drawn = CORRELATED.draw(x, np.random.default_rng(0))
+    drawn = CORRELATED.draws(x, 1, np.random.default_rng(0))[0]
     np.testing.assert_array_equal(drawn[:, 0], 2.0)
     # Variance 4 - 1.6^2; standard errors of 0.02 and 0.013.
     assert abs(drawn[:, 1].mean() - 3.6) < 0.1
