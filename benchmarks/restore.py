@@ -63,7 +63,7 @@ TABLES = (
     "segment",
     "page_blocks",
 )
-SHARES = (0.1, 0.3, 0.5)
+SHARES = (0.3, 0.1, 0.5)
 #: Rows of a table to fit to, and others to fill.
 ROWS = 600
 NAMES = {
@@ -402,7 +402,7 @@ def table_of_tables(saved: dict) -> str:
     head = " | ".join(methods)
     lines = [f"| table | missing | {head} |", "|---|---|" + "---|" * len(methods)]
     for name, shares in saved.items():
-        for share, by_seed in shares.items():
+        for share, by_seed in sorted(shares.items()):
             cells = []
             for method in methods:
                 runs = [run[method] for run in by_seed.values()]
@@ -441,8 +441,8 @@ def main(argv: list[str]) -> None:
                 run_images(settings, seed, found, save)
     if "tables" in settings.parts and settings.tables:
         for seed in integers("`table_seeds`", settings.table_seeds):
-            for name in TABLES:
-                for share in SHARES:
+            for share in SHARES:
+                for name in TABLES:
                     runs = saved["tables"].setdefault(name, {})
                     runs = runs.setdefault(str(share), {})
                     if str(seed) not in runs:

@@ -16,7 +16,6 @@ LAYERS = [
         "archives",
         "digests",
         "files",
-        "gapped_mixture",
         "gradients",
         "jacobians",
         "mixtures",
@@ -25,7 +24,7 @@ LAYERS = [
         "rows",
         "saveable",
     },
-    {"samplers"},
+    {"gapped_mixture", "samplers"},
     {
         "layers",
         "objectives",

@@ -218,7 +218,7 @@ class EnergyImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         ]
         return RATIO_WEIGHTS[int(np.argmin(errors))]
 
-    def transform(self, X):
+    def transform(self, X: np.ndarray):
         """Rows `(n, columns)` of `fit`'s columns, with every cell filled.
 
         Known cells stay as they are.

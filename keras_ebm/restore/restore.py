@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ebm.arguments import check_size
+from keras_ebm.protocols import RandomDraws
 from keras_ebm.random import StepRandom
 from keras_ebm.restore.corruption import Corruption
 
@@ -17,7 +18,13 @@ class Walk(Protocol):
 
     num_steps: int
 
-    def run(self, energy: Any, observed: tf.Tensor, corruption, random) -> tuple:
+    def run(
+        self,
+        energy: Any,
+        observed: tf.Tensor,
+        corruption: Corruption,
+        random: RandomDraws,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """`(x, energies)` where chains end, `(batch, ...)` and `(batch,)` in nats."""
 
 
