@@ -392,7 +392,8 @@ def image_table(saved: dict) -> str:
             values = [run.get(corruption, {}).get(key) for run in runs]
             values = [value for value in values if value is not None]
             cells.append(f"{np.mean(values):.2f}" if values else "")
-        lines.append(f"| {words} | {' | '.join(cells)} |")
+        if any(cells):
+            lines.append(f"| {words} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -75,7 +75,7 @@ class EnergySettings(Checked):
     )
     bottleneck: int = setting(128, "Width of the dense layer, of both.", low=1)
     network: str = setting("strided", "Network of --energy=chains.")
-    train_steps: int = setting(1_500, "Updates of the energy.", low=1)
+    train_steps: int = setting(2_000, "Updates of the energy.", low=1)
     batch_size: int = setting(64, "Rows of an update.", low=1)
     learning_rate: float = setting(
         2e-3, "Of Adam; it falls to 0 along a cosine.", above=0
@@ -167,7 +167,9 @@ def build_energy(settings: EnergySettings, x: np.ndarray) -> keras.Model:
     model = build(settings, x, pixels)
     betas = {} if settings.energy == "denoising" else {"beta_1": 0.0}
     averaged = {"use_ema": True, "ema_momentum": 0.99}
-    model.compile(keras.optimizers.Adam(schedule, clipnorm=1.0, **averaged, **betas))
+    optimizer = keras.optimizers.Adam(schedule, clipnorm=1.0, **averaged, **betas)
+    # XLA takes longer to compile gradients of gradients than it saves here.
+    model.compile(optimizer, jit_compile=False)
     return model
 
 
