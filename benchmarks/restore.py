@@ -3,8 +3,8 @@
 Pictures: 10 % salt and pepper, Gaussian noise of 0.3 and a hidden lower half of the
 first 500 test images, in decibels; of the hidden half its own pixels count alone. One
 energy serves all three, as does one autoencoder, trained on the three mixed in so much
-processor time as a flag says; what the energy took is in the file. Numbers of steps, weights of the observation and ridges were chosen on
-validation rows, in the run.
+processor time as a flag says; what the energy took is in the file. Weights of the
+observation and ridges are chosen on validation rows, in the run.
 
 Tables: six of UCI, 600 rows to fit to and 600 others to fill, with 10, 30 and 50 %
 of the cells of both missing at random. Errors are root mean squares of the

@@ -216,11 +216,10 @@ def _figures(x, observed, corruption, found) -> dict:
     hidden = hidden_entries(corruption, observed)
     start = np.clip(corruption.start(tf.constant(observed)), -1.0, 1.0)
     ratios = psnr(x, found.mean, where=hidden)
-    finite = ratios[np.isfinite(ratios)]
     return {
         "psnr_observed": float(psnr(x, start, where=hidden).mean()),
         "psnr_mean": float(ratios.mean()),
-        "psnr_stderr": float(finite.std() / max(len(finite), 1) ** 0.5),
+        "psnr_stderr": float(ratios.std() / len(ratios) ** 0.5),
         "psnr_chain": float(psnr(x, found.chains[0], where=hidden).mean()),
         "rows": len(x),
         "chains": len(found.chains),

@@ -10,16 +10,19 @@ def psnr(
     restored: np.ndarray,
     value_range: tuple[float, float] = (-1.0, 1.0),
     where: np.ndarray | None = None,
+    highest: float = 60.0,
 ) -> np.ndarray:
     """Peak signal-to-noise ratio of each row in decibels, `(rows,)`; higher is nearer.
 
-    `10 log10((high - low)^2 / mean squared error)`, infinite where nothing differs.
+    `10 log10((high - low)^2 / mean squared error)`, and no more than `highest`.
 
     Args:
         x: what was there, `(rows, ...)`.
         restored: of the same shape.
         value_range: `(low, high)`, black and white.
         where: booleans that broadcast to `x`: the entries that count; default all.
+        highest: float, what a row has at most; where nothing differs it would be
+            infinite, and so would every mean with it.
 
     Raises:
         ValueError: if shapes differ or no entry counts.
@@ -39,4 +42,5 @@ def psnr(
         )
     errors = (np.square(x - restored) * counted).sum(axis=axes) / count
     with np.errstate(divide="ignore"):
-        return 10.0 * np.log10((value_range[1] - value_range[0]) ** 2 / errors)
+        found = 10.0 * np.log10((value_range[1] - value_range[0]) ** 2 / errors)
+    return np.minimum(found, highest)

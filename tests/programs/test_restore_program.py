@@ -28,8 +28,8 @@ SMALL = (
 @pytest.fixture(scope="module")
 def restored(run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("restore") / "new"
-    flags = ["--dataset=digits", "--corruption=gaussian:0.3", "--filters=8,16"]
-    flags += ["--train_steps=400", "--batch_size=32", "--learning_rate=0.01"]
+    flags = ["--dataset=digits", "--corruption=salt:0.1", "--filters=4,8"]
+    flags += ["--train_steps=150", "--batch_size=32", "--learning_rate=0.01"]
     flags += [f"--output={folder}", *SMALL]
     return folder, run("trainers.restore", *flags)
 
@@ -101,5 +101,5 @@ def test_an_energy_is_walked_as_it_was_trained():
 def test_rows_that_are_no_images_are_refused():
     with pytest.raises(ValueError, match="filled by keras_ebm.estimators"):
         restore_rows(
-            RestoreSettings(dataset="sklearn:wine"), EnergySettings(train_steps=1)
+            RestoreSettings(dataset="toy:rings"), EnergySettings(train_steps=1)
         )
