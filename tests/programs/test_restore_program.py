@@ -28,8 +28,8 @@ SMALL = (
 @pytest.fixture(scope="module")
 def restored(run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("restore") / "new"
-    flags = ["--dataset=digits", "--corruption=salt:0.1", "--filters=4,8"]
-    flags += ["--train_steps=150", "--batch_size=32", "--learning_rate=0.01"]
+    flags = ["--dataset=digits", "--corruption=gaussian:0.3", "--filters=8,16"]
+    flags += ["--train_steps=400", "--batch_size=32", "--learning_rate=0.01"]
     flags += [f"--output={folder}", *SMALL]
     return folder, run("trainers.restore", *flags)
 
