@@ -24,7 +24,7 @@ LAYERS = [
         "rows",
         "saveable",
     },
-    {"samplers"},
+    {"gapped_mixture", "samplers"},
     {
         "layers",
         "objectives",
@@ -39,7 +39,7 @@ LAYERS = [
     {"generators", "entropy", "robust"},
     {"models"},
     {"ood", "callbacks", "continual"},
-    {"compose", "explain", "trajectories"},
+    {"compose", "explain", "restore", "trajectories"},
     {"serving", "estimators"},
 ]
 BESIDE = set()

@@ -80,3 +80,16 @@ def test_the_best_line_has_the_bright_colour_whichever_end_is_good():
 def test_settings_without_any_result_are_refused():
     with pytest.raises(ValueError, match="`results` must hold a number"):
         crossing([None, None, None])
+
+
+def test_restorations_stand_below_one_another_under_their_names():
+    images = np.zeros((3, 4, 4, 1))
+    figure = plots.draw_restorations({"observed": images, "a spread": images + 0.5})
+    texts = [axis.texts[0].get_text() for axis in figure.axes]
+    assert texts == ["observed", "a spread"]
+    # Half of the range from -1 to 1 is 1: a spread of 0.5 is drawn as mid-grey.
+    drawn = [axis.images[0].get_array() for axis in figure.axes]
+    assert drawn[0][1, 1] == 0.5 and drawn[1][1, 1] == 0.5
+    plots.pyplot().close(figure)
+    with pytest.raises(ValueError, match="as many images"):
+        plots.draw_restorations({"one": images, "other": images[:2]})

@@ -4,6 +4,7 @@ They need scikit-learn: `pip install "keras_ebm[data]"`.
 """
 
 from keras_ebm.estimators.classifier import EnergyClassifier
+from keras_ebm.estimators.imputer import EnergyImputer
 from keras_ebm.estimators.outlier_detector import EnergyOutlierDetector
 
-__all__ = ["EnergyClassifier", "EnergyOutlierDetector"]
+__all__ = ["EnergyClassifier", "EnergyImputer", "EnergyOutlierDetector"]

@@ -73,8 +73,8 @@ def strided_energy(
         filters: channels of each 4x4 convolution.
         features: width of the dense layer before the logits.
         activation: any Keras activation; smooth ones suit chains.
-        pooling: `"flatten"`, or `"sum"` over places: what a picture shows then counts
-            alike wherever it is, to within the strides.
+        pooling: `"flatten"`, or `"sum"` or `"mean"` over places: what a picture shows
+            then counts alike wherever it is, to within the strides.
 
     Returns:
         A functional model from `(batch, *input_shape)`, or with `num_classes` from
@@ -84,7 +84,7 @@ def strided_energy(
         ValueError: if an argument breaks its rule.
     """
     check_size("num_outputs", num_outputs)
-    check_choice("pooling", pooling, ("flatten", "sum"))
+    check_choice("pooling", pooling, ("flatten", "sum", "mean"))
     _check_image(input_shape, 1)
     labels = label_input(num_classes, num_outputs)
     inputs = keras.Input(input_shape, name="inputs")
@@ -95,12 +95,13 @@ def strided_energy(
         )
         x = modulated(layer(x), labels, f"halving_{index}")
         x = keras.layers.Activation(activation)(x)
-    if pooling == "sum":
+    if pooling == "flatten":
+        x = keras.layers.Flatten()(x)
+    else:
         places = math.prod(x.shape[1:3])
         x = keras.layers.GlobalAveragePooling2D(name="mean")(x)
-        x = keras.layers.Rescaling(places, name="sum")(x)
-    else:
-        x = keras.layers.Flatten()(x)
+        if pooling == "sum":
+            x = keras.layers.Rescaling(places, name="sum")(x)
     x = keras.layers.Dense(features, name="features")(x)
     x = modulated(x, labels, "features")
     x = keras.layers.Activation(activation)(x)

@@ -16,6 +16,7 @@ from keras_ebm.plots.pictures import (
     samples_figure,
     samples_of,
 )
+from keras_ebm.plots.restorations import draw_restorations
 from keras_ebm.plots.robustness import draw_robustness
 from keras_ebm.plots.streams import draw_streams
 
@@ -27,6 +28,7 @@ __all__ = [
     "draw_images",
     "draw_reliability",
     "draw_robustness",
+    "draw_restorations",
     "draw_streams",
     "episodes_figure",
     "image_grid",

@@ -76,7 +76,6 @@ class Refined:
             )
         self.model = model
         self.moves: Any = moves
-
         self.radius = check_positive("radius", radius)
         self.num_steps = check_size("num_steps", num_steps or self.moves.num_steps)
         self.gradient = check_choice("gradient", gradient, GRADIENTS)

@@ -2,7 +2,14 @@
 
 import pytest
 
-from benchmarks import continual, fine_tuning, jem, serving_latency, step_time
+from benchmarks import (
+    continual,
+    fine_tuning,
+    jem,
+    restore,
+    serving_latency,
+    step_time,
+)
 from benchmarks.foreign_scores import file_of, tables
 from keras_ebm import plots
 from trainers.program.json_files import write_json
@@ -82,3 +89,17 @@ def test_the_table_of_streams_has_a_learner_a_line_and_the_best_first(tmp_path):
     assert lines[3].startswith("| streaming LDA | 60.0 ± 10.0 |")
     continual.draw(part, tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size > 1000
+
+
+def test_the_tables_of_restoration_hold_what_was_measured_and_leave_the_rest_empty():
+    scores = {"ridge": 20.5, "denoising": 23.0, "denoising_one_chain": 22.0}
+    other = {"ridge": 21.5, "denoising": 24.0, "denoising_one_chain": 23.0}
+    saved = {"0": {"salt:0.1": scores}, "1": {"salt:0.1": other}}
+    lines = restore.image_table(saved).splitlines()
+    assert "| ridge (free) | 21.00 |  |  |" in lines
+    assert "| the same, one chain | 22.50 |  |  |" in lines
+    run = {"error": 0.5, "accuracy": 0.9}
+    names = ("energy", "mixture", "iterative", "knn", "mean", "nothing hidden")
+    by_seed = {"0": dict.fromkeys(names, run)}
+    table = restore.table_of_tables({"letter": {"0.1": by_seed}})
+    assert table.splitlines()[-1].startswith("| letter | 0.1 | 0.500 (90.0) |")
