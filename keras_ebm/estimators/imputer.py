@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -165,7 +166,8 @@ class EnergyImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         counts = [n for n in COUNTS if n == 1 or n <= most]
         if self.num_components is not None:
             counts = [self.num_components]
-        found, best = None, -np.inf
+        found: Any = None
+        best = -np.inf
         for count in counts:
             mixture = fit_gapped_mixture(train, count, RIDGE, seed)
             likelihood = float(mixture.log_density(held_out).mean())

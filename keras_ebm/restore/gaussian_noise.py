@@ -38,7 +38,9 @@ class GaussianNoise(Corruption):
                 "`low` and `high` must both be None or both be numbers. Received: "
                 f"low={low!r}, high={high!r}."
             )
-        self.low, self.high = (low, high) if low is None else check_box(low, high)
+        self.low, self.high = low, high
+        if low is not None and high is not None:
+            self.low, self.high = check_box(low, high)
 
     def corrupt(self, x: tf.Tensor, random: RandomDraws):
         noisy = x + self.stddev * random.normal(tf.shape(x), "corruption")

@@ -68,16 +68,15 @@ class Refined:
                 "`model` must have classes. Received: one of "
                 f"{model.num_classes} output; train it on labels."
             )
-        moves = moves or getattr(model.negatives, "moves", None)
-        if not getattr(moves, "differentiable", False):
+        own: Any = moves or getattr(model.negatives, "moves", None)
+        if not getattr(own, "differentiable", False):
             raise ValueError(
                 "`moves` must be LangevinMoves where the model has none of its own. "
-                f"Received: moves={moves!r}."
+                f"Received: moves={own!r}."
             )
-        self.model = model
-        self.moves: Any = moves
+        self.model, self.moves = model, own
         self.radius = check_positive("radius", radius)
-        self.num_steps = check_size("num_steps", num_steps or self.moves.num_steps)
+        self.num_steps = check_size("num_steps", num_steps or own.num_steps)
         self.gradient = check_choice("gradient", gradient, GRADIENTS)
 
     def with_gradient(self, gradient: str) -> Refined:
