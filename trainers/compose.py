@@ -42,18 +42,18 @@ def compose(settings: ComposeSettings) -> tuple[dict, dict, dict]:
     rows = sprite_rows(settings)
     judge = Judge.trained(settings)
     begun = time.perf_counter()
-    energies = train_energies(rows, settings)
+    energies = train_energies(rows, judge, settings)
     seconds = time.perf_counter() - begun
     results, pictures = measure(energies, rows, judge, settings)
     return {**results, "seconds_of_training": seconds}, pictures, energies
 
 
 def dry_run(settings: ComposeSettings) -> dict:
-    """Builds each energy and takes a step on two sprites; weights of each."""
+    """Builds an energy and takes a step on two sprites; its number of weights."""
     few = dataclasses.replace(
-        settings, rows=64, steps=1, batch_size=2, dataset="sprites"
+        settings, rows=64, steps=1, batch_size=2, walk_steps=1, dataset="sprites"
     )
-    energies = train_energies(sprite_rows(few), few)
+    energies = train_energies(sprite_rows(few), Judge({}, {}), few, ("position",))
     return {f"{k} parameters": m.network.count_params() for k, m in energies.items()}
 
 

@@ -56,17 +56,23 @@ class ComposeSettings(Checked):
         low=0,
         high=2,
     )
-    steps: int = setting(1_200, "Updates of each energy.", low=1)
+    steps: int = setting(800, "Updates of each energy.", low=1)
+    rounds: int = setting(
+        8,
+        "Parts of the training. That is kept whose samples showed their labels most "
+        "often.",
+        low=1,
+    )
     batch_size: int = setting(48, "Pictures of an update.", low=2)
     filters: tuple = setting(
         ("16", "32", "64"), "Channels of the energy's strided convolutions."
     )
     learning_rate: float = setting(3e-4, "Of Adam.", above=0)
     classification_weight: float = setting(
-        0.1, "Weight of the cross-entropy, which keeps labels apart.", low=0
+        1.0, "Weight of the cross-entropy, which keeps labels apart.", low=0
     )
     energy_l2: float = setting(0.3, "Weight that holds energies near 0.", low=0)
-    num_steps: int = setting(12, "Langevin steps of a chain in each update.", low=1)
+    num_steps: int = setting(20, "Langevin steps of a chain in each update.", low=1)
     step_size: float = setting(
         10.0, "Of these steps, in squared units of a pixel from 0 to 1.", above=0
     )
