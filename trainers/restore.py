@@ -292,7 +292,7 @@ def main(argv: list[str]) -> None:
     write(figures, panels, output)
     if not settings.model:
         record.write_record(run, output)
-        model.save(output / folders.MODEL_FILE)
+        files.save_model(model, output / folders.MODEL_FILE)
     shown = {name: figures[name] for name in ("psnr_observed", "psnr_mean")}
     json_files.print_metrics({**shown, "walk": figures["walk"], "output": str(output)})
 

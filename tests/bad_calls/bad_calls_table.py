@@ -250,17 +250,13 @@ PROGRAMS = {
     "trainers.restore": (
         ("--dataset=digits", "--output={}/new"),
         {
-            "corruption": ("blur:2", "salt", "salt:a", "box:1,2", "downsample:3"),
             "rows": COUNTS,
             "test_rows": SIZES,
             "validation_rows": SIZES,
             "measured_on": WORDS,
             "chains": SIZES,
             "walk": WORDS,
-            "walk_steps": ("0", "a"),
-            "weights": ("0", "a"),
             "energy": WORDS,
-            "filters": ("0", "a"),
             "bottleneck": SIZES,
             "network": WORDS,
             "train_steps": SIZES,
@@ -334,7 +330,14 @@ VERA = ("trainers.vera", "--workdir={0}/new/run")
 EVALUATE = ("trainers.evaluate", "--model={0}/m.keras", "--dataset=digits")
 SAMPLE = ("trainers.sample", "--model={0}/m.keras")
 ROLLOUT = ("trainers.rollout", "--output={0}/new/out")
+RESTORE = ("trainers.restore", "--dataset=digits", "--output={0}/new/out")
 CALLS = [
+    (RESTORE, ["--corruption=blur:2"], ["corruption", "blur:2"]),
+    (RESTORE, ["--corruption=salt:a"], ["corruption", "salt:a"]),
+    (RESTORE, ["--corruption=box:1,2"], ["corruption", "box:1,2"]),
+    (RESTORE, ["--walk_steps=0"], ["walk_steps", "0"]),
+    (RESTORE, ["--weights=a"], ["weights", "a"]),
+    (RESTORE, ["--filters=a"], ["filters", "a"]),
     (ROLLOUT, ["--episodes=hand:foot"], ["hand:reach", "hand:foot"]),
     (ROLLOUT, ["--episodes=npz:{0}/lying.npz"], ["lying.npz", "'episodes'"]),
     (ROLLOUT, ["--episodes=npz:{0}/file"], ["file", "cut off"]),

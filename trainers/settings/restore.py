@@ -120,7 +120,7 @@ def parse_corruption(text: str, shape: tuple[int, ...]) -> Corruption:
         ValueError: if it names none, or does not fit the shape.
     """
     name, _, rest = text.partition(":")
-    found = numbers("`corruption`", rest.split(",") if rest else ())
+    found = numbers(f"`corruption` {text!r}", rest.split(",") if rest else ())
     counts = {"salt": 1, "gaussian": 1, "lower_half": 0, "box": 4, "downsample": 1}
     whole = name in ("box", "downsample")
     good = len(found) == counts.get(name, -1)
