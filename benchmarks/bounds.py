@@ -24,7 +24,7 @@ from trainers.settings.data import DataSettings, load
 from trainers.settings.density import DensitySettings
 
 #: Temperatures of each direction.
-STEPS = (100, 1_000, 4_000)
+STEPS = (100, 1_000)
 CHAINS = 32
 ROWS = {"digits": 361, "tfds:mnist": 1_000}
 

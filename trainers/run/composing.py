@@ -91,7 +91,9 @@ def _train(rows, judge, name, settings):
     best, weights = -1.0, network.get_weights()
     rounds = min(settings.rounds, settings.steps)
     for number in range(rounds):
-        model.fit(batches, steps_per_epoch=settings.steps // rounds, verbose=0)
+        model.fit(
+            batches, steps_per_epoch=settings.steps // rounds, shuffle=False, verbose=0
+        )
         model.optimizer.finalize_variable_values(model.trainable_variables)
         share = _own_labels(model, judge, name, rows, labels, settings, number)
         if share > best:
@@ -187,7 +189,7 @@ def _classifier(images, y, name, settings, seed):
     batches = tf.data.Dataset.from_tensor_slices((images, y)).shuffle(len(y), seed=0)
     batches = batches.repeat().batch(64)
     batches = batches.map(lambda x, y: (tf.cast(x, tf.float32) / 255.0, y))
-    model.fit(batches, steps_per_epoch=settings.judge_steps, verbose=0)
+    model.fit(batches, steps_per_epoch=settings.judge_steps, shuffle=False, verbose=0)
     return network
 
 
