@@ -26,6 +26,8 @@ from trainers.settings.density import DensitySettings
 #: Temperatures of each direction.
 STEPS = (100, 1_000)
 CHAINS = 32
+#: Training rows; 0: all.
+TRAIN = {"digits": 0, "tfds:mnist": 10_000}
 ROWS = {"digits": 361, "tfds:mnist": 1_000}
 
 
@@ -34,12 +36,18 @@ class BoundsBenchmark(options.Checked):
     """What is measured."""
 
     data_dir: str = setting("", "Folder of prepared tensorflow-datasets, with MNIST.")
+    datasets: tuple = setting(tuple(ROWS), "Of them those to measure.")
     output: str = setting("benchmarks/results/bounds.json", "JSON file to write.")
+
+
+def _rows_of(dataset: str, data_dir: str):
+    size = TRAIN[dataset]
+    return load(DataSettings(dataset=dataset, data_dir=data_dir, train_size=size))
 
 
 def nice(dataset: str, data_dir: str, workdir: Path) -> str:
     """A NICE trained for a short while; the path of its model."""
-    run = load(DataSettings(dataset=dataset, data_dir=data_dir, train_size=10_000))
+    run = _rows_of(dataset, data_dir)
     settings = DensitySettings(network="nice", hidden=("256", "256"), num_couplings=4)
     fit = density_fitting.StepSettings(workdir=str(workdir), steps=1_000, verbose=0)
     likelihood.train(run, settings, fit)
@@ -48,7 +56,7 @@ def nice(dataset: str, data_dir: str, workdir: Path) -> str:
 
 def chains(dataset: str, data_dir: str, workdir: Path) -> str:
     """An image energy trained by persistent chains at temperature 1."""
-    run = load(DataSettings(dataset=dataset, data_dir=data_dir, train_size=10_000))
+    run = _rows_of(dataset, data_dir)
     settings = ChainSettings(
         network="strided",
         classes="none",
@@ -104,7 +112,7 @@ def main(argv: list[str]) -> None:
     done = []
     if os.path.exists(settings.output):
         done = json_files.read_json(settings.output)["rows"]
-    for dataset in ROWS:
+    for dataset in settings.datasets:
         for kind in ("nice", "chains"):
             done += rows(settings, kind, dataset, done)
             values = {"machine": machine(), "chains": CHAINS, "rows": done}
