@@ -1,6 +1,6 @@
 """Prints the lowest version that setup.py admits of each direct requirement.
 
-As pip's constraints, `name==x` for `name>=x`. What benchmarks alone compare with is
+As pip's constraints, `name==x` for `name>=x`. What no test installs is
 left out.
 """
 
@@ -9,7 +9,7 @@ import sys
 import types
 from pathlib import Path
 
-OMITTED = ("bench", "hub")
+OMITTED = ("bench", "hub", "robots")
 
 
 def requirements(setup_file: Path) -> list[str]:
