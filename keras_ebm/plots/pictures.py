@@ -153,7 +153,7 @@ def rows_of_images(
         len(rows), 1, figsize=(0.9 * most, 1.2 * len(rows)), layout="constrained"
     )
     for axis, (title, images) in zip(np.atleast_1d(axes), rows.items(), strict=True):
-        draw_images(axis, images, most, title, value_range)
+        draw_images(axis, images, most, value_range=value_range)
         axis.set_title(title, fontsize=9, loc="left")
     return figure
 
