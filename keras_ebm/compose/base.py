@@ -23,7 +23,7 @@ class Composition(Saveable, keras.Model):
     Args:
         networks: Keras networks of one input shape, or models of this package without
             a preprocessor of their own or with the same one, whose networks are taken.
-        weights: a number for each.
+        factors: a number for each; default 1.
         max_gradient: float > 0 or None: bound of the gradient of each weighted energy
             in the input, so that none drowns the others in a chain.
         clip: `"element"` or `"norm"`, what the bound is of; see `Langevin`.

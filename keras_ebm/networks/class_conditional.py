@@ -21,8 +21,33 @@ def check_labelled(network: keras.Model) -> None:
         )
 
 
+class Labelled(Saveable, keras.Model):
+    """Base of energies of a network that takes `[x, y]`; see the two that extend it.
+
+    Args:
+        network: functional Keras model from `[x, y]` to `(batch, 1)`.
+        **kwargs: forwarded to `keras.Model`.
+
+    Raises:
+        ValueError: if `network` has other inputs or outputs.
+    """
+
+    _parts: tuple[str, ...] = ("network",)
+
+    def __init__(self, network: keras.Model, **kwargs):
+        super().__init__(**kwargs)
+        check_labelled(network)
+        self.network = network
+        self.built = True
+
+    @property
+    def input_shape(self) -> tuple:
+        """That of `x` alone, `(None, ...)`."""
+        return tuple(self.network.inputs[0].shape)
+
+
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class ClassConditional(Saveable, keras.Model):
+class ClassConditional(Labelled):
     """Gives one logit a class from a network that takes the class as an input.
 
     With `f(x, y)` the network's output, `logits[:, y] = f(x, y)`: so is
@@ -54,23 +79,10 @@ class ClassConditional(Saveable, keras.Model):
           (classification by the energy of each class).
     """
 
-    _parts = ("network",)
-
-    def __init__(self, network: keras.Model, **kwargs):
-        super().__init__(**kwargs)
-        check_labelled(network)
-        self.network = network
-        self.built = True
-
     @property
     def num_classes(self) -> int:
         """`K`, the length of the network's label vector."""
         return self.network.inputs[1].shape[-1]
-
-    @property
-    def input_shape(self) -> tuple:
-        """That of `x` alone, `(None, ...)`."""
-        return tuple(self.network.inputs[0].shape)
 
     @property
     def output_shape(self) -> tuple:

@@ -7,12 +7,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_ebm.networks.class_conditional import check_labelled
+from keras_ebm.networks.class_conditional import Labelled
 from keras_ebm.saveable import Saveable
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
-class VectorConditional(Saveable, keras.Model):
+class VectorConditional(Labelled):
     """An energy `E(x, y)` whose labels `y` are vectors of numbers.
 
     A position, an orientation as its cosine and sine, the state before: what
@@ -34,23 +34,10 @@ class VectorConditional(Saveable, keras.Model):
           (composition of size, position and rotation).
     """
 
-    _parts = ("network",)
-
-    def __init__(self, network: keras.Model, **kwargs):
-        super().__init__(**kwargs)
-        check_labelled(network)
-        self.network = network
-        self.built = True
-
     @property
     def label_size(self) -> int:
         """`D`, the length of a label."""
         return self.network.inputs[1].shape[-1]
-
-    @property
-    def input_shape(self) -> tuple:
-        """That of `x` alone, `(None, ...)`."""
-        return tuple(self.network.inputs[0].shape)
 
     @property
     def output_shape(self) -> tuple:
