@@ -35,7 +35,6 @@ from keras_ebm.estimators import EnergyImputer
 from keras_ebm.random import StepRandom
 from keras_ebm.restore import choose_walk, hidden_entries, psnr, restore
 from trainers.program import json_files, options, running
-from trainers.program.keras_files import load_model
 from trainers.program.options import Checked, integers, setting
 from trainers.restore import train_energy
 from trainers.settings.data import DataSettings, load
@@ -95,14 +94,11 @@ class BenchmarkSettings(Checked):
     table_seeds: tuple = setting(("0",), "Seeds of rows and gaps of tables.")
     test_rows: int = setting(500, "Test images.", low=1)
     validation_rows: int = setting(30, "Validation images that choose.", low=1)
-    energy: str = setting(
-        "", "model.keras of levels of noise, of an earlier run; else it is trained."
-    )
-    energy_seconds: float = setting(
-        0.0, "Of the processor, that the training of --energy took.", low=0
-    )
     autoencoder_seconds: float = setting(
-        264.0, "Of the processor, to train the autoencoder in.", above=0
+        0.0,
+        "Of the processor, to train the autoencoder in; 0: as long as the energy of "
+        "levels of noise took.",
+        low=0,
     )
     picture: str = setting("", "PNG file of ten restorations each; optional.")
 
@@ -239,7 +235,8 @@ def run_images(settings: BenchmarkSettings, seed: int, found: dict, save) -> Non
         if method in found[CORRUPTIONS[-1]]:
             continue
         if method == "autoencoder":
-            _by_autoencoder(pictures, settings.autoencoder_seconds, found)
+            took = found.get("seconds", {}).get("denoising", 0.0)
+            _by_autoencoder(pictures, settings.autoencoder_seconds or took, found)
         else:
             shown = _by_energies(pictures, method, settings, found, save)
             if method == "denoising" and settings.picture:
@@ -252,13 +249,8 @@ def _by_energies(pictures, kind, settings, found, save) -> dict:
     energy, steps = ENERGIES[kind]
     energy = dataclasses.replace(energy, seed=pictures.seed)
     begin = time.process_time()
-    if kind == "denoising" and settings.energy:
-        model = load_model(settings.energy)
-        seconds = settings.energy_seconds
-    else:
-        model = train_energy(pictures.run, energy)
-        seconds = time.process_time() - begin
-    found.setdefault("seconds", {})[kind] = seconds
+    model = train_energy(pictures.run, energy)
+    found.setdefault("seconds", {})[kind] = time.process_time() - begin
     shown = {}
     for name in CORRUPTIONS:
         shown[name] = _by_energy(pictures, name, model, energy, steps, found[name])
