@@ -80,9 +80,29 @@ class Union(Composition):
         return [1.0] * len(self.networks)
 
     def join(self, energies: list) -> tf.Tensor:
-        shifted = (tf.stack(energies, axis=1) + self.offsets) / self.temperature
-        shares = tf.math.log(tf.constant(self.factors)) - shifted
+        shares = self._log_shares(energies)
         return -self.temperature * tf.reduce_logsumexp(shares, axis=1)
+
+    def responsibilities(self, inputs: tf.Tensor) -> tf.Tensor:
+        """The probability of each energy given inputs, as of a mixture's components.
+
+        Chains on the union's energy from one start tend to slide into one mode. Those
+        that hold one of the energies each, drawn anew by these probabilities between
+        walks (Gibbs sampling of inputs and component), have the same density of inputs.
+
+        Args:
+            inputs: `x`, `(batch, ...)`.
+
+        Returns:
+            Float32 `(batch, networks)`; rows sum to 1.
+        """
+        x = tf.convert_to_tensor(inputs)
+        energies = [self.to_energy(network(x)) for network in self.networks]
+        return tf.nn.softmax(self._log_shares(energies))
+
+    def _log_shares(self, energies: list) -> tf.Tensor:
+        shifted = (tf.stack(energies, axis=1) + self.offsets) / self.temperature
+        return tf.math.log(tf.constant(self.factors)) - shifted
 
 
 def balanced_offsets(

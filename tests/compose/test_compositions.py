@@ -70,6 +70,11 @@ def test_a_union_is_the_mixture_and_balanced_offsets_take_depths_away():
         0.25 * np.exp(logits[0] - offsets[0]) + 0.75 * np.exp(logits[1] - offsets[1])
     )
     np.testing.assert_allclose(either(x), expected, rtol=1e-4)
+    joint = np.c_[
+        0.25 * np.exp(logits[0] - offsets[0]), 0.75 * np.exp(logits[1] - offsets[1])
+    ]
+    expected = joint / joint.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(either.responsibilities(x), expected, atol=1e-5)
     # Between the two, where chains choose, they go both ways; without offsets one.
     start = np.zeros((COUNT, 2))
     lopsided, even = compose.Union(parts), compose.Union(parts, offsets=offsets)

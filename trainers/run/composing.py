@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ebm import models, negatives, networks
+from keras_ebm import compose, models, negatives, networks
 from keras_ebm.data import held_out_size, measure_sprites
 from keras_ebm.data.sprites import ATTRIBUTES
 from keras_ebm.gradients import with_clipped_gradient
@@ -315,7 +315,7 @@ def measure(energies: dict, rows: SpriteRows, judge: Judge, settings):
     if "best_of" in wanted:
         results["best_of_together"] = _best_of(energies, judge, targets, settings)
     if "or" in wanted:
-        results |= _union(energies, judge, settings, pictures)
+        results |= _union(energies, rows, judge, settings, pictures)
     if "not" in wanted:
         results |= _negation(energies, judge, settings, pictures)
     if "cross" in wanted:
@@ -358,15 +358,33 @@ def _best_of(energies, judge, targets, settings) -> float:
     return _both(judge.attributes(x), targets)
 
 
-def _union(energies, judge, settings, pictures) -> dict:
-    """Two positions, either of which will do."""
+def _union(energies, rows, judge, settings, pictures) -> dict:
+    """Two positions, either of which will do.
+
+    Chains on the union's energy from one start all slide into one mode. Those on inputs
+    and on which energy they obey at once, by Gibbs steps of the latter between walks,
+    have the same density of inputs and begin in either.
+    """
     model, ends = energies["position"], (0, 8)
-
-    def either(x):
-        logits = model.network(x)
-        return -tf.reduce_logsumexp(tf.gather(logits, ends, axis=1), axis=1)
-
-    x = draw(energies, lambda part: _sum_of([either], settings), settings, seed=12)
+    column = rows.labels[:, ORDER.index("position")] - FIRST["position"]
+    likely = [rows.images[column == end][:500] / np.float32(255.0) for end in ends]
+    parts = [networks.GivenLabel(model.network, end) for end in ends]
+    either = compose.Union(parts, offsets=compose.balanced_offsets(parts, likely))
+    random = np.random.default_rng((settings.seed, 12))
+    which, x = random.integers(2, size=settings.samples), None
+    for walk in range(2):
+        wanted = tf.constant(np.take(ends, which), tf.int32)
+        x = draw(
+            energies,
+            lambda part, wanted=wanted: _sum_of(
+                [_given(model, wanted[part])], settings
+            ),
+            settings,
+            seed=12 + 100 * walk,
+            start=x,
+        )
+        second = either.responsibilities(x).numpy()[:, 1]
+        which = (random.random(len(x)) < second).astype(int)
     pictures["one of two corners"] = x
     position = judge.attributes(x)["position"]
     return {

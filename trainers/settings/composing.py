@@ -90,7 +90,7 @@ class ComposeSettings(Checked):
     samples: int = setting(198, "Samples of each composition.", low=9)
     walk_steps: int = setting(100, "Langevin steps of a sample.", low=1)
     judge_steps: int = setting(
-        2_000, "Updates of the classifier that judges shapes.", low=1
+        4_000, "Updates of the classifier that judges shapes.", low=1
     )
     joint: bool = setting(
         False, "Also trains a network of all labels at once, for comparison."
