@@ -165,7 +165,13 @@ def test_an_interrupted_choice_goes_on_with_what_is_left(rows, tmp_path):
 
 def test_the_best_weights_by_validation_are_kept(rows, tmp_path):
     settings = presets.with_preset(
-        {**presets.TABULAR, **SMALL, "transform": "quantile", "learning_rate": 0.3},
+        {
+            **presets.TABULAR,
+            **SMALL,
+            "transform": "quantile",
+            "learning_rate": 0.3,
+            "generator_hidden": ("8",),
+        },
         ModelSettings,
     )
     fit = vera.FitSettings(
