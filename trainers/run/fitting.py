@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras_ebm import plots
 from keras_ebm.arguments import check_positive, check_size
 from keras_ebm.callbacks import (
+    EntropyWatch,
     KeepBest,
     KeepCheckpoints,
     LabelWatch,
@@ -324,6 +325,7 @@ def _callbacks(job, has_averages):
         # Before whatever reads its logs.
         *_label_watch(job),
         logger,
+        EntropyWatch(),
         *([_keep_best(job)] if fit.keep_best and enough_labels(job.run) else []),
         backups,
     ]
