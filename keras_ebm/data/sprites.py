@@ -6,6 +6,7 @@ import os
 from typing import NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from keras_ebm.arguments import check_choice, check_size, listed
 from keras_ebm.data.dataset import Dataset
@@ -279,7 +280,10 @@ def read_dsprites(
     rows = builder.as_dataset(split="train", shuffle_files=False)
     if num_rows is not None:
         count = builder.info.splits["train"].num_examples
-        rows = rows.shuffle(count, seed=0).take(check_size("num_rows", num_rows))
+        chosen = np.random.default_rng(0).permutation(count)
+        # A shuffle would hold all images at once.
+        kept = tf.constant(chosen < check_size("num_rows", num_rows))
+        rows = rows.enumerate().filter(lambda i, _: kept[i]).map(lambda _, row: row)
     wanted = ("image", *_DSPRITES.values())
     rows = rows.map(lambda row: {name: row[name] for name in wanted})
     batches = list(rows.batch(1024).as_numpy_iterator())

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
 
 from keras_ebm import data
 from keras_ebm.data import sprites
@@ -65,3 +67,62 @@ def test_sprites_are_a_data_set_by_name():
             data.load(name)
     with pytest.raises(ValueError, match="at least 8 pixels"):
         data.load("sprites:shape@4")
+
+
+@pytest.fixture(scope="module")
+def dsprites(tmp_path_factory):
+    """`(folder, sprites)`: some of our sprites, stored as dSprites are."""
+    folder = tmp_path_factory.mktemp("tfds")
+    tfds.disable_progress_bar()
+    made = data.draw_sprites(40, side=64, seed=3)
+    classes = {"shape": 3, "scale": 6, "orientation": 40}
+    classes |= {"x_position": 32, "y_position": 32}
+    number = tfds.features.Tensor(shape=[], dtype=np.float32)
+    features = {"image": tfds.features.Image(shape=(64, 64, 1))}
+    for name, count in classes.items():
+        features[f"label_{name}"] = tfds.features.ClassLabel(num_classes=count)
+        features[f"value_{name}"] = number
+    none = np.zeros(40)
+    values = {"shape": none, "scale": none, "orientation": made.orientation}
+    values |= {"x_position": made.x, "y_position": made.y}
+    labels = dict.fromkeys(classes, none.astype(int))
+    labels |= {"shape": made.shape, "scale": 2 * made.size + np.arange(40) % 2}
+    rows = {"image": (made.images > 127).astype(np.uint8)}
+    for name in classes:
+        rows[f"label_{name}"] = labels[name]
+        rows[f"value_{name}"] = np.asarray(values[name], np.float32)
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name="dsprites",
+        version="2.0.0",
+        features=tfds.features.FeaturesDict(features),
+        split_datasets={"train": tf.data.Dataset.from_tensor_slices(rows)},
+        data_dir=folder,
+    )
+    return folder, made
+
+
+def test_dsprites_are_read_by_the_names_of_sprites(dsprites):
+    folder, made = dsprites
+    found = data.read_dsprites(folder)
+    assert found.images.shape == (40, 64, 64, 1) and found.images.max() == 255
+    # Storing shuffles the rows; no two are the same.
+    ours, theirs = (
+        np.lexsort(np.asarray([s.x, s.y, s.orientation], np.float32))
+        for s in (made, found)
+    )
+    order = theirs[np.argsort(ours)]
+    for name in ("shape", "size", "position"):
+        np.testing.assert_array_equal(getattr(found, name)[order], getattr(made, name))
+    for name in ("orientation", "x", "y"):
+        expected = np.asarray(getattr(made, name), np.float32)
+        np.testing.assert_array_equal(getattr(found, name)[order], expected)
+    shown = (made.images > 127) * np.uint8(255)
+    np.testing.assert_array_equal(found.images[order], shown)
+
+
+def test_some_dsprites_are_a_random_choice_of_all(dsprites):
+    folder, made = dsprites
+    some = data.read_dsprites(folder, 7)
+    assert len(some.x) == 7
+    assert set(some.x) <= set(np.asarray(made.x, np.float32))
+    np.testing.assert_array_equal(some.x, data.read_dsprites(folder, 7).x)
