@@ -7,7 +7,6 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ebm.negatives.base import Negatives, NegativeSource
-from keras_ebm.negatives.reach import REMEDY, Reach
 from keras_ebm.protocols import EnergyFn, RandomDraws
 from keras_ebm.saveable import Saveable
 
@@ -25,7 +24,8 @@ class Bank(Saveable, NegativeSource, keras.layers.Layer):
     Args:
         rows: array `(count, ...)` of at least one row, preprocessed as the network
             takes them: numbers in units of preprocessed inputs (kept in float32), or
-            codes and tokens (in int64).
+            codes and tokens (in int64). Their scale is not compared with the data's,
+            as foreign rows may have any.
         **kwargs: forwarded to `keras.layers.Layer`.
 
     Raises:
@@ -50,15 +50,6 @@ class Bank(Saveable, NegativeSource, keras.layers.Layer):
         """A bank of zeros, in place of which the saved rows are loaded as weights."""
         rows = config["rows"]
         return cls(**{**config, "rows": np.zeros(rows["shape"], rows["dtype"])})
-
-    def reaches(self) -> list[Reach]:
-        """The range of the rows, which data of another scale lie far from."""
-        if not self._floats:
-            return []
-        low, high = (float(f(self.rows)) for f in (tf.reduce_min, tf.reduce_max))
-        remedy = REMEDY + "preprocess the rows of the bank as the data are."
-        found = [Reach("`rows` of Bank", low, high, remedy, fixed=False)]
-        return found if low < high else []
 
     def draw(
         self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -182,7 +181,7 @@ def _checked_shares(shares: Any, count: int) -> list[float] | None:
         return None
     several = isinstance(shares, Sequence) and not isinstance(shares, str)
     good = several and all(
-        isinstance(share, numbers.Real) and math.isfinite(share) and share > 0
+        isinstance(share, int | float) and math.isfinite(share) and share > 0
         for share in shares
     )
     if not good or len(shares) != count:

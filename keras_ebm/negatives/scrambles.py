@@ -28,6 +28,14 @@ def _check_images(x: Any, source: BatchNegatives) -> None:
     )
 
 
+def _is_range(value: Any) -> bool:
+    """Whether a value is two numbers, the first below the second."""
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        return False
+    low, high = value
+    return all(isinstance(v, int | float) for v in (low, high)) and low < high
+
+
 @keras.saving.register_keras_serializable(package="keras_ebm")
 class PhaseScramble(ComputedInputs, BatchNegatives):
     """Images with the Fourier amplitudes of each row, and random phases.
@@ -62,14 +70,12 @@ class PhaseScramble(ComputedInputs, BatchNegatives):
     _values = ("value_range",)
 
     def __init__(self, value_range: tuple[float, float] | None = None):
-        self.value_range = None if value_range is None else tuple(value_range)
-        if self.value_range is None:
-            return
-        if len(self.value_range) != 2 or not self.value_range[0] < self.value_range[1]:
+        if value_range is not None and not _is_range(value_range):
             raise ValueError(
                 "`value_range` must be (low, high) with low below high, or None. "
                 f"Received: value_range={value_range!r}."
             )
+        self.value_range = None if value_range is None else tuple(value_range)
 
     def __call__(self, x: tf.Tensor, random: RandomDraws):
         self.check_floats(x)
