@@ -64,24 +64,12 @@ class Mixed(Saveable, NegativeSource, keras.layers.Layer):
                 f"{', '.join(twice)}; take one source of chains."
             )
         self.log_names = tuple(names)
+        self.starts_without_data = all(one.starts_without_data for one in self._all())
+        self.computes = any(one.computes for one in self._all())
+        gradients = [one.num_gradients for one in self._all()]
+        pairs = zip(self._fractions(), gradients, strict=True)
+        self.num_gradients = sum(map(math.prod, pairs))
         self.built = True
-
-    # These follow from the sources.
-    @property
-    def starts_without_data(self) -> bool:  # type: ignore[override]
-        """Whether no source needs data to start from."""
-        return all(source.starts_without_data for source in self._all())
-
-    @property
-    def num_gradients(self) -> float:  # type: ignore[override]
-        """How many gradients of the energy a negative takes, on average."""
-        numbers_of = [source.num_gradients for source in self._all()]
-        return sum(map(math.prod, zip(self._fractions(), numbers_of, strict=True)))
-
-    @property
-    def computes(self) -> bool:  # type: ignore[override]
-        """Whether a source computes its negatives."""
-        return any(source.computes for source in self._all())
 
     def reaches(self) -> list[Reach]:
         """Those of all sources."""

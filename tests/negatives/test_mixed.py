@@ -185,8 +185,7 @@ def test_a_mix_trains_compiled_by_xla_and_beside_a_generator():
     assert np.isfinite(beside.train_on_batch(X, Y)).all()
 
 
-def test_replicas_divide_their_own_rows():
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+def test_replicas_divide_their_own_rows(strategy):
     with strategy.scope():
         mixed = Mixed([shifted, Bank(ROWS)], (3, 1))
     x = strategy.experimental_distribute_dataset(
