@@ -114,10 +114,17 @@ def test_negatives_of_the_table_train_by_their_flag(monkeypatch, points, negativ
     monkeypatch.setitem(NEGATIVES, "zeros", Source(_zeros, objective="logistic"))
     assert negatives in choices_of(ModelSettings, "negatives")
     settings = ModelSettings(negatives=negatives, hidden=(8,))
-    model = build_model(points, points.x, settings, seed=0)
+    made = points if NEGATIVES[negatives].makes_rows else data.load("digits")
+    model = build_model(made, made.x[:64], settings, seed=0)
     assert type(model) is EnergyModel
     assert model.objective == ("contrastive" if negatives == "batch" else "logistic")
-    assert np.isfinite(two_steps(model, points.x)).all()
+    assert np.isfinite(two_steps(model, made.x[:64])).all()
+
+
+@pytest.mark.parametrize("negatives", ["phase_scramble", "patch_shuffle"])
+def test_what_takes_images_apart_is_refused_for_rows_of_numbers(points, negatives):
+    with pytest.raises(ValueError, match="takes images. Received: vector rows of toy"):
+        build_model(points, points.x, ModelSettings(negatives=negatives), seed=0)
 
 
 def test_a_mixture_is_fitted_to_preprocessed_rows(points):

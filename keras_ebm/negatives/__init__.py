@@ -1,5 +1,6 @@
 """Negatives: from the batch, from chains, and what betters a generator's."""
 
+from keras_ebm.negatives.bank import Bank
 from keras_ebm.negatives.base import (
     BatchNegatives,
     Negatives,
@@ -15,11 +16,14 @@ from keras_ebm.negatives.corrections import (
     LatentRefinement,
     Proposal,
 )
+from keras_ebm.negatives.mixed import Mixed
 from keras_ebm.negatives.mixture import MixtureSamples
 from keras_ebm.negatives.moves import LangevinMoves, MALAMoves
 from keras_ebm.negatives.replay_buffer import ReplayBuffer
+from keras_ebm.negatives.scrambles import PatchShuffle, PhaseScramble
 
 __all__ = [
+    "Bank",
     "BatchNegatives",
     "Blend",
     "ColumnShuffle",
@@ -32,9 +36,12 @@ __all__ = [
     "LatentRefinement",
     "MALAMoves",
     "MarkovChains",
+    "Mixed",
     "MixtureSamples",
     "NegativeSource",
     "Negatives",
+    "PatchShuffle",
+    "PhaseScramble",
     "Proposal",
     "ReplayBuffer",
     "as_source",

@@ -49,8 +49,8 @@ class NegativeSource:
     buffer: ReplayBuffer | None = None
     #: Whether it needs no data to start from.
     starts_without_data = True
-    #: How many gradients of the energy a negative takes.
-    num_gradients = 0
+    #: How many gradients of the energy a negative takes, on average.
+    num_gradients: float = 0
     #: Whether its negatives are numbers that it computes, as codes and tokens are not.
     computes = False
 

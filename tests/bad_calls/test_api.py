@@ -15,7 +15,17 @@ from keras_ebm.data.tables import read_csv
 from keras_ebm.estimators import EnergyClassifier
 from keras_ebm.explain import Explainer
 from keras_ebm.layers import TableEncoder
-from keras_ebm.negatives import LangevinMoves, MALAMoves, MarkovChains, ReplayBuffer
+from keras_ebm.negatives import (
+    Bank,
+    Jitter,
+    LangevinMoves,
+    MALAMoves,
+    MarkovChains,
+    Mixed,
+    PatchShuffle,
+    PhaseScramble,
+    ReplayBuffer,
+)
 from keras_ebm.ood import ConformalDetector, Detector, Energy, make_score
 from keras_ebm.ood.training_rows import read_matrix
 from keras_ebm.precision import warn_of_merged_integers
@@ -99,6 +109,47 @@ def test_an_argument_that_mala_moves_cannot_use_is_refused(name, value):
     with pytest.raises(ValueError) as error:
         MALAMoves(**{name: value})
     assert_refused(error, name)
+
+
+NAN_ROW = np.array([[1.0, 2.0], [np.nan, 0.0]])
+TWO = [Jitter(), Jitter()]
+SOURCES = [
+    (PhaseScramble, "value_range", (1.0, 1.0)),
+    (PhaseScramble, "value_range", (float("nan"), 1.0)),
+    (PhaseScramble, "value_range", "ab"),
+    (PhaseScramble, "value_range", 3.0),
+    (PatchShuffle, "patches", 1),
+    (PatchShuffle, "patches", 0),
+    (PatchShuffle, "patches", 2.0),
+    (PatchShuffle, "patches", (1, 1)),
+    (PatchShuffle, "patches", (2, 2, 2)),
+    (Bank, "rows", []),
+    (Bank, "rows", np.zeros(3)),
+    (Bank, "rows", np.zeros((0, 3))),
+    (Bank, "rows", [["a", "b"]]),
+    (Bank, "rows", NAN_ROW),
+    (Bank, "rows", None),
+    (Mixed, "sources", None),
+    (Mixed, "sources", Jitter()),
+    (Mixed, "sources", [Jitter()]),
+    (Mixed, "sources", ["jitter", "batch"]),
+    (Mixed, "sources", [Jitter(), None]),
+    (Mixed, "sources", [MarkovChains(LangevinMoves(1))] * 2),
+]
+
+
+@pytest.mark.parametrize("source, name, value", SOURCES)
+def test_an_argument_that_a_source_cannot_use_is_refused(source, name, value):
+    with pytest.raises(ValueError) as error:
+        source(**{name: value})
+    assert_refused(error, name)
+
+
+@pytest.mark.parametrize("value", [(1,), (1, -1), (1, 0), (1, float("nan")), "ab", 3])
+def test_shares_that_are_none_are_refused(value):
+    with pytest.raises(ValueError) as error:
+        Mixed(TWO, value)
+    assert_refused(error, "shares")
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.5, float("nan")])

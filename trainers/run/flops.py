@@ -96,7 +96,7 @@ def step_flops(model, x, y) -> dict:
     source, chain = as_source(model.negatives), 0
     if source is not None and source.num_gradients:
         gradient = count_flops(lambda v: energy_and_gradient(energy_fn, v), inputs)
-        chain = source.num_gradients * gradient
+        chain = int(source.num_gradients * gradient)
     # The chain is a loop, whose body is not in the count of the step.
     step = count_flops(lambda *pair: model.train_step(pair), *data) + chain
     return {

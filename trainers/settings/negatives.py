@@ -6,7 +6,14 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_ebm.mixtures import fit_mixture
-from keras_ebm.negatives import ColumnShuffle, CutAndBlend, Jitter, MixtureSamples
+from keras_ebm.negatives import (
+    ColumnShuffle,
+    CutAndBlend,
+    Jitter,
+    MixtureSamples,
+    PatchShuffle,
+    PhaseScramble,
+)
 
 #: Components of a mixture at most, as of `keras_ebm.estimators.EnergyOutlierDetector`.
 COMPONENTS = 10
@@ -24,11 +31,13 @@ class Source(NamedTuple):
         makes_images: bool, whether it serves images too.
         objective: what `--objective=auto` comes to without classes. A fixed noise has
             a density ratio to learn, but no chains that follow a falling energy.
+        makes_rows: bool, whether it serves rows of numbers too, and not images alone.
     """
 
     build: Callable[[Callable[[], np.ndarray], int], object]
     makes_images: bool = True
     objective: str = "contrastive"
+    makes_rows: bool = True
 
 
 def _mixture(rows, seed):
@@ -46,6 +55,12 @@ NEGATIVES = {
     "mixture": Source(_mixture, makes_images=False, objective="logistic"),
     "shuffle": Source(
         lambda rows, seed: ColumnShuffle(), makes_images=False, objective="logistic"
+    ),
+    "phase_scramble": Source(
+        lambda rows, seed: PhaseScramble(), objective="logistic", makes_rows=False
+    ),
+    "patch_shuffle": Source(
+        lambda rows, seed: PatchShuffle(), objective="logistic", makes_rows=False
     ),
 }
 
@@ -66,7 +81,7 @@ def build_negatives(name: str, dataset, train_x, preprocessor, seed: int):
         seed: int.
 
     Raises:
-        ValueError: if the source makes no images, and the rows are.
+        ValueError: if the source makes no such rows: images, or rows of numbers.
     """
     source = NEGATIVES.get("batch" if name == "both" else name)
     if source is None:
@@ -78,6 +93,12 @@ def build_negatives(name: str, dataset, train_x, preprocessor, seed: int):
             f"`negatives` {name} takes rows of numbers. Received: "
             f"{dataset.kind} rows of {dataset.name}; use negatives="
             f"{' or '.join(others)}."
+        )
+    if dataset.kind != "image" and np.ndim(dataset.x) != 4 and not source.makes_rows:
+        others = [key for key, other in NEGATIVES.items() if other.makes_rows]
+        raise ValueError(
+            f"`negatives` {name} takes images. Received: {dataset.kind} rows of "
+            f"{dataset.name}; use negatives={' or '.join(others)}."
         )
     return source.build(lambda: _preprocessed(train_x, preprocessor), seed)
 

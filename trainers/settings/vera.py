@@ -86,13 +86,15 @@ class ModelSettings(
         "blends of two inputs), jitter (inputs with noise of many widths), mixture "
         "(samples of a mixture of Gaussians fitted to training rows; not of images), "
         "shuffle (each column's values dealt out anew; not of images), "
+        "phase_scramble (images with random Fourier phases), patch_shuffle (images "
+        "with their quadrants in another order), "
         "both generator and batch, or none (a plain classifier).",
     )
     objective: str = setting(
         "auto",
         "contrastive (the papers' likelihood) or logistic (a density ratio, "
         "kind to accuracy); auto: logistic with classes and for the negatives jitter, "
-        "mixture and shuffle, else contrastive.",
+        "mixture, shuffle, phase_scramble and patch_shuffle, else contrastive.",
     )
     energy_weight: float | None = setting(
         None,
