@@ -31,7 +31,7 @@ class EntropyWatch(keras.callbacks.Callback):
     >>> model.fit(x, y, callbacks=[EntropyWatch()])
     """
 
-    def __init__(self, warn_below: float = 1.1):
+    def __init__(self, warn_below: float = 1.05):
         super().__init__()
         if check_positive("warn_below", warn_below) <= 1.0:
             raise ValueError(
