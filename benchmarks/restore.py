@@ -235,13 +235,24 @@ def run_images(settings: BenchmarkSettings, seed: int, found: dict, save) -> Non
         if method in found[CORRUPTIONS[-1]]:
             continue
         if method == "autoencoder":
-            took = found.get("seconds", {}).get("denoising", 0.0)
-            _by_autoencoder(pictures, settings.autoencoder_seconds or took, found)
+            _by_autoencoder(pictures, _equal_seconds(settings, found), found)
         else:
             shown = _by_energies(pictures, method, settings, found, save)
             if method == "denoising" and settings.picture:
                 draw(shown, settings.picture)
         save()
+
+
+def _equal_seconds(settings, found) -> float:
+    """What the autoencoder has: as long as the energy took, or as a flag says."""
+    took = found.get("seconds", {}).get("denoising", 0.0)
+    seconds = settings.autoencoder_seconds or took
+    if not seconds:
+        raise ValueError(
+            "`autoencoder_seconds` 0 needs the energy's time. Received: no denoising "
+            "run of this seed; put denoising before autoencoder in --methods."
+        )
+    return seconds
 
 
 def _by_energies(pictures, kind, settings, found, save) -> dict:

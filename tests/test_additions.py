@@ -28,7 +28,7 @@ from keras_ebm.serving.outputs import OUTPUTS, Output
 from trainers.presets import VERA_PRESETS, with_preset
 from trainers.program.options import choices_of
 from trainers.settings.data import DataSettings, load
-from trainers.settings.negatives import NEGATIVES, Source
+from trainers.settings.negatives import NEGATIVES, ROWS, Source
 from trainers.settings.vera import ModelSettings, build_model
 
 ROOT = Path(__file__).parents[1]
@@ -114,7 +114,7 @@ def test_negatives_of_the_table_train_by_their_flag(monkeypatch, points, negativ
     monkeypatch.setitem(NEGATIVES, "zeros", Source(_zeros, objective="logistic"))
     assert negatives in choices_of(ModelSettings, "negatives")
     settings = ModelSettings(negatives=negatives, hidden=(8,))
-    made = points if NEGATIVES[negatives].makes_rows else data.load("digits")
+    made = points if ROWS in NEGATIVES[negatives].serves else data.load("digits")
     model = build_model(made, made.x[:64], settings, seed=0)
     assert type(model) is EnergyModel
     assert model.objective == ("contrastive" if negatives == "batch" else "logistic")

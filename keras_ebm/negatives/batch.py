@@ -88,8 +88,7 @@ class ColumnShuffle(BatchNegatives):
     Every column keeps its values, and so its distribution, while what ties columns
     together is lost: an energy learns how they depend on each other. As values stay as
     they are, it serves codes and tokens too: resampled marginals, each value of the
-    batch once. On several replicas each deals out the
-    values of its own rows.
+    batch once. On several replicas each deals out the values of its own rows.
 
     Call arguments:
         x: tensor `(batch, entries)`, the batch.

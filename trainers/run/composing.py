@@ -373,6 +373,9 @@ def _union(energies, rows, judge, settings, pictures) -> dict:
     random = np.random.default_rng((settings.seed, 12))
     which, x = random.integers(2, size=settings.samples), None
     for walk in range(2):
+        if walk:
+            second = either.responsibilities(x).numpy()[:, 1]
+            which = (random.random(len(x)) < second).astype(int)
         wanted = tf.constant(np.take(ends, which), tf.int32)
         x = draw(
             energies,
@@ -383,8 +386,6 @@ def _union(energies, rows, judge, settings, pictures) -> dict:
             seed=12 + 100 * walk,
             start=x,
         )
-        second = either.responsibilities(x).numpy()[:, 1]
-        which = (random.random(len(x)) < second).astype(int)
     pictures["one of two corners"] = x
     position = judge.attributes(x)["position"]
     return {

@@ -17,6 +17,8 @@ from keras_ebm.negatives import (
 
 #: Components of a mixture at most, as of `keras_ebm.estimators.EnergyOutlierDetector`.
 COMPONENTS = 10
+#: What a source may serve.
+IMAGES, ROWS = "images", "rows of numbers"
 #: Rows at most that a mixture is fitted to.
 FITTED_ROWS = 20_000
 BATCH = 4096
@@ -28,16 +30,14 @@ class Source(NamedTuple):
     Args:
         build: callable from `rows`, a function that gives preprocessed training rows
             `(n, features)`, and an int seed to what models take as `negatives`.
-        makes_images: bool, whether it serves images too.
         objective: what `--objective=auto` comes to without classes. A fixed noise has
             a density ratio to learn, but no chains that follow a falling energy.
-        makes_rows: bool, whether it serves rows of numbers too, and not images alone.
+        serves: `IMAGES`, `ROWS`, or both, and then rows of any shape.
     """
 
     build: Callable[[Callable[[], np.ndarray], int], object]
-    makes_images: bool = True
     objective: str = "contrastive"
-    makes_rows: bool = True
+    serves: tuple[str, ...] = (IMAGES, ROWS)
 
 
 def _mixture(rows, seed):
@@ -52,15 +52,15 @@ def _mixture(rows, seed):
 NEGATIVES = {
     "batch": Source(lambda rows, seed: CutAndBlend()),
     "jitter": Source(lambda rows, seed: Jitter(), objective="logistic"),
-    "mixture": Source(_mixture, makes_images=False, objective="logistic"),
+    "mixture": Source(_mixture, serves=(ROWS,), objective="logistic"),
     "shuffle": Source(
-        lambda rows, seed: ColumnShuffle(), makes_images=False, objective="logistic"
+        lambda rows, seed: ColumnShuffle(), serves=(ROWS,), objective="logistic"
     ),
     "phase_scramble": Source(
-        lambda rows, seed: PhaseScramble(), objective="logistic", makes_rows=False
+        lambda rows, seed: PhaseScramble(), objective="logistic", serves=(IMAGES,)
     ),
     "patch_shuffle": Source(
-        lambda rows, seed: PatchShuffle(), objective="logistic", makes_rows=False
+        lambda rows, seed: PatchShuffle(), objective="logistic", serves=(IMAGES,)
     ),
 }
 
@@ -68,6 +68,14 @@ NEGATIVES = {
 def negatives_choices() -> tuple[str, ...]:
     """All values of `--negatives`."""
     return ("generator", *NEGATIVES, "both", "none")
+
+
+def _wanted(dataset) -> set[str]:
+    """What a source has to serve for rows of a data set."""
+    if dataset.kind == "image" or np.ndim(dataset.x) == 4:
+        return {IMAGES}
+    deep = dataset.kind == "inputs" and np.ndim(dataset.x) != 2
+    return {IMAGES, ROWS} if deep else {ROWS}
 
 
 def build_negatives(name: str, dataset, train_x, preprocessor, seed: int):
@@ -86,19 +94,14 @@ def build_negatives(name: str, dataset, train_x, preprocessor, seed: int):
     source = NEGATIVES.get("batch" if name == "both" else name)
     if source is None:
         return None
-    deep = dataset.kind == "inputs" and np.ndim(dataset.x) != 2
-    if (dataset.kind == "image" or deep) and not source.makes_images:
-        others = [key for key, other in NEGATIVES.items() if other.makes_images]
+    if not _wanted(dataset) <= set(source.serves):
+        others = [
+            key for key, one in NEGATIVES.items() if _wanted(dataset) <= set(one.serves)
+        ]
         raise ValueError(
-            f"`negatives` {name} takes rows of numbers. Received: "
+            f"`negatives` {name} takes {' or '.join(source.serves)}. Received: "
             f"{dataset.kind} rows of {dataset.name}; use negatives="
             f"{' or '.join(others)}."
-        )
-    if dataset.kind != "image" and np.ndim(dataset.x) != 4 and not source.makes_rows:
-        others = [key for key, other in NEGATIVES.items() if other.makes_rows]
-        raise ValueError(
-            f"`negatives` {name} takes images. Received: {dataset.kind} rows of "
-            f"{dataset.name}; use negatives={' or '.join(others)}."
         )
     return source.build(lambda: _preprocessed(train_x, preprocessor), seed)
 
