@@ -59,7 +59,7 @@ CONTRASTIVE = {
 }
 METHODS = {
     "plain classifier": ("vera", {"negatives": "none"}),
-    "VERA-JEM, logistic (default)": ("vera", {}),
+    "VERA-JEM, logistic": ("vera", {"negatives": "generator"}),
     "VERA-JEM, contrastive": ("vera", CONTRASTIVE),
     "chain-JEM, 20 steps": ("langevin", CHAINS),
 }

@@ -105,7 +105,7 @@ def test_an_output_of_the_table_is_exported_and_verified(monkeypatch, points, tm
         verify(path, plain, points.x[:5])
 
 
-def _zeros(rows, seed):
+def _zeros(rows, seed, shape):
     return lambda x, random: tf.zeros_like(x)
 
 

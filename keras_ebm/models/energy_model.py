@@ -265,10 +265,10 @@ class EnergyModel(SamplesByChains, BaseEnergyModel):
             `(negatives, logs)`: a list of at most one batch `(n, ...)`, and
             scalars by name.
         """
-        drawn = self._draw_own(x, random, training)
+        drawn = self.draw_own(x, random, training)
         return drawn.negatives, drawn.logs
 
-    def _draw_own(self, x, random, training: bool) -> Drawn:
+    def draw_own(self, x, random, training: bool) -> Drawn:
         """What `negatives` gives for preprocessed data, with its weights."""
         source = self._source()
         if source is None:
@@ -278,8 +278,8 @@ class EnergyModel(SamplesByChains, BaseEnergyModel):
             return Drawn()
         if made.weights is not None and not self._takes_weights:
             raise ValueError(
-                "`negatives` with weights need the contrastive objective, and to be "
-                f"the only ones. Received: {type(source).__name__} for a "
+                "`negatives` with weights need the contrastive or the logistic "
+                f"objective. Received: {type(source).__name__} for a "
                 f"{type(self).__name__} with objective={self.objective!r}; leave the "
                 "weights out, such as by resampling."
             )
@@ -287,7 +287,7 @@ class EnergyModel(SamplesByChains, BaseEnergyModel):
 
     @property
     def _takes_weights(self) -> bool:
-        return self.objective == "contrastive"
+        return self.objective in objectives.WEIGHTED_OBJECTIVES
 
     def begin_step(self, data: Any) -> Batch:
         batch = super().begin_step(data)
@@ -304,18 +304,19 @@ class EnergyModel(SamplesByChains, BaseEnergyModel):
         return batch._replace(class_x=attacked)
 
     def draw_step(self, batch: Batch):
-        return self._draw_own(batch.x, batch.random, training=True)
+        return self.draw_own(batch.x, batch.random, training=True)
 
     def test_draw(self, batch: Batch) -> Drawn:
         """What data are set against outside of training; none that has to walk."""
-        return self._draw_own(batch.x, batch.random, training=False)
+        return self.draw_own(batch.x, batch.random, training=False)
 
     def step_loss(self, batch: Batch, drawn: Drawn):
-        samples = [] if drawn.samples is None else [drawn.samples]
+        if drawn.samples is not None:
+            drawn = with_samples(drawn.samples, drawn)
         return self.energy_loss(
             batch.x,
             batch.y,
-            [*samples, *drawn.negatives],
+            drawn.negatives,
             training=True,
             weights=drawn.weights,
             class_x=batch.class_x,
@@ -361,7 +362,7 @@ class EnergyModel(SamplesByChains, BaseEnergyModel):
             training: bool; only then are the gradient penalty and the terms of
                 `semi_supervised` added, and the ramp looked at.
             weights: of the negatives, summing to 1, or None for equal ones; for
-                the contrastive objective.
+                the contrastive and logistic objectives.
             class_x: what the cross-entropy sees, such as an augmented view of the
                 same rows or rows of its own; None: `x`.
             class_y: its labels; None: `y`.
@@ -522,6 +523,17 @@ class EnergyModel(SamplesByChains, BaseEnergyModel):
         total = tf.cast(tf.shape(logs["negative_energy"])[0], tf.float32)
         slope = objectives.negative_slope(self.objective, energies)
         return -self.ramp() * self.energy_weight * slope / total
+
+
+def with_samples(samples: tf.Tensor, own: Drawn) -> Drawn:
+    """Own negatives behind a sampler's, each of which counts as one of them."""
+    weights = own.weights
+    if weights is not None:
+        mine = tf.ones([tf.shape(samples)[0]], weights.dtype)
+        others = weights * tf.cast(tf.size(weights), weights.dtype)
+        weights = tf.concat([mine, others], axis=0)
+        weights /= tf.cast(tf.size(weights), weights.dtype)
+    return own._replace(negatives=[samples, *own.negatives], weights=weights)
 
 
 def _count_part(logs, term, rows) -> None:

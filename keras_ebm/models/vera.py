@@ -12,7 +12,7 @@ from keras_ebm.entropy import Draw, EntropyEstimator, ImportanceSampling
 from keras_ebm.gradients import energy_and_gradient
 from keras_ebm.models.base import Drawn, EnergyStep, check_float_input
 from keras_ebm.models.batches import Batch
-from keras_ebm.models.energy_model import EnergyModel
+from keras_ebm.models.energy_model import EnergyModel, with_samples
 from keras_ebm.models.loss_scaling import with_loss_scale
 from keras_ebm.models.updating import descend
 from keras_ebm.negatives import Correction, Proposal, computed_codes
@@ -283,8 +283,8 @@ class VERA(EnergyModel):
         estimate, logs = self._estimate_entropy(tape, draw, held, random)
         turn = _Turn(tape, draw, held, estimate)
         if self.correction is None and not self._walks:
-            negatives, own_logs = self.draw_negatives(batch.x, random, training=True)
-            return Drawn(negatives, held.x, logs={**logs, **own_logs}, rest=turn)
+            own = self.draw_own(batch.x, random, training=True)
+            return own._replace(samples=held.x, logs={**logs, **own.logs}, rest=turn)
         made, gradient = self._correct(held, estimate, random)
         return Drawn(
             [made.x],
@@ -358,11 +358,6 @@ class VERA(EnergyModel):
         descend(tape, loss, variables, self.posterior_optimizer)
         return loss
 
-    @property
-    def _takes_weights(self) -> bool:
-        """Whether other negatives stand alone, so that weights of theirs sum to 1."""
-        return self._walks
-
     def test_draw(self, batch: Batch):
         samples = self.draw(tf.shape(batch.x)[0], batch.random).x
-        return Drawn([samples, *super().test_draw(batch).negatives])
+        return with_samples(samples, super().test_draw(batch))

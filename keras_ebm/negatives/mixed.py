@@ -1,4 +1,4 @@
-"""Negatives of several kinds in one batch."""
+"""Negatives of several kinds, as one batch or as terms with weights of their own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 from keras import tree
 
+from keras_ebm.arguments import check_positive
 from keras_ebm.negatives.base import Negatives, NegativeSource, as_source
 from keras_ebm.negatives.reach import Reach
 from keras_ebm.protocols import EnergyFn, RandomDraws
@@ -18,7 +19,7 @@ from keras_ebm.saveable import Saveable
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
 class Mixed(Saveable, NegativeSource, keras.layers.Layer):
-    """Divides each batch among several sources: one batch of negatives of many kinds.
+    """Divides each batch among several sources: negatives of many kinds.
 
     The first rows of a batch go to the first source and so on, by `shares` rounded to
     whole rows, at least one each; batches are shuffled, so that these are any rows.
@@ -26,16 +27,26 @@ class Mixed(Saveable, NegativeSource, keras.layers.Layer):
     In a batch of fewer rows than sources the last ones have a row each. Every replica
     divides its own rows.
 
+    With `size` there are more negatives than data, up to one of every source for every
+    row, or fewer, which costs less. With `term_weights` the loss has a term for each
+    source, the mean over its negatives, that counts by its weight whatever its share;
+    without them each negative counts alike.
+
     Markov chains may be among the sources; they start where they would alone, and not
     from a generator. As chains stand still outside of training, such a mix has no
     negatives there at all. A buffer of theirs is reached by the source itself.
 
     Args:
-        sources: at least two sources of `keras_ebm.negatives`, or callables
+        sources: sources of `keras_ebm.negatives`, or callables
             `(x, random) -> x_neg`, each of as many negatives as it is given rows, in
             the type of `x`. Saved with a model if each of them is.
         shares: numbers above 0, one for each source, that count by their ratio; None:
             equal ones.
+        size: float > 0, negatives for each row of a batch. No source makes more than
+            one of a row, so that its share of `size` is at most 1.
+        term_weights: numbers above 0, one for each source, that count by their ratio;
+            None: each negative counts alike. For the contrastive and logistic
+            objectives.
         **kwargs: forwarded to `keras.layers.Layer`.
 
     Raises:
@@ -44,18 +55,25 @@ class Mixed(Saveable, NegativeSource, keras.layers.Layer):
             chains are to walk under labels.
     """
 
-    _values = ("shares",)
+    _values = ("shares", "size", "term_weights")
     _parts = ("sources",)
 
     def __init__(
         self,
         sources: Sequence[NegativeSource | Callable],
         shares: Sequence[float] | None = None,
+        size: float = 1.0,
+        term_weights: Sequence[float] | None = None,
         **kwargs,
     ):
         super().__init__(dtype=kwargs.pop("dtype", "float32"), **kwargs)
-        self.sources = _checked_sources(sources)
-        self.shares = _checked_shares(shares, len(self.sources))
+        self.size = check_positive("size", size)
+        self.sources = _checked_sources(sources, least=1 if size < 1 else 2)
+        self.shares = _checked_ratios("shares", shares, len(self.sources))
+        self.term_weights = _checked_ratios(
+            "term_weights", term_weights, len(self.sources)
+        )
+        self._check_size()
         names = [name for source in self._all() for name in source.log_names]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -71,12 +89,21 @@ class Mixed(Saveable, NegativeSource, keras.layers.Layer):
         self.num_gradients = sum(map(math.prod, pairs))
         self.built = True
 
+    def _check_size(self):
+        most = max(self._fractions()) * self.size
+        if most > 1.0 + 1e-9:
+            raise ValueError(
+                "`size` must leave each source at most one negative for a row. "
+                f"Received: size={self.size} with shares={self.shares}, {most:.4g} of "
+                f"one source; use size={1.0 / max(self._fractions()):.4g} or less."
+            )
+
     def reaches(self) -> list[Reach]:
         """Those of all sources."""
         return [reach for source in self._all() for reach in source.reaches()]
 
     def counts(self, size: int | tf.Tensor) -> list:
-        """Rows of a batch for each source, whose sum is `size`.
+        """Negatives of each source, whose sum is `self.size * size`, rounded.
 
         Args:
             size: rows of the batch, an int or an int32 scalar tensor.
@@ -86,14 +113,18 @@ class Mixed(Saveable, NegativeSource, keras.layers.Layer):
         """
         known = isinstance(size, int)
         larger, smaller = (max, min) if known else (tf.maximum, tf.minimum)
+        total = size
+        if self.size != 1.0:
+            total = larger(_rounded(self.size, size), 1)
         last, sums, counts = 0, 0.0, []
         for index, fraction in enumerate(self._fractions(), start=1):
             sums += fraction
-            end = math.floor(sums * size + 0.5) if known else _rounded(sums, size)
+            end = _rounded(sums, total)
             # One row at least for each, of those before and of those behind.
-            end = smaller(larger(end, last + 1), size - (len(self.sources) - index))
+            end = smaller(larger(end, last + 1), total - (len(self.sources) - index))
             end = larger(end, last)
-            counts.append(end - last)
+            # Rounding may ask for one more than there are rows.
+            counts.append(smaller(end - last, size))
             last = end
         return counts
 
@@ -111,7 +142,8 @@ class Mixed(Saveable, NegativeSource, keras.layers.Layer):
         """Negatives of every source; see `NegativeSource.draw`.
 
         Returns:
-            `Negatives` shaped like `x`, or None where a source has none.
+            `Negatives`, `self.size` for each row of `x`, or None where a source has
+            none.
 
         Raises:
             ValueError: if a source gives weights, or there are labels.
@@ -125,7 +157,8 @@ class Mixed(Saveable, NegativeSource, keras.layers.Layer):
         if not training and any(source.walks for source in self._all()):
             return None
         parts, logs, first = [], {}, 0
-        for index, count in enumerate(self.counts(_size_of(x))):
+        counts = self.counts(_size_of(x))
+        for index, count in enumerate(counts):
             own, source = _rows_from(x, first, count), self._all()[index]
             made = source.draw(energy_fn, own, random.fold(index), training=training)
             if made is None:
@@ -133,9 +166,24 @@ class Mixed(Saveable, NegativeSource, keras.layers.Layer):
             _check_unweighted(made, source)
             parts.append(tree.map_structure(lambda part, n=count: part[:n], made.x))
             logs.update(made.logs)
-            first = first + count
+            if self.size <= 1.0:
+                first = first + count
         joined = tree.map_structure(lambda *each: tf.concat(each, axis=0), *parts)
-        return Negatives(joined, None, logs)
+        return Negatives(joined, self._row_weights(counts), logs)
+
+    def _row_weights(self, counts) -> tf.Tensor | None:
+        """Weights of the negatives, which sum to 1: equal ones within a source."""
+        if self.term_weights is None:
+            return None
+        sizes = [tf.cast(count, tf.float32) for count in counts]
+        rows = [
+            tf.fill([count], weight / tf.maximum(size, 1.0))
+            for count, size, weight in zip(
+                counts, sizes, self.term_weights, strict=True
+            )
+        ]
+        joined = tf.concat(rows, axis=0)
+        return joined / tf.reduce_sum(joined)
 
     def _all(self) -> list[NegativeSource]:
         # No attribute: Keras would save a source's state twice.
@@ -146,12 +194,13 @@ class Mixed(Saveable, NegativeSource, keras.layers.Layer):
         return [share / math.fsum(shares) for share in shares]
 
 
-def _checked_sources(sources: Any) -> list:
-    """Two sources or more in a list, or a ValueError that names what is none."""
+def _checked_sources(sources: Any, least: int) -> list:
+    """`least` sources or more in a list, or a ValueError that names what is none."""
     several = isinstance(sources, Sequence) and not isinstance(sources, str)
-    if not several or len(sources) < 2:
+    if not several or len(sources) < least:
+        count = "two sources" if least > 1 else "one source"
         raise ValueError(
-            "`sources` must be a list of at least two sources of negatives. "
+            f"`sources` must be a list of at least {count} of negatives. "
             f"Received: sources={sources!r}."
         )
     for index, source in enumerate(sources):
@@ -163,21 +212,21 @@ def _checked_sources(sources: Any) -> list:
     return list(sources)
 
 
-def _checked_shares(shares: Any, count: int) -> list[float] | None:
+def _checked_ratios(name: str, ratios: Any, count: int) -> list[float] | None:
     """`count` numbers above 0 in a list, or None as it is."""
-    if shares is None:
+    if ratios is None:
         return None
-    several = isinstance(shares, Sequence) and not isinstance(shares, str)
+    several = isinstance(ratios, Sequence) and not isinstance(ratios, str)
     good = several and all(
-        isinstance(share, int | float) and math.isfinite(share) and share > 0
-        for share in shares
+        isinstance(ratio, int | float) and math.isfinite(ratio) and ratio > 0
+        for ratio in ratios
     )
-    if not good or len(shares) != count:
+    if not good or len(ratios) != count:
         raise ValueError(
-            f"`shares` must be {count} finite numbers above 0, one for each of "
-            f"`sources`. Received: shares={shares!r}."
+            f"`{name}` must be {count} finite numbers above 0, one for each of "
+            f"`sources`. Received: {name}={ratios!r}."
         )
-    return [float(share) for share in shares]
+    return [float(ratio) for ratio in ratios]
 
 
 def _check_unweighted(made: Negatives, source: NegativeSource) -> None:
@@ -195,7 +244,9 @@ def _size_of(x: Any) -> int | tf.Tensor:
     return tf.shape(leaf)[0] if leaf.shape[0] is None else leaf.shape[0]
 
 
-def _rounded(value, size):
+def _rounded(value: float, size: int | tf.Tensor):
+    if isinstance(size, int):
+        return math.floor(value * size + 0.5)
     exact = value * tf.cast(size, tf.float64)
     return tf.cast(tf.floor(exact + 0.5), tf.int32)
 

@@ -50,6 +50,11 @@ class PhaseScramble(ComputedInputs, BatchNegatives):
         value_range: `(low, high)` that values are clipped to, in units of
             preprocessed inputs, such as `(-1, 1)`; None: from the lowest value of each
             row to its highest.
+        random_levels: bool, whether each row is stretched between two levels that are
+            drawn uniformly, the first of which may be the higher: patterns of any
+            brightness and contrast, dark on bright and bright on dark, which no row of
+            the data may be. The levels lie in `value_range`; without one in the range
+            of the batch.
 
     Call arguments:
         x: float tensor `(batch, height, width, channels)`, the batch.
@@ -67,26 +72,45 @@ class PhaseScramble(ComputedInputs, BatchNegatives):
         - Oppenheim and Lim (1981), "The importance of phase in signals".
     """
 
-    _values = ("value_range",)
+    _values = ("value_range", "random_levels")
 
-    def __init__(self, value_range: tuple[float, float] | None = None):
+    def __init__(
+        self,
+        value_range: tuple[float, float] | None = None,
+        random_levels: bool = False,
+    ):
         if value_range is not None and not _is_range(value_range):
             raise ValueError(
                 "`value_range` must be (low, high) with low below high, or None. "
                 f"Received: value_range={value_range!r}."
             )
         self.value_range = None if value_range is None else tuple(value_range)
+        self.random_levels = bool(random_levels)
 
     def __call__(self, x: tf.Tensor, random: RandomDraws):
         self.check_floats(x)
         _check_images(x, self)
         scrambled = self._scrambled(tf.cast(x, tf.float32), random)
+        if self.random_levels:
+            return tf.cast(self._stretched(scrambled, x, random), x.dtype)
         if self.value_range is None:
             low = tf.reduce_min(x, axis=(1, 2, 3), keepdims=True)
             high = tf.reduce_max(x, axis=(1, 2, 3), keepdims=True)
         else:
             low, high = (tf.cast(bound, x.dtype) for bound in self.value_range)
         return tf.clip_by_value(tf.cast(scrambled, x.dtype), low, high)
+
+    def _stretched(self, scrambled, x, random):
+        """Each row from one random level to another."""
+        low, high = self.value_range or (tf.reduce_min(x), tf.reduce_max(x))
+        low, high = (tf.cast(bound, tf.float32) for bound in (low, high))
+        axes = {"axis": (1, 2, 3), "keepdims": True}
+        least = tf.reduce_min(scrambled, **axes)
+        spread = tf.reduce_max(scrambled, **axes) - least
+        share = tf.math.divide_no_nan(scrambled - least, spread)
+        levels = random.uniform([2, tf.shape(x)[0], 1, 1, 1], "phase_scramble_levels")
+        first, last = tf.unstack(low + levels * (high - low))
+        return first + (last - first) * share
 
     def _scrambled(self, x, random):
         """Images in float32 with the phases of noise added, before clipping."""

@@ -11,6 +11,7 @@ from keras_ebm.objectives.criterion import Criterion
 from keras_ebm.objectives.energy import (
     GENERATOR_OBJECTIVES,
     OBJECTIVES,
+    WEIGHTED_OBJECTIVES,
     contrastive_loss,
     data_mean,
     gradient_penalty,
@@ -33,6 +34,7 @@ from keras_ebm.objectives.semi_supervised import (
 
 __all__ = [
     "GENERATOR_OBJECTIVES",
+    "WEIGHTED_OBJECTIVES",
     "OBJECTIVES",
     "ConditionalNoiseContrastive",
     "Criterion",

@@ -45,6 +45,7 @@ def contrastive_loss(
 def logistic_loss(
     data_energy: tf.Tensor,
     negative_energy: tf.Tensor,
+    weights: tf.Tensor | None = None,
     data_weights: tf.Tensor | None = None,
 ):
     """`mean softplus(E(x)) + mean softplus(-E(x_neg))`.
@@ -56,13 +57,18 @@ def logistic_loss(
     Args:
         data_energy: `(batch,)` energies of data, nats.
         negative_energy: `(num_negatives,)` energies of negatives, nats.
-        data_weights: see `contrastive_loss`.
+        weights: see `contrastive_loss`; the ratio is then that to a mixture of where
+            the negatives come from, by their weights.
+        data_weights: likewise.
 
     Returns:
         Scalar, at least 0.
     """
     data = data_mean(tf.math.softplus(data_energy), data_weights)
-    return data + tf.reduce_mean(tf.math.softplus(-negative_energy))
+    negatives = tf.math.softplus(-negative_energy)
+    if weights is None:
+        return data + tf.reduce_mean(negatives)
+    return data + tf.reduce_sum(weights * negatives)
 
 
 def logsumexp_loss(
@@ -121,6 +127,9 @@ OBJECTIVES: dict[str, Callable[..., tf.Tensor]] = {
     "logsumexp": logsumexp_loss,
     "softplus": softplus_loss,
 }
+
+#: Those that take `weights` of the negatives.
+WEIGHTED_OBJECTIVES = ("contrastive", "logistic")
 
 #: Those whose gradient at a negative `negative_slope` knows, as a generator needs.
 GENERATOR_OBJECTIVES = ("contrastive", "logistic")

@@ -19,11 +19,13 @@ from keras_ebm.ood.feature_scores import (
     Nearest,
     RelativeMahalanobis,
 )
+from keras_ebm.ood.head_scores import ReAct, ViM
 from keras_ebm.ood.mixture_score import Mixture
 from keras_ebm.ood.output_scores import (
     ApproximateMass,
     Energy,
     Entropy,
+    GeneralizedEntropy,
     MaxLogit,
     MaxSoftmax,
 )
@@ -39,15 +41,18 @@ __all__ = [
     "Detector",
     "Energy",
     "Entropy",
+    "GeneralizedEntropy",
     "Mahalanobis",
     "MaxLogit",
     "MaxSoftmax",
     "Mixture",
     "Nearest",
+    "ReAct",
     "RelativeMahalanobis",
     "Score",
     "ScoreChoice",
     "SumScore",
+    "ViM",
     "choose_score",
     "conformal_band",
     "load_score",

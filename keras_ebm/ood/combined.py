@@ -13,11 +13,13 @@ from keras_ebm.ood.feature_scores import (
     Nearest,
     RelativeMahalanobis,
 )
+from keras_ebm.ood.head_scores import ReAct, ViM
 from keras_ebm.ood.mixture_score import Mixture
 from keras_ebm.ood.output_scores import (
     ApproximateMass,
     Energy,
     Entropy,
+    GeneralizedEntropy,
     MaxLogit,
     MaxSoftmax,
 )
@@ -30,6 +32,7 @@ SCORE_CLASSES = {
         MaxSoftmax,
         MaxLogit,
         Entropy,
+        GeneralizedEntropy,
         ApproximateMass,
         KNN,
         Nearest,
@@ -37,6 +40,8 @@ SCORE_CLASSES = {
         Mahalanobis,
         RelativeMahalanobis,
         ClassGaussian,
+        ViM,
+        ReAct,
     )
 }
 SCORES = tuple(SCORE_CLASSES)

@@ -146,10 +146,18 @@ def test_an_argument_that_a_source_cannot_use_is_refused(source, name, value):
 
 
 @pytest.mark.parametrize("value", [(1,), (1, -1), (1, 0), (1, float("nan")), "ab", 3])
-def test_shares_that_are_none_are_refused(value):
+@pytest.mark.parametrize("name", ["shares", "term_weights"])
+def test_ratios_that_are_none_are_refused(name, value):
     with pytest.raises(ValueError) as error:
-        Mixed(TWO, value)
-    assert_refused(error, "shares")
+        Mixed(TWO, **{name: value})
+    assert_refused(error, name)
+
+
+@pytest.mark.parametrize("value", [0, -1.0, float("nan"), 2.5, "all"])
+def test_a_size_of_a_mix_that_is_none_is_refused(value):
+    with pytest.raises(ValueError) as error:
+        Mixed(TWO, size=value)
+    assert_refused(error, "size")
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.5, float("nan")])

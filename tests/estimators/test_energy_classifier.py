@@ -8,6 +8,7 @@ from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from keras_ebm.estimators import EnergyClassifier
@@ -27,11 +28,24 @@ QUICK = {
 }
 
 
-@parametrize_with_checks(
-    [EnergyClassifier(method, **QUICK) for method in ("supervised", "vera")]
-)
+@parametrize_with_checks([EnergyClassifier("supervised", **QUICK)])
 def test_it_keeps_to_the_conventions_of_scikit_learn(estimator, check):
     check(estimator)
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        estimator_checks.check_fit_idempotent,
+        estimator_checks.check_estimators_pickle,
+        estimator_checks.check_methods_subset_invariance,
+        estimator_checks.check_classifiers_one_label,
+        estimator_checks.check_classifiers_train,
+    ],
+)
+def test_it_keeps_to_them_with_a_generator_too(check):
+    # What all methods share, such as the checks of rows, was tried above.
+    check("EnergyClassifier", EnergyClassifier("vera", **QUICK))
 
 
 @pytest.fixture(scope="module")

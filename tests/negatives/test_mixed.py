@@ -69,6 +69,37 @@ def test_a_batch_of_fewer_rows_than_sources_goes_to_the_last():
         assert made.shape == x.shape and made[-1, 0] >= 50.0
 
 
+@pytest.mark.parametrize("rows", [1, 2, 5, 24])
+@pytest.mark.parametrize("size, shares", [(3.0, None), (0.5, None), (1.5, (2, 1, 1))])
+def test_a_size_makes_more_or_fewer_negatives_than_data(rows, size, shares):
+    mixed = Mixed([shifted, Jitter(), Bank(ROWS)], shares, size=size)
+    counts = mixed.counts(rows)
+    np.testing.assert_array_equal(mixed.counts(tf.constant(rows)), counts)
+    # At least one negative, and at most one of a source for a row.
+    assert abs(sum(counts) - max(1, size * rows)) <= 1.0 and max(counts) <= rows
+    made = drawn(mixed, tf.constant(X[:rows])).x
+    assert made.shape == (sum(counts), 4)
+    np.testing.assert_array_equal(made[: counts[0]], X[: counts[0]] + 1.0)
+
+
+def test_one_source_may_serve_a_part_of_the_rows():
+    made = drawn(Mixed([shifted], size=0.25), tf.constant(X)).x
+    np.testing.assert_array_equal(made, X[:6] + 1.0)
+
+
+def test_terms_count_by_their_weights_whatever_their_shares():
+    mixed = Mixed([shifted, Bank(ROWS)], (3, 1), term_weights=(1, 4))
+    made = drawn(mixed, tf.constant(X[:8]))
+    np.testing.assert_allclose(made.weights, [0.2 / 6] * 6 + [0.8 / 2] * 2, rtol=1e-6)
+    # Of a batch without a row for the first, the other is all.
+    np.testing.assert_allclose(drawn(mixed, tf.constant(X[:1])).weights, [1.0])
+
+
+def test_a_source_makes_one_negative_of_a_row_at_most():
+    with pytest.raises(ValueError, match="use size=1.333 or less"):
+        Mixed([shifted, Jitter()], (3, 1), size=2.0)
+
+
 def test_an_unknown_batch_is_divided_like_a_known_one():
     mixed = Mixed([Jitter(), CutJoin(), Bank(ROWS), ColumnShuffle()], (3, 2, 1, 1))
     spec = [tf.TensorSpec([None, 4])]

@@ -4,10 +4,19 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from support import FEATURES, compile_sgd, make_generator, make_network, rows
+from support import (
+    FEATURES,
+    assert_same_weights,
+    compile_sgd,
+    make_generator,
+    make_network,
+    rows,
+)
 
 from keras_ebm.entropy import ImportanceSampling
 from keras_ebm.models import VERA, EnergyModel
+from keras_ebm.models.base import Drawn
+from keras_ebm.models.energy_model import with_samples
 from keras_ebm.negatives import CutJoin, Negatives, NegativeSource, as_source
 from keras_ebm.random import StepRandom
 
@@ -44,18 +53,59 @@ def test_a_source_that_needs_the_energy_weighs_its_negatives():
     assert history["largest_weight"][0] > 1 / 12
 
 
-@pytest.mark.parametrize("kind", ["logistic", "beside a generator"])
-def test_weights_that_would_not_count_are_refused_by_name(kind):
-    if kind == "logistic":
-        model = model_of(Weighted(), objective="logistic")
-    else:
-        entropy = ImportanceSampling(num_samples=4)
-        model = VERA(
-            make_network(1), make_generator(), entropy=entropy, negatives=Weighted()
-        )
-        compile_sgd(model)
+def test_weights_count_in_the_logistic_objective():
+    model = model_of(Weighted(), objective="logistic")
+    made = Weighted().draw(model.energy, tf.constant(X), StepRandom(0, 0))
+    data, negative = (model.energy(x).numpy() for x in (X, made.x))
+    softplus = np.logaddexp(0.0, -negative)
+    expected = np.mean(np.logaddexp(0.0, data)) + np.sum(made.weights * softplus)
+    logs = model.evaluate(X, batch_size=12, verbose=0, return_dict=True)
+    np.testing.assert_allclose(logs["loss"], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_weights_are_refused_where_they_would_not_count():
+    model = model_of(Weighted(), objective="softplus")
     with pytest.raises(ValueError, match="Weighted for a .*; leave the weights out"):
         model.train_on_batch(X)
+
+
+class Alike(Weighted):
+    """Negatives of equal weights, given as weights or left out."""
+
+    def __init__(self, given):
+        super().__init__()
+        self.given = given
+
+    def draw(self, energy_fn, x, random, labels=None, training=False, **options):
+        made = super().draw(energy_fn, x, random, labels, training, **options)
+        equal = tf.ones_like(made.x[:, 0]) / 6.0
+        return made._replace(weights=equal if self.given else None)
+
+
+@pytest.mark.parametrize("objective", ["contrastive", "logistic"])
+def test_equal_weights_beside_a_generator_change_nothing(objective):
+    models = []
+    for given in (True, False):
+        model = VERA(
+            make_network(1),
+            make_generator(),
+            entropy=ImportanceSampling(num_samples=4),
+            negatives=Alike(given),
+            objective=objective,
+            seed=0,
+        )
+        compile_sgd(model)
+        model.fit(X, batch_size=6, epochs=1, shuffle=False, verbose=0)
+        models.append(model)
+    # The same sums in another order.
+    assert_same_weights(*models, rtol=1e-5, atol=1e-6)
+
+
+def test_a_sampler_s_negatives_count_as_one_of_all_each():
+    own = Drawn([tf.zeros([2, 3])], weights=tf.constant([0.25, 0.75]))
+    both = with_samples(tf.ones([3, 3]), own)
+    np.testing.assert_allclose(both.weights, [0.2, 0.2, 0.2, 0.1, 0.3], rtol=1e-6)
+    assert [len(part) for part in both.negatives] == [3, 2]
 
 
 def test_callables_and_sources_are_told_from_other_things():

@@ -13,6 +13,7 @@ from keras_ebm.ood import (
     KNN,
     SCORES,
     ConformalDetector,
+    GeneralizedEntropy,
     Mixture,
     Nearest,
     Score,
@@ -529,3 +530,58 @@ def test_a_state_of_another_score_raises():
         KNN.from_state(state)
     with pytest.raises(ValueError, match="Received: 'other'"):
         load_score({**state, "name": np.array("other")})
+
+
+def test_generalized_entropy_equals_its_formula_to_the_surest_rows():
+    rng = np.random.default_rng(0)
+    logits = np.concatenate([rng.normal(size=(50, 7)) * 5.0, np.zeros((1, 7))])
+    logits[-1, 3] = 60.0
+    log_p = logits - logsumexp(logits, axis=1, keepdims=True)
+    others = np.where(np.eye(7, dtype=bool), -np.inf, log_p[:, None, :])
+    log_rest = logsumexp(others, axis=2)
+    expected = np.exp(0.1 * (log_p + log_rest))
+    value = make_score("generalized_entropy").predict({"logits": logits})
+    np.testing.assert_allclose(value, expected.sum(axis=1), rtol=1e-4)
+    largest = np.argsort(-log_p, axis=1)[:, :2]
+    of_two = np.take_along_axis(expected, largest, axis=1).sum(axis=1)
+    value = GeneralizedEntropy(num_classes=2).predict({"logits": logits})
+    np.testing.assert_allclose(value, of_two, rtol=1e-4)
+
+
+def linear_head(seed, scale=1.0):
+    """Rows whose logits are a linear layer with a bias, and the layer."""
+    rng = np.random.default_rng(seed)
+    kernel, bias = np.random.default_rng(9).normal(size=(DIM, NUM_CLASSES)), [1, 2, -1]
+    features = rng.normal(size=(400, DIM)) * scale * np.arange(1, DIM + 1)
+    return {"features": features, "logits": features @ kernel + bias}, kernel, bias
+
+
+def test_vim_is_the_energy_and_what_the_leading_directions_leave():
+    train, kernel, bias = linear_head(0)
+    origin = -np.linalg.pinv(kernel.T) @ bias
+    _, _, directions = np.linalg.svd(train["features"] - origin)
+    test = linear_head(1)[0]
+
+    def left(rows):
+        return np.linalg.norm((rows["features"] - origin) @ directions[3:].T, axis=1)
+
+    alpha = train["logits"].max(axis=1).mean() / left(train).mean()
+    expected = alpha * left(test) - logsumexp(test["logits"], axis=1)
+    value = make_score("vim").fit(train).predict(test)
+    np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_react_is_the_energy_of_features_that_are_cut_off():
+    train, kernel, bias = linear_head(0)
+    test = linear_head(1, scale=3.0)[0]
+    limit = np.quantile(train["features"], 0.9)
+    logits = np.minimum(test["features"], limit) @ kernel + bias
+    value = make_score("react").fit(train).predict(test)
+    np.testing.assert_allclose(value, -logsumexp(logits, axis=1), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["vim", "react"])
+def test_scores_of_a_linear_layer_refuse_another(name):
+    rows = linear_head(0)[0]
+    with pytest.raises(ValueError, match="that are a linear layer of the features"):
+        make_score(name).fit({**rows, "logits": rows["logits"] ** 3})

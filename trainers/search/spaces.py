@@ -6,6 +6,8 @@ Each range lies around the value of the preset of its family, `tabular`, `vera_2
 
 import dataclasses
 
+from trainers.settings.negatives import with_generator
+
 #: Flags of which a search sets two parts: the width of a layer, and how many there are.
 LAYERS = {
     "hidden": ("hidden_width", "hidden_depth"),
@@ -68,7 +70,7 @@ def _vera(**where):
     """Where there is a generator, and other flags have these values."""
     return {
         "methods": ("vera",),
-        "where": {"negatives": ("generator", "both"), **where},
+        "where": {"negatives": ("auto", *with_generator()), **where},
     }
 
 

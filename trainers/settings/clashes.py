@@ -14,6 +14,7 @@ from keras_ebm.arguments import listed
 from trainers.program import flag_errors
 from trainers.program.flag_errors import FLAGS
 from trainers.settings.generator import ESTIMATOR_SETTINGS, estimators_offered
+from trainers.settings.negatives import with_generator
 from trainers.settings.networks import IGEBM
 
 
@@ -104,7 +105,7 @@ SAMPLING = [
 VERA = [
     *NETWORK,
     *SAMPLING,
-    Rule(f"{_GENERATOR} move_steps {_MOVES}", "negatives", ("generator", "both")),
+    Rule(f"{_GENERATOR} move_steps {_MOVES}", "negatives", ("auto", *with_generator())),
     Rule(f"move_steps {_MOVES}", "correction", _CORRECTIONS),
     Rule("buffer_size restart_share", "correction", ("chains",)),
     Rule(

@@ -10,6 +10,7 @@ from keras_ebm.negatives import (
     ColumnShuffle,
     CutAndBlend,
     Jitter,
+    Mixed,
     MixtureSamples,
     PatchShuffle,
     PhaseScramble,
@@ -29,56 +30,86 @@ class Source(NamedTuple):
 
     Args:
         build: callable from `rows`, a function that gives preprocessed training rows
-            `(n, features)`, and an int seed to what models take as `negatives`.
+            `(n, ...)`, an int seed, and the shape of one row, to what models take as
+            `negatives`.
         objective: what `--objective=auto` comes to without classes. A fixed noise has
             a density ratio to learn, but no chains that follow a falling energy.
         serves: `IMAGES`, `ROWS`, or both, and then rows of any shape.
     """
 
-    build: Callable[[Callable[[], np.ndarray], int], object]
+    build: Callable[[Callable[[], np.ndarray], int, tuple], object]
     objective: str = "contrastive"
     serves: tuple[str, ...] = (IMAGES, ROWS)
 
 
-def _mixture(rows, seed):
+def _mixture(rows, seed, shape):
     x = rows()
     if len(x) > FITTED_ROWS:
         x = np.random.default_rng(seed).choice(x, FITTED_ROWS, replace=False)
     return MixtureSamples(fit_mixture(x, COMPONENTS, seed=seed))
 
 
-#: Sources by their value of `--negatives`, which also has `generator`, `both`
-#: (generator and batch) and `none`.
+def _mixed(rows, seed, shape):
+    """What near and far of the data the open half of `benchmarks.panel` chose."""
+    if len(shape) != 3:
+        return Mixed([ColumnShuffle(), Jitter()])
+    parts = [CutAndBlend(), PhaseScramble(random_levels=True)]
+    if any(side % 2 for side in shape[:2]):  # No quadrants.
+        return Mixed(parts, (3, 1))
+    return Mixed([*parts, PatchShuffle()], (2, 1, 1))
+
+
+#: Sources by their value of `--negatives`, which also has `generator`, any of them
+#: behind `generator+`, `both` (generator and batch), `auto` and `none`.
 NEGATIVES = {
-    "batch": Source(lambda rows, seed: CutAndBlend()),
-    "jitter": Source(lambda rows, seed: Jitter(), objective="logistic"),
+    "batch": Source(lambda *given: CutAndBlend()),
+    "jitter": Source(lambda *given: Jitter(), objective="logistic"),
     "mixture": Source(_mixture, serves=(ROWS,), objective="logistic"),
     "shuffle": Source(
-        lambda rows, seed: ColumnShuffle(), serves=(ROWS,), objective="logistic"
+        lambda *given: ColumnShuffle(), serves=(ROWS,), objective="logistic"
     ),
     "phase_scramble": Source(
-        lambda rows, seed: PhaseScramble(), objective="logistic", serves=(IMAGES,)
+        lambda *given: PhaseScramble(), objective="logistic", serves=(IMAGES,)
     ),
     "patch_shuffle": Source(
-        lambda rows, seed: PatchShuffle(), objective="logistic", serves=(IMAGES,)
+        lambda *given: PatchShuffle(), objective="logistic", serves=(IMAGES,)
     ),
+    "mixed": Source(_mixed, objective="logistic"),
 }
+BESIDE = "generator+"
+
+
+def with_generator() -> tuple[str, ...]:
+    """The values of `--negatives` that train a generator."""
+    return ("generator", *(BESIDE + name for name in NEGATIVES), "both")
 
 
 def negatives_choices() -> tuple[str, ...]:
     """All values of `--negatives`."""
-    return ("generator", *NEGATIVES, "both", "none")
+    return ("auto", *NEGATIVES, *with_generator(), "none")
+
+
+def source_of(name: str) -> Source | None:
+    """The source that a value of `--negatives` names; None for a generator alone."""
+    return NEGATIVES.get("batch" if name == "both" else name.removeprefix(BESIDE))
+
+
+def is_of_images(dataset) -> bool:
+    """Whether the rows of a data set are images."""
+    return dataset.kind == "image" or np.ndim(dataset.x) == 4
 
 
 def _wanted(dataset) -> set[str]:
     """What a source has to serve for rows of a data set."""
-    if dataset.kind == "image" or np.ndim(dataset.x) == 4:
+    if is_of_images(dataset):
         return {IMAGES}
     deep = dataset.kind == "inputs" and np.ndim(dataset.x) != 2
     return {IMAGES, ROWS} if deep else {ROWS}
 
 
-def build_negatives(name: str, dataset, train_x, preprocessor, seed: int):
+def build_negatives(
+    name: str, dataset, train_x, preprocessor, seed: int, shape: tuple[int, ...]
+):
     """What a model takes as `negatives`; None for `generator` and `none`.
 
     Args:
@@ -87,11 +118,12 @@ def build_negatives(name: str, dataset, train_x, preprocessor, seed: int):
         train_x: raw training rows.
         preprocessor: layer or None, adapted to them.
         seed: int.
+        shape: of one preprocessed row.
 
     Raises:
         ValueError: if the source makes no such rows: images, or rows of numbers.
     """
-    source = NEGATIVES.get("batch" if name == "both" else name)
+    source = source_of(name)
     if source is None:
         return None
     if not _wanted(dataset) <= set(source.serves):
@@ -103,7 +135,7 @@ def build_negatives(name: str, dataset, train_x, preprocessor, seed: int):
             f"{dataset.kind} rows of {dataset.name}; use negatives="
             f"{' or '.join(others)}."
         )
-    return source.build(lambda: _preprocessed(train_x, preprocessor), seed)
+    return source.build(lambda: _preprocessed(train_x, preprocessor), seed, shape)
 
 
 def _preprocessed(x, preprocessor) -> np.ndarray:

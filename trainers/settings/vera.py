@@ -19,9 +19,11 @@ from trainers.settings.generator import (
     correction_kind,
 )
 from trainers.settings.negatives import (
-    NEGATIVES,
     build_negatives,
+    is_of_images,
     negatives_choices,
+    source_of,
+    with_generator,
 )
 from trainers.settings.networks import (
     NETWORK_CHOICES,
@@ -81,20 +83,23 @@ class ModelSettings(
         "estimators refuse batch.",
     )
     negatives: str = setting(
-        "generator",
+        "auto",
         "Where negatives come from: the generator (VERA), the batch (cuts and "
         "blends of two inputs), jitter (inputs with noise of many widths), mixture "
         "(samples of a mixture of Gaussians fitted to training rows; not of images), "
         "shuffle (each column's values dealt out anew; not of images), "
         "phase_scramble (images with random Fourier phases), patch_shuffle (images "
-        "with their quadrants in another order), "
-        "both generator and batch, or none (a plain classifier).",
+        "with their quadrants in another order), mixed (several of these: of images "
+        "batch, phases at any brightness and quadrants, of rows shuffle and jitter), "
+        "any of these beside the generator by generator+, such as generator+mixed, "
+        "both (generator+batch), or none (a plain classifier). auto: generator+mixed "
+        "for images with classes where the objective is logistic, else generator.",
     )
     objective: str = setting(
         "auto",
         "contrastive (the papers' likelihood) or logistic (a density ratio, "
         "kind to accuracy); auto: logistic with classes and for the negatives jitter, "
-        "mixture, shuffle, phase_scramble and patch_shuffle, else contrastive.",
+        "mixture, shuffle, phase_scramble, patch_shuffle and mixed, else contrastive.",
     )
     energy_weight: float | None = setting(
         None,
@@ -128,6 +133,9 @@ def build_model(dataset, train_x: np.ndarray, settings: ModelSettings, seed: int
     keras.utils.set_random_seed(seed)
     preprocessor, shape, value_range = build_preprocessor(dataset, train_x, settings)
     network = build_network(dataset, shape, settings)
+    settings = dataclasses.replace(
+        settings, negatives=resolved_negatives(settings, dataset)
+    )
     if settings.negatives != "none":
         check_negatives(network, dataset, f"negatives={settings.negatives}")
     arguments = _loss_arguments(dataset, settings)
@@ -139,9 +147,9 @@ def build_model(dataset, train_x: np.ndarray, settings: ModelSettings, seed: int
         "seed": seed,
     }
     arguments["negatives"] = build_negatives(
-        settings.negatives, dataset, train_x, preprocessor, seed
+        settings.negatives, dataset, train_x, preprocessor, seed, shape
     )
-    if settings.negatives not in ("generator", "both"):
+    if settings.negatives not in with_generator():
         return EnergyModel(network, **arguments)
     if not settings.latent_dim:
         latent_dim = min(DEFAULT_LATENTS, math.prod(shape))
@@ -161,6 +169,16 @@ def build_model(dataset, train_x: np.ndarray, settings: ModelSettings, seed: int
         correction=build_correction(settings, kind),
         **arguments,
     )
+
+
+def resolved_negatives(settings: ModelSettings, dataset) -> str:
+    """The value of `negatives` that `auto` comes to for a data set."""
+    if settings.negatives != "auto":
+        return settings.negatives
+    images = is_of_images(dataset) and dataset.num_classes > 1
+    logistic = settings.objective in ("auto", "logistic")
+    plain = settings.correction in ("auto", "none")
+    return "generator+mixed" if images and logistic and plain else "generator"
 
 
 def _decoder_precision(settings):
@@ -232,8 +250,9 @@ def _loss_arguments(dataset, settings):
     has_classes = dataset.num_classes > 1
     objective = settings.objective
     if objective == "auto":
-        source = NEGATIVES.get(settings.negatives)
-        alone = source.objective if source else "contrastive"
+        source = source_of(settings.negatives)
+        beside = settings.negatives in with_generator()
+        alone = source.objective if source and not beside else "contrastive"
         objective = "logistic" if has_classes else alone
     weight, penalty = settings.energy_weight, settings.gradient_penalty
     if weight is None:
