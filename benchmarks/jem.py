@@ -3,7 +3,8 @@ r"""JEM by a generator and by chains: one small network, equal wall-clock.
 MNIST: 10,000 training images, the small convolutional network, batch 64. CIFAR-10:
 the training images that there are, WRN-10-1, batch 40, moved and mirrored. Adam with
 a cosine to 0. Steps of all methods are timed first, alternating in one process, and
-each method then trains for as many steps as fit into `--seconds`. Settings of the two
+each method then trains for as many steps as fit into `--seconds`; those of a *late* one
+are the plain classifier's in the first four fifths of the time. Settings of the two
 contrastive methods were chosen on MNIST by validation accuracy on seed 10, which is not
 reported: five trials for VERA, seven for chains. One file a run: what
 is there already is not repeated. Run from the top of the checkout:
@@ -19,6 +20,7 @@ import dataclasses
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -57,11 +59,38 @@ CONTRASTIVE = {
     "gradient_penalty": 1.0,
     "entropy_weight": 0.01,
 }
+PLAIN = "plain classifier"
+
+
+class Method(NamedTuple):
+    """How a network is trained.
+
+    Args:
+        program: of `PROGRAMS`.
+        changes: what it passes beside the task's own.
+        late: share of the time, from 0 to 1, that is left for energies after the
+            cross-entropy alone; 0: energies from the start.
+    """
+
+    program: str
+    changes: dict
+    late: float = 0.0
+
+
+def _generator(**changes) -> Method:
+    return Method("vera", {"negatives": "generator", **changes})
+
+
 METHODS = {
-    "plain classifier": ("vera", {"negatives": "none"}),
-    "VERA-JEM, logistic": ("vera", {"negatives": "generator"}),
-    "VERA-JEM, contrastive": ("vera", CONTRASTIVE),
-    "chain-JEM, 20 steps": ("langevin", CHAINS),
+    PLAIN: Method("vera", {"negatives": "none"}),
+    "VERA-JEM, logistic": _generator(),
+    "VERA-JEM, contrastive": _generator(**CONTRASTIVE),
+    "chain-JEM, 20 steps": Method("langevin", CHAINS),
+    "VERA-JEM, log volume": _generator(entropy="log_volume"),
+    "VERA-JEM, mutual information": _generator(entropy="mutual_information"),
+    "VERA-JEM, no entropy": _generator(entropy_weight=0.0),
+    "mixed negatives": Method("vera", {"negatives": "mixed"}),
+    "mixed negatives, late": Method("vera", {"negatives": "mixed"}, late=0.2),
 }
 
 
@@ -106,9 +135,16 @@ PICTURE_FILE = "jem.png"
 
 def settings_of(task: Task, method: str):
     """`(program, model settings)` of a method on a task."""
-    program, changes = METHODS[method]
+    program, changes, _ = METHODS[method]
     changes = {**changes, **task.shared, **task.changes.get(method, {})}
     return PROGRAMS[program][0], PROGRAMS[program][1](**changes)
+
+
+def timed_as(method: str) -> str:
+    """The method whose step is that of this one."""
+    own = METHODS[method]
+    same = [m for m, other in METHODS.items() if other == own._replace(late=0.0)]
+    return same[0] if same else method
 
 
 def load(seed: int, settings):
@@ -123,28 +159,56 @@ def load(seed: int, settings):
     )
 
 
-def step_times(settings) -> dict:
-    """Median milliseconds a step of each method, alternating, and their ratios."""
+def step_times(settings, methods) -> dict:
+    """Milliseconds a step of methods, by block, alternating."""
     task, run = TASKS[settings.task], load(0, settings)
     x, _ = run.rows("train")
     functions = {}
-    for method in METHODS:
+    for method in methods:
         _, model_settings = settings_of(task, method)
-        build = PROGRAMS[METHODS[method][0]][2]
+        build = PROGRAMS[METHODS[method].program][2]
         model = build(run.dataset, x, model_settings, 0)
         compile_model(model, model_settings, 1, 1)
         model.preprocessor = None  # The rows of the timing are preprocessed.
         functions[method] = step_function(model, task.batch)
-    times = alternate(functions, settings.blocks, steps=10)
-    first = times["VERA-JEM, contrastive"]
-    return {
-        "batch": task.batch,
-        "milliseconds": {m: float(np.median(v)) for m, v in times.items()},
-        "ratio_to_vera": {m: float(np.median(v / first)) for m, v in times.items()},
-        "ratio_quartiles": {
-            m: np.percentile(v / first, [25, 75]).tolist() for m, v in times.items()
+    return alternate(functions, settings.blocks, steps=10)
+
+
+def complete_times(path: Path, settings, methods) -> dict:
+    """The step times in a file, those of methods that it has not yet added to it.
+
+    The plain classifier's step is timed again beside the new ones, and they are put on
+    the scale of what the file has.
+    """
+    times = json_files.read_json(path) if path.is_file() else {}
+    known = times.get("milliseconds", {})
+    missing = [m for m in methods if m == timed_as(m) and m not in known]
+    if not missing:
+        return times
+    measured = step_times(settings, dict.fromkeys([PLAIN, *missing]))
+    plain = known.get(PLAIN, float(np.median(measured[PLAIN])))
+    ratios = {m: measured[m] / measured[PLAIN] for m in missing}
+    times = {"machine": machine(), "batch": TASKS[settings.task].batch, **times}
+    for name, value in {
+        "milliseconds": {m: plain * float(np.median(v)) for m, v in ratios.items()},
+        "ratio_to_plain": {m: float(np.median(v)) for m, v in ratios.items()},
+        "quartiles_to_plain": {
+            m: np.percentile(v, [25, 75]).tolist() for m, v in ratios.items()
         },
-    }
+    }.items():
+        times[name] = {**times.get(name, {}), **value}
+    json_files.write_json(path, times)
+    return times
+
+
+def steps_of(method: str, times: dict, seconds: float) -> tuple[int, int]:
+    """`(steps, plain steps among them)` of a method in a time."""
+    milliseconds, late = times["milliseconds"], METHODS[method].late
+    own = 1e3 * seconds / milliseconds[timed_as(method)]
+    if not late:
+        return max(1, round(own)), 0
+    plain = round(1e3 * seconds * (1.0 - late) / milliseconds[PLAIN])
+    return plain + round(late * own), plain
 
 
 def run_one(method: str, seed: int, settings, times: dict) -> dict:
@@ -152,11 +216,13 @@ def run_one(method: str, seed: int, settings, times: dict) -> dict:
     task = TASKS[settings.task]
     module, model_settings = settings_of(task, method)
     run = load(seed, settings)
-    steps = max(1, round(1e3 * settings.seconds / times["milliseconds"][method]))
+    steps, plain_steps = steps_of(method, times, settings.seconds)
+    epoch = len(run.rows("train")[1]) // task.batch
     with tempfile.TemporaryDirectory() as folder:
         fit = module.FitSettings(
             workdir=folder,
             steps=steps,
+            plain_epochs=round(plain_steps / epoch),
             batch_size=task.batch,
             augment=task.augment,
             fit_temperature=False,
@@ -178,6 +244,7 @@ def run_one(method: str, seed: int, settings, times: dict) -> dict:
                 data_dir=settings.data_dir,
                 scores=",".join(SCORES),
                 resamples=2,
+                **sampled(model, settings),
             ),
             task.foreign,
         )
@@ -192,6 +259,14 @@ def run_one(method: str, seed: int, settings, times: dict) -> dict:
         "seconds": seconds,
         "auroc": foreign,
     }
+
+
+def sampled(model, settings) -> dict:
+    """What asks `evaluate` for the samples of a generator, where there is one."""
+    extractor = settings.feature_extractor
+    if not extractor or getattr(model, "generator", None) is None:
+        return {}
+    return {"samples": 5000, "feature_extractor": extractor}
 
 
 def runs_of(folder: Path, method: str, seeds: int) -> list[dict]:
@@ -256,7 +331,8 @@ def table(folder: Path, task: Task, seeds: int) -> str:
             continue
         row = [", ".join(str(n) for n in sorted({run["steps"] for run in good}))]
         row += [f"{np.mean([run['seconds'] for run in good]):.0f}"]
-        row += [f"{times['ratio_to_vera'][method]:.2f}"]
+        whole = times["milliseconds"]["VERA-JEM, contrastive"]
+        row += [f"{times['milliseconds'][timed_as(method)] / whole:.2f}"]
         row += [
             spread([100 * run[name] for run in good]) for name in ("accuracy", "ece")
         ]
@@ -295,7 +371,10 @@ class JEMSettings:
     train_size: int = options.setting(10_000, "Training images; 0: all.")
     seconds: float = options.setting(60.0, "Wall-clock of each training.")
     blocks: int = options.setting(15, "Alternations of the timing.")
-    only: str = options.setting("", "One method; default all.")
+    only: str = options.setting("", "Methods, separated by semicolons; default all.")
+    feature_extractor: str = options.setting(
+        "", "Digit classifier of `benchmarks.digit_classifier`, to measure samples by."
+    )
     table: bool = options.setting(False, "Only draw and print what is in --output.")
 
 
@@ -305,14 +384,12 @@ def main(argv: list[str]) -> None:
     folder = Path(options.require("output"))
     folder.mkdir(parents=True, exist_ok=True)
     if not settings.table:
-        if not (folder / TIMES_FILE).is_file():
-            times = {"machine": machine(), **step_times(settings)}
-            json_files.write_json(folder / TIMES_FILE, times)
-        times = json_files.read_json(folder / TIMES_FILE)
+        methods = settings.only.split(";") if settings.only else list(METHODS)
+        times = complete_times(folder / TIMES_FILE, settings, methods)
         for seed in range(settings.first_seed, settings.first_seed + settings.seeds):
-            for method in METHODS:
+            for method in methods:
                 path = file_of(folder, method, seed)
-                if path.is_file() or settings.only not in ("", method):
+                if path.is_file():
                     continue
                 keras.backend.clear_session()
                 results = run_one(method, seed, settings, times)
