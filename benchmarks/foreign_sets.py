@@ -1,7 +1,8 @@
-"""Foreign images made from known ones and from nothing: the sets of the panel.
+"""Foreign images and rows, made of known ones and of nothing: the sets of the panel.
 
-Every function takes known images, uint8 `(n, height, width, channels)`, and a NumPy
-generator, and returns as many images of their shape and type.
+Every function takes known images, uint8 `(n, height, width, channels)`, or rows of
+numbers `(n, columns)`, and a NumPy generator, and returns as many of their shape and
+type.
 """
 
 from collections.abc import Callable
@@ -187,6 +188,51 @@ def photographs(x, rng):
     return made
 
 
+def uniform_rows(x, rng):
+    """Each column uniform over its range."""
+    return rng.uniform(x.min(axis=0), x.max(axis=0), x.shape).astype(x.dtype)
+
+
+def wide_rows(x, rng):
+    """Each column normal about its mean, with three times its standard deviation."""
+    made = x.mean(axis=0) + 3.0 * x.std(axis=0) * rng.normal(size=x.shape)
+    return made.astype(x.dtype)
+
+
+def shuffled_columns(x, rng):
+    """Each column's values dealt out anew."""
+    return np.stack([rng.permutation(column) for column in x.T], axis=1)
+
+
+def blends(x, rng):
+    """Halfway between two rows."""
+    return (0.5 * (x + x[rng.permutation(len(x))])).astype(x.dtype)
+
+
+def mirrored_rows(x, rng):
+    """Mirrored at the mean of each column."""
+    return (2.0 * x.mean(axis=0) - x).astype(x.dtype)
+
+
+def two_rows(x, rng):
+    """Half of the columns, drawn for each row, from another row."""
+    return np.where(rng.random(x.shape) < 0.5, x, x[rng.permutation(len(x))])
+
+
+def one_column_far(x, rng):
+    """One column, drawn for each row, six standard deviations beyond its range."""
+    made, rows = x.copy(), np.arange(len(x))
+    columns = rng.integers(0, x.shape[1], len(x))
+    beyond = x.max(axis=0) + 6.0 * np.maximum(x.std(axis=0), 1e-3)
+    made[rows, columns] = beyond[columns]
+    return made
+
+
+def stretched(x, rng):
+    """Twice as far from the mean of each column."""
+    return (2.0 * x - x.mean(axis=0)).astype(x.dtype)
+
+
 #: Those that settings may be chosen on.
 OPEN: dict[str, Maker] = {
     "turned by 90": turned(1),
@@ -212,4 +258,17 @@ SEALED: dict[str, Maker] = {
     "shuffled pixels": shuffled_pixels,
     "letters": letters,
     "photographs": photographs,
+}
+#: The same of rows of numbers.
+OPEN_ROWS: dict[str, Maker] = {
+    "uniform": uniform_rows,
+    "wide": wide_rows,
+    "shuffled columns": shuffled_columns,
+    "blends": blends,
+}
+SEALED_ROWS: dict[str, Maker] = {
+    "mirrored": mirrored_rows,
+    "two rows": two_rows,
+    "one column far": one_column_far,
+    "stretched": stretched,
 }

@@ -182,7 +182,8 @@ def complete_times(path: Path, settings, methods) -> dict:
     """
     times = json_files.read_json(path) if path.is_file() else {}
     known = times.get("milliseconds", {})
-    missing = [m for m in methods if m == timed_as(m) and m not in known]
+    wanted = dict.fromkeys(timed_as(method) for method in methods)
+    missing = [method for method in wanted if method not in known]
     if not missing:
         return times
     measured = step_times(settings, dict.fromkeys([PLAIN, *missing]))

@@ -1,9 +1,10 @@
-r"""Energies against a panel of foreign images, some to choose on and some sealed.
+r"""Energies against a panel of foreign inputs, some to choose on and some sealed.
 
-MNIST, 10,000 training images, the small convolutional network, ten epochs, the settings
-of `trainers.vera`. The foreign sets are those of `benchmarks.foreign_sets`, photographs
-of CIFAR, and pairs of classes that are held out of training. Settings may be chosen by
-what the open half says:
+Images: MNIST, 10,000 training images, the small convolutional network, ten epochs.
+Tables: all their training rows with labels, the mlp, ten epochs. All else is as
+`trainers.vera` has it. The foreign sets are those of `benchmarks.foreign_sets`,
+photographs of CIFAR, and classes that are held out of training. Settings may be chosen
+by what the open half says:
 
     python -m benchmarks.panel --data_dir=DIR --models=DIR \
         --output=benchmarks/results/panel
@@ -13,9 +14,10 @@ The sealed half is measured once, of the same trained networks, when all is chos
     python -m benchmarks.panel --sealed --data_dir=DIR --models=DIR \
         --output=benchmarks/results/panel
 
-What is in the files already is not repeated; `--table` prints the tables. Against pairs
-of classes networks are trained without them; the pairs of the sealed half are trained
-by the second command alone.
+and with `--kind=tables --tables=FOLDER`, a folder of `letter.csv.gz` and the like. What
+is in the files already is not repeated; `--table` prints the tables. Against classes
+that are held out networks are trained without them; those of the sealed half, and its
+tables, are trained by the second command alone.
 """
 
 import dataclasses
@@ -34,7 +36,6 @@ from trainers.settings.data import DataSettings, RunData, load
 from trainers.settings.vera import ModelSettings
 from trainers.vera import FitSettings, train
 
-DATASET = "tfds:mnist"
 #: Foreign rows of a set at most.
 ROWS = 5000
 
@@ -43,30 +44,62 @@ class Task(NamedTuple):
     """What networks are trained for.
 
     Args:
+        dataset: of tensorflow-datasets, or the name of a table.
+        methods: those that are trained for it.
         holdout: names of the classes that are held out.
         sealed: bool, whether it belongs to the sealed half alone.
     """
 
+    dataset: str
+    methods: tuple
     holdout: tuple = ()
     sealed: bool = False
 
+    @property
+    def is_open_alone(self) -> bool:
+        """Whether the sealed half has nothing to ask of it."""
+        return bool(self.holdout) and not self.sealed
 
-TASKS = {
-    "ten classes": Task(),
-    "8 and 9": Task(("8", "9")),
-    "3 and 5": Task(("3", "5")),
-    "4 and 7": Task(("4", "7"), sealed=True),
-    "0 and 6": Task(("0", "6"), sealed=True),
-}
+
 #: Flags of `trainers.vera` that make a method.
 METHODS = {
     "plain": {"negatives": "none"},
     "default": {},
-    "cut and blend": {"negatives": "batch"},
     "generator": {"negatives": "generator"},
+    "mixed": {"negatives": "mixed"},
+    "cut and blend": {"negatives": "batch"},
+    "shuffle": {"negatives": "shuffle"},
+    "jitter": {"negatives": "jitter"},
+    "mixture": {"negatives": "mixture"},
+    "generator and mixed": {"negatives": "generator+mixed"},
 }
-#: What is trained for each pair of classes.
-OF_PAIRS = ("plain", "default", "cut and blend")
+OF_IMAGES = ("plain", "default", "generator", "mixed", "cut and blend")
+OF_PAIRS = ("plain", "default", "mixed")
+OF_TABLES = ("plain", *list(METHODS)[2:])
+
+
+def _pair(*names: str, sealed: bool = False) -> Task:
+    return Task("tfds:mnist", OF_PAIRS, names, sealed)
+
+
+TASKS = {
+    "images": {
+        "ten classes": Task("tfds:mnist", OF_IMAGES),
+        "8 and 9": _pair("8", "9"),
+        "3 and 5": _pair("3", "5"),
+        "4 and 7": _pair("4", "7", sealed=True),
+        "0 and 6": _pair("0", "6", sealed=True),
+    },
+    "tables": {
+        "letter": Task("letter", OF_TABLES),
+        "letter without A to F": Task("letter", OF_TABLES, tuple("ABCDEF")),
+        "segment": Task("segment", OF_TABLES),
+        "waveform5000": Task("waveform5000", OF_TABLES),
+        "spambase": Task("spambase", OF_TABLES, sealed=True),
+        "page_blocks": Task("page_blocks", OF_TABLES, sealed=True),
+        "letter without U to Z": Task("letter", OF_TABLES, tuple("UVWXYZ"), True),
+    },
+}
 SCORES = (
     "energy",
     "max_softmax",
@@ -87,29 +120,29 @@ SHOWN = ("energy", "max_softmax", "knn", "class_gaussian", CHOSEN)
 class PanelSettings:
     """Flags of the benchmark."""
 
+    CHOICES = {"kind": tuple(TASKS)}
+
+    kind: str = options.setting("images", "What the foreign inputs are of.")
     data_dir: str = options.setting("", "Folder of prepared tensorflow-datasets.")
+    tables: str = options.setting("", "Folder of tables, each NAME.csv.gz.")
     output: str = options.setting("", "Folder to write to and to continue.")
     models: str = options.setting("", "Folder that the trained networks are kept in.")
     sealed: bool = options.setting(False, "Measure the sealed half, once.")
     seeds: int = options.setting(3, "Seeds of each run.")
     first_seed: int = options.setting(0, "The first of them.")
-    train_size: int = options.setting(10_000, "Training images.")
+    train_size: int = options.setting(10_000, "Training images; tables have all rows.")
     epochs: int = options.setting(10, "Passes over them.")
     only: str = options.setting("", "Methods, separated by commas; default all.")
     table: bool = options.setting(False, "Only print the tables of --output.")
 
 
-def load_run(task: str, seed: int, settings) -> RunData:
-    """The split images of a task."""
-    return load(
-        DataSettings(
-            dataset=DATASET,
-            data_dir=settings.data_dir,
-            holdout_classes=TASKS[task].holdout,
-            train_size=settings.train_size,
-            seed=seed,
-        )
-    )
+def load_run(task: Task, seed: int, settings) -> RunData:
+    """The split rows of a task."""
+    place = {"dataset": task.dataset, "data_dir": settings.data_dir}
+    place["train_size"] = settings.train_size
+    if settings.kind == "tables":
+        place = {"dataset": f"csv:{settings.tables}/{task.dataset}.csv.gz"}
+    return load(DataSettings(holdout_classes=task.holdout, seed=seed, **place))
 
 
 def trained(run: RunData, task: str, method: str, seed: int, settings):
@@ -128,21 +161,25 @@ def trained(run: RunData, task: str, method: str, seed: int, settings):
     return model, json_files.read_json(times)["seconds"]
 
 
-def foreign_images(run: RunData, task: str, sealed: bool, settings) -> dict:
+def foreign_rows(run: RunData, task: Task, sealed: bool, settings) -> dict:
     """Foreign sets of a half, by name."""
-    if TASKS[task].holdout:
+    if task.holdout:
         return {"held out": run.rows("holdout")[0][:ROWS]}
     x, y = run.rows("test")
     x, y = x[:ROWS], y[:ROWS]
-    makers = foreign_sets.SEALED if sealed else foreign_sets.OPEN
+    images = settings.kind == "images"
+    makers = foreign_sets.OPEN if images else foreign_sets.OPEN_ROWS
+    if sealed:
+        makers = foreign_sets.SEALED if images else foreign_sets.SEALED_ROWS
     # A set stays the same whatever stands beside it.
     made = {
         name: make(x, np.random.default_rng([7, place]))
         for place, (name, make) in enumerate(makers.items())
     }
-    known = dataclasses.replace(run.dataset, x=x, y=y, num_test=0)
-    other = "tfds:cifar100" if sealed else "tfds:cifar10"
-    made[other] = data.foreign(other, known, data_dir=settings.data_dir)[:ROWS]
+    if images:
+        known = dataclasses.replace(run.dataset, x=x, y=y, num_test=0)
+        other = "tfds:cifar100" if sealed else "tfds:cifar10"
+        made[other] = data.foreign(other, known, data_dir=settings.data_dir)[:ROWS]
     return made
 
 
@@ -201,7 +238,7 @@ def tables(folder: Path, sealed: bool, settings) -> str:
         (task, method): read_saved(
             file_of(folder, task, method, seed, sealed) for seed in seeds
         )
-        for task in TASKS
+        for task in TASKS[settings.kind]
         for method in METHODS
     }
     runs = {key: found for key, found in runs.items() if found}
@@ -247,24 +284,25 @@ def main(argv: list[str]) -> None:
     options.require("models")
     only = settings.only.split(",") if settings.only else list(METHODS)
     for seed in range(settings.first_seed, settings.first_seed + settings.seeds):
-        for task, wanted in TASKS.items():
-            if wanted.sealed and not settings.sealed:
+        for name, task in TASKS[settings.kind].items():
+            if task.is_open_alone if settings.sealed else task.sealed:
                 continue
-            for method in OF_PAIRS if wanted.holdout else METHODS:
-                path = file_of(folder, task, method, seed, settings.sealed)
-                if path.is_file() or method not in only:
-                    continue
-                if settings.sealed and wanted.holdout and not wanted.sealed:
-                    continue
-                run = load_run(task, seed, settings)
-                model, seconds = trained(run, task, method, seed, settings)
-                sets = foreign_images(run, task, settings.sealed, settings)
-                results = measure(model, run, sets)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                json_files.write_json(
-                    path, {"machine": machine(), "train_seconds": seconds, **results}
-                )
-                print(path.name, results["accuracy"], results["chosen"], flush=True)
+            for method in (method for method in task.methods if method in only):
+                path = file_of(folder, name, method, seed, settings.sealed)
+                if not path.is_file():
+                    run_one(path, name, method, seed, settings)
+
+
+def run_one(path: Path, name: str, method: str, seed: int, settings) -> None:
+    """Trains a network, or reads it, and writes what it measures to a file."""
+    task = TASKS[settings.kind][name]
+    run = load_run(task, seed, settings)
+    model, seconds = trained(run, name, method, seed, settings)
+    results = measure(model, run, foreign_rows(run, task, settings.sealed, settings))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    found = {"machine": machine(), "train_seconds": seconds, **results}
+    json_files.write_json(path, found)
+    print(path.name, results["accuracy"], results["chosen"], flush=True)
 
 
 if __name__ == "__main__":
