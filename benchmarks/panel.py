@@ -74,7 +74,7 @@ METHODS = {
     "generator and mixed": {"negatives": "generator+mixed"},
 }
 OF_IMAGES = ("plain", "default", "generator", "mixed", "cut and blend")
-OF_PAIRS = ("plain", "default", "mixed")
+OF_PAIRS = ("plain", "default")
 OF_TABLES = ("plain", *list(METHODS)[2:])
 
 
