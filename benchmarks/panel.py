@@ -1,7 +1,7 @@
 r"""Energies against a panel of foreign inputs, some to choose on and some sealed.
 
 Images: MNIST, 10,000 training images, the small convolutional network, ten epochs.
-Tables: 4,000 rows at most, all with labels, the mlp, ten epochs. All else is as
+Tables: all training rows, with labels, of letter 4,000; the mlp, ten epochs. All else is as
 `trainers.vera` has it. The foreign sets are those of `benchmarks.foreign_sets`,
 photographs of CIFAR, and classes that are held out of training. Settings may be chosen
 by what the open half says:
@@ -36,8 +36,8 @@ from trainers.settings.data import DataSettings, RunData, load
 from trainers.settings.vera import ModelSettings
 from trainers.vera import FitSettings, train
 
-#: Foreign rows of a set at most, and training rows of a table.
-ROWS, TABLE_ROWS = 5000, 4000
+#: Foreign rows of a set at most, and training rows of the table of letters.
+ROWS, LETTERS = 5000, 4000
 
 
 class Task(NamedTuple):
@@ -129,7 +129,7 @@ class PanelSettings:
     sealed: bool = options.setting(False, "Measure the sealed half, once.")
     seeds: int = options.setting(3, "Seeds of each run.")
     first_seed: int = options.setting(0, "The first of them.")
-    train_size: int = options.setting(10_000, "Training rows at most.")
+    train_size: int = options.setting(10_000, "Training images.")
     epochs: int = options.setting(10, "Passes over them.")
     only: str = options.setting("", "Methods, separated by commas; default all.")
     table: bool = options.setting(False, "Only print the tables of --output.")
@@ -141,7 +141,7 @@ def load_run(task: Task, seed: int, settings) -> RunData:
     size = settings.train_size
     if settings.kind == "tables":
         place = {"dataset": f"csv:{settings.tables}/{task.dataset}.csv.gz"}
-        size = min(size, TABLE_ROWS)
+        size = LETTERS if task.dataset == "letter" else 0
     place["train_size"] = size
     return load(DataSettings(holdout_classes=task.holdout, seed=seed, **place))
 
