@@ -13,6 +13,7 @@ What is in the file already is not repeated; `--table` prints the tables.
 """
 
 import dataclasses
+import functools
 import tempfile
 import time
 from pathlib import Path
@@ -28,6 +29,7 @@ from trainers.adopt import HEAD
 from trainers.program import json_files, options, running
 from trainers.run import bodies, transforms
 from trainers.settings.data import DataSettings, load
+from trainers.settings.negatives import bank_of
 from trainers.settings.starting import build_body
 from trainers.settings.vera import ModelSettings, build_model
 from trainers.vera import FitSettings
@@ -43,6 +45,11 @@ METHODS = {
     "plain head": {},
     "plain head, mirrored images too": {"mirrored_views": True},
     "column shuffle": {"negatives": "shuffle"},
+    "scrambled images": {"negatives": "bank", "bank": "phase_scramble"},
+    "column shuffle and scrambled images": {
+        "negatives": "shuffle",
+        "bank": "phase_scramble",
+    },
     "cut and blend": {"negatives": "batch"},
     "jitter": {"negatives": "jitter"},
     "mixture": {"negatives": "mixture"},
@@ -80,7 +87,12 @@ def run_one(method: str, seed: int, settings) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         fit = split_settings(FitSettings, {**values, "workdir": folder, "verbose": 0})
         start = time.process_time(), time.perf_counter()
-        job = transforms.prepare(seen, model_settings, fit, build_model)
+        build = build_model
+        images = bank_of(run, model_settings)
+        if images is not None:
+            bank = body_features(body, images, cache=cache)
+            build = functools.partial(build_model, bank=bank)
+        job = transforms.prepare(seen, model_settings, fit, build)
         model, measures = job.perform()
         seconds = time.process_time() - start[0], time.perf_counter() - start[1]
     x, _ = run.rows("test")

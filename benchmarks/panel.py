@@ -1,8 +1,8 @@
 r"""Energies against a panel of foreign inputs, some to choose on and some sealed.
 
 Images: MNIST, 10,000 training images, the small convolutional network, ten epochs.
-Tables: all training rows, with labels, of letter 4,000; the mlp, ten epochs. All else is as
-`trainers.vera` has it. The foreign sets are those of `benchmarks.foreign_sets`,
+Tables: all training rows (of letter 4,000) with labels, the mlp, ten epochs. All else
+is as `trainers.vera` has it. The foreign sets are those of `benchmarks.foreign_sets`,
 photographs of CIFAR, and classes that are held out of training. Settings may be chosen
 by what the open half says:
 

@@ -104,7 +104,7 @@ def define_flags() -> None:
         "ood",
         [],
         "Foreign set, repeatable: a dataset spec, noise:uniform, noise:gaussian, "
-        "rotate:90, or holdout.",
+        "rotate:90, interpolate, phase_scramble, or holdout.",
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from keras_ebm.data.dataset import Dataset, validate
 from keras_ebm.data.images import fit_channels
 from keras_ebm.data.inputs import in_types, types_of
+from keras_ebm.data.scrambled import scrambled_phases
 from keras_ebm.data.sources import find_source
 from keras_ebm.data.specs import read
 from keras_ebm.rows import num_rows, take
@@ -18,7 +19,8 @@ from keras_ebm.rows import num_rows, take
 NOISE = ("noise:uniform", "noise:gaussian")
 ROTATIONS = ("rotate:90", "rotate:180", "rotate:270")
 INTERPOLATION = "interpolate"
-MADE_UP = (*NOISE, *ROTATIONS, INTERPOLATION)
+SCRAMBLE = "phase_scramble"
+MADE_UP = (*NOISE, *ROTATIONS, INTERPOLATION, SCRAMBLE)
 MAX_NOISE_ROWS = 10_000
 
 
@@ -40,6 +42,8 @@ def foreign(
       deviation.
     - `rotate:90`, `rotate:180`, `rotate:270`: the reference's images, turned.
     - `interpolate`: the mean of two of the reference's images, drawn at random.
+    - `phase_scramble`: the reference's images with random Fourier phases, clipped to
+      0..255 and rounded: textures without edges or shapes.
     - `holdout`: the rows of held-out classes.
     - any spec of `load`: the official test rows if there are any, else all.
 
@@ -75,6 +79,8 @@ def foreign(
         return _rotate(reference, int(spec.removeprefix("rotate:")) // 90)
     if spec == INTERPOLATION:
         return _interpolate(reference, np.random.default_rng(seed))
+    if spec == SCRAMBLE:
+        return _scramble(reference, np.random.default_rng(seed))
     if spec == "holdout":
         if holdout is None or num_rows(holdout) == 0:
             raise ValueError(
@@ -155,6 +161,16 @@ def _interpolate(reference: Dataset, rng: np.random.Generator) -> np.ndarray:
     other = (np.arange(count) + rng.integers(1, count, count)) % count
     total = reference.x.astype(np.uint16) + reference.x[other]
     return (total // 2).astype(np.uint8)
+
+
+def _scramble(reference: Dataset, rng: np.random.Generator) -> np.ndarray:
+    if reference.kind != "image":
+        raise ValueError(
+            "Only images have phases to scramble. Received: "
+            f"{reference.kind} rows of shape {reference.input_shape}."
+        )
+    pixels = scrambled_phases(reference.x, rng)
+    return np.rint(np.clip(pixels, 0.0, 255.0)).astype(np.uint8)
 
 
 def _without_classes(schema):

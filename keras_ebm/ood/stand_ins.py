@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from keras_ebm.data.scrambled import scrambled_phases
+
 #: What each is; the last two but one are of columns and of pixels.
 STAND_INS = {
     "blends": "halfway between two rows of different classes; categories of either",
@@ -54,7 +56,7 @@ def make_stand_ins(
     else:
         if math.prod(rows.shape[1:-1]) > 1:
             made["shuffled pixels"] = _shuffled_pixels(rows, rng)
-            made["scrambled phases"] = _scrambled_phases(rows, rng)
+            made["scrambled phases"] = scrambled_phases(rows, rng)
         noise = _column_noise(rows.reshape(-1), None, rng)
         made["uniform noise"] = noise.reshape(rows.shape)
     return {name: _in_type(values, rows) for name, values in made.items()}
@@ -92,16 +94,6 @@ def _shuffled_pixels(rows, rng):
     pixels = rows.reshape(len(rows), -1, rows.shape[-1])
     order = np.argsort(rng.random(pixels.shape[:2]), axis=1)
     return np.take_along_axis(pixels, order[:, :, None], axis=1).reshape(rows.shape)
-
-
-def _scrambled_phases(rows, rng):
-    axes = tuple(range(1, rows.ndim - 1))
-    # The phases of real noise leave rows real; channels share them.
-    noise = np.fft.rfftn(rng.normal(size=(*rows.shape[:-1], 1)), axes=axes)
-    phases = np.exp(1j * np.angle(noise))
-    phases[(slice(None), *[0] * len(axes))] = 1.0  # The mean stays.
-    spectrum = np.fft.rfftn(rows.astype(np.float64), axes=axes) * phases
-    return np.fft.irfftn(spectrum, s=rows.shape[1:-1], axes=axes)
 
 
 def _column_noise(values, num_categories, rng):

@@ -156,3 +156,20 @@ def test_interpolations_are_means_of_two_different_images():
         assert other.sum() >= 1 and not (other.sum() == 1 and other[i])
     with pytest.raises(ValueError, match="Only images, two at least"):
         data.foreign("interpolate", data.load("toy:rings"))
+
+
+def test_a_scramble_keeps_the_mean_and_the_spectrum_of_an_image():
+    pixels = np.random.default_rng(0).integers(100, 156, (50, 8, 8, 3), np.uint8)
+    images = unlabelled(pixels, "image")
+    made = foreign("phase_scramble", images, seed=1)
+    assert made.shape == images.x.shape and made.dtype == np.uint8
+    spectra = [
+        np.abs(np.fft.fft2(x.astype(float), axes=(1, 2))) for x in (images.x, made)
+    ]
+    # Rounding adds half a value to each pixel at most.
+    side = np.prod(images.x.shape[1:3])
+    np.testing.assert_allclose(*spectra, atol=0.6 * side)
+    assert np.mean(made != images.x) > 0.9
+    np.testing.assert_array_equal(made, foreign("phase_scramble", images, seed=1))
+    with pytest.raises(ValueError, match="Only images have phases"):
+        foreign("phase_scramble", TABLE)

@@ -1,6 +1,7 @@
 """Runs that train on the features of a frozen body."""
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from keras_ebm.networks import body_features
 from trainers.run import transforms
 from trainers.run.jobs import Job
 from trainers.settings.data import RunData
+from trainers.settings.negatives import bank_of
 from trainers.settings.starting import build_body
 
 #: Folder of a run in which features are kept.
@@ -31,6 +33,10 @@ def prepare(run: RunData, settings, fit, build, strategy=None):
         ValueError: if the body takes no such rows, or training would move them.
     """
     body = build_body(settings, run.dataset)
+    bank = bank_of(run, settings) if hasattr(settings, "bank") else None
+    if bank is not None:
+        rows = bank if body is None else body_features(body, bank)
+        build = functools.partial(build, bank=rows)
     if body is None:
         return transforms.prepare(run, settings, fit, build, strategy)
     if fit.augment != "none":

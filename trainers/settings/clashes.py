@@ -104,6 +104,7 @@ SAMPLING = [
 ]
 VERA = [
     *NETWORK,
+    Rule("bank_rows", "bank"),
     *SAMPLING,
     Rule(f"{_GENERATOR} move_steps {_MOVES}", "negatives", ("auto", *with_generator())),
     Rule(f"move_steps {_MOVES}", "correction", _CORRECTIONS),

@@ -1,12 +1,15 @@
 """The table of negatives that need no generator: values of `--negatives`."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
+from keras_ebm import data
 from keras_ebm.mixtures import fit_mixture
 from keras_ebm.negatives import (
+    Bank,
     ColumnShuffle,
     CutAndBlend,
     Jitter,
@@ -15,6 +18,7 @@ from keras_ebm.negatives import (
     PatchShuffle,
     PhaseScramble,
 )
+from keras_ebm.rows import num_rows, take
 
 #: Components of a mixture at most, as of `keras_ebm.estimators.EnergyOutlierDetector`.
 COMPONENTS = 10
@@ -75,6 +79,8 @@ NEGATIVES = {
         lambda *given: PatchShuffle(), objective="logistic", serves=(IMAGES,)
     ),
     "mixed": Source(_mixed, objective="logistic"),
+    # Nothing but the rows of `--bank`.
+    "bank": Source(lambda *given: None, objective="logistic"),
 }
 BESIDE = "generator+"
 
@@ -107,8 +113,49 @@ def _wanted(dataset) -> set[str]:
     return {IMAGES, ROWS} if deep else {ROWS}
 
 
+def bank_of(run, settings) -> np.ndarray | None:
+    """Raw rows of `--bank`; None where it is empty.
+
+    Args:
+        run: `RunData`.
+        settings: with `bank` and `bank_rows`.
+
+    Raises:
+        ValueError: if they cannot be made, or there are no negatives for them.
+    """
+    if not settings.bank:
+        return None
+    if settings.negatives == "none":
+        raise ValueError(
+            "`bank` stands among negatives. Received: "
+            f"bank={settings.bank} with negatives=none; use negatives=bank."
+        )
+    if settings.bank == "holdout":
+        raise ValueError(
+            "`bank` must not be what the run is measured by later. Received: "
+            "bank=holdout; name another data set."
+        )
+    x, y = run.rows("train")
+    rng = np.random.default_rng(run.settings.seed)
+    shown = rng.permutation(len(y))[: settings.bank_rows]
+    known = dataclasses.replace(run.dataset, x=take(x, shown), y=y[shown], num_test=0)
+    made = data.foreign(
+        settings.bank,
+        known,
+        seed=run.settings.seed,
+        data_dir=run.settings.data_dir or None,
+    )
+    return take(made, rng.permutation(num_rows(made))[: settings.bank_rows])
+
+
 def build_negatives(
-    name: str, dataset, train_x, preprocessor, seed: int, shape: tuple[int, ...]
+    name: str,
+    dataset,
+    train_x,
+    preprocessor,
+    seed: int,
+    shape: tuple[int, ...],
+    bank: np.ndarray | None = None,
 ):
     """What a model takes as `negatives`; None for `generator` and `none`.
 
@@ -119,10 +166,26 @@ def build_negatives(
         preprocessor: layer or None, adapted to them.
         seed: int.
         shape: of one preprocessed row.
+        bank: raw rows that stand among the negatives, or None.
 
     Raises:
-        ValueError: if the source makes no such rows: images, or rows of numbers.
+        ValueError: if the source makes no such rows: images, or rows of numbers; or
+            there is no bank for `bank`.
     """
+    own = _build_own(name, dataset, train_x, preprocessor, seed, shape)
+    if bank is None:
+        if name.removeprefix(BESIDE) == "bank":
+            raise ValueError(
+                f"`negatives` {name} takes the rows of `bank`. Received: none; name "
+                "them by bank=SPEC."
+            )
+        return own
+    rows = Bank(_preprocessed(bank, preprocessor))
+    return rows if own is None else Mixed([own, rows])
+
+
+def _build_own(name, dataset, train_x, preprocessor, seed, shape):
+    """The source without a bank, or None."""
     source = source_of(name)
     if source is None:
         return None

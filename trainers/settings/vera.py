@@ -66,6 +66,8 @@ class ModelSettings(
     SUBJECTS = {
         "generator_network": "Generator",
         "negatives": "Loss",
+        "bank": "Loss",
+        "bank_rows": "Loss",
     }
 
     generator_network: str = setting(
@@ -91,10 +93,19 @@ class ModelSettings(
         "phase_scramble (images with random Fourier phases), patch_shuffle (images "
         "with their quadrants in another order), mixed (several of these: of images "
         "batch, phases at any brightness and quadrants, of rows shuffle and jitter), "
+        "bank (the rows of --bank alone), "
         "any of these beside the generator by generator+, such as generator+mixed, "
         "both (generator+batch), or none (a plain classifier). auto: generator+mixed "
         "for images with classes where the objective is logistic, else generator.",
     )
+    bank: str = setting(
+        "",
+        "Foreign rows that stand among the negatives, as one half of them where there "
+        "are others beside a generator's: what --ood of trainers.evaluate takes, such "
+        "as a data set, noise:uniform or phase_scramble. With --backbone they are "
+        "images, whose features are taken.",
+    )
+    bank_rows: int = setting(2000, "Rows of --bank, at most.", low=1)
     objective: str = setting(
         "auto",
         "contrastive (the papers' likelihood) or logistic (a density ratio, "
@@ -118,7 +129,13 @@ class ModelSettings(
     )
 
 
-def build_model(dataset, train_x: np.ndarray, settings: ModelSettings, seed: int):
+def build_model(
+    dataset,
+    train_x: np.ndarray,
+    settings: ModelSettings,
+    seed: int,
+    bank: np.ndarray | None = None,
+):
     """Builds an uncompiled model for a dataset.
 
     Args:
@@ -126,6 +143,7 @@ def build_model(dataset, train_x: np.ndarray, settings: ModelSettings, seed: int
         train_x: raw training rows, which the preprocessor is adapted to.
         settings: `ModelSettings`.
         seed: int, of the initial weights and the noise.
+        bank: raw rows that stand among the negatives, or None.
 
     Returns:
         `VERA` or `EnergyModel`.
@@ -147,7 +165,7 @@ def build_model(dataset, train_x: np.ndarray, settings: ModelSettings, seed: int
         "seed": seed,
     }
     arguments["negatives"] = build_negatives(
-        settings.negatives, dataset, train_x, preprocessor, seed, shape
+        settings.negatives, dataset, train_x, preprocessor, seed, shape, bank
     )
     if settings.negatives not in with_generator():
         return EnergyModel(network, **arguments)
