@@ -58,7 +58,7 @@ class FoldScore(Score):
     requires = frozenset({"raw"})
     fitted_names = (
         *("columns", "rows", "centers", "whitenings", "white_means", "log_weights"),
-        *("peaks", "means", "stds", "known", "folds"),
+        *("peaks", "part_means", "part_stds", "known", "folds"),
     )
     # A missing cell is no missing score: encoders know what to do about it.
     keeps_nan = True
@@ -148,7 +148,7 @@ class FoldScore(Score):
         return columns
 
     def _fit_models(self, rows: list[np.ndarray]) -> None:
-        """Mixtures and scales of each fold's rows, `(n, dim)`."""
+        """Keeps each fold's rows `(n, dim)`, their mixture and the scales in it."""
         fits = [mixtures.fit_mixture(part, self.num_components) for part in rows]
         found = {"rows": np.stack(rows), "centers": np.stack([f.center for f in fits])}
         most = max(len(fit.log_weights) for fit in fits)
@@ -160,6 +160,10 @@ class FoldScore(Score):
             )
         peaks = [fit.log_density(fit.means()).numpy().max() for fit in fits]
         self.arrays |= found | {"peaks": np.array(peaks, np.float32)}
+        self._fit_scales(rows)
+
+    def _fit_scales(self, rows: list[np.ndarray]) -> None:
+        """What the parts are on the rows that they are fitted to, on the mean."""
         by_part = {
             "nearest": np.stack([_nearest_others(part) for part in rows]),
             "mixture": self._in_mixture(np.stack(rows, axis=1)).numpy().T,
@@ -169,10 +173,8 @@ class FoldScore(Score):
         # A part that is the same for all rows tells nothing, and is left out.
         stds[stds <= ROUNDING * np.abs(values).max(axis=-1)] = np.inf
         stds[0, np.isinf(stds).all(axis=0)] = 1.0
-        self.arrays |= {
-            "means": means.astype(np.float32),
-            "stds": stds.astype(np.float32),
-        }
+        scales = {"part_means": means, "part_stds": stds}
+        self.arrays |= {key: v.astype(np.float32) for key, v in scales.items()}
 
     def _encoder(self) -> TableEncoder:
         if self._beside is None:
@@ -210,7 +212,7 @@ class FoldScore(Score):
         """The score of every fold's model, `(batch, folds)`."""
         distances = {"nearest": self._to_nearest, "mixture": self._in_mixture}
         values = [distances[part](entries) for part in self.parts]
-        scales = self.arrays["means"], self.arrays["stds"]
+        scales = self.arrays["part_means"], self.arrays["part_stds"]
         return sum(
             (value - mean) / std
             for value, mean, std in zip(values, *scales, strict=True)
