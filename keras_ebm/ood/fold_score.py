@@ -24,6 +24,8 @@ FEWEST_ROWS, MOST_ROWS = 4, 500
 PARTS = ("nearest", "mixture")
 #: Spread of a score, as a share of its largest value, that float32's rounding makes.
 ROUNDING = 1e-6
+#: Standard deviations, or a share of more of them, that count as rounding of a score.
+SLACK = 1e-4
 
 
 class FoldScore(Score):
@@ -121,7 +123,10 @@ class FoldScore(Score):
         self._fit_models([entries[part, fold] for fold, part in enumerate(outside)])
         by_fold = self._by_fold(entries[folds >= 0]).numpy()
         known = np.take_along_axis(by_fold, self.arrays["folds"][:, None], axis=1)
-        self.arrays["known"] = known[:, 0]
+        # A new row that rounding sets apart from a known one is as foreign as that,
+        # on every machine.
+        slack = SLACK * np.maximum(1.0, np.abs(known[:, 0]))
+        self.arrays["known"] = known[:, 0] + slack.astype(np.float32)
         return self
 
     def _adapted(self, rows) -> dict:
