@@ -30,7 +30,7 @@ from keras_ebm.ood import (
 )
 from keras_ebm.ood import Mixture as MixtureScore
 from keras_ebm.ood.conformal_rates import rows_needed
-from keras_ebm.ood.fold_score import FEWEST_ROWS, deal, fold_size
+from keras_ebm.ood.fold_score import FEWEST_ROWS, MOST_ROWS, deal, fold_size
 
 #: What None stands for where there are rows enough.
 DEFAULT_RATE, DEFAULT_SHARE = 0.05, 0.2
@@ -51,22 +51,29 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
     """Learns what normal rows are like, and refuses others at a stated rate.
 
     A mixture of Gaussians is fitted to the rows. A row's score is its distance in the
-    mixture and to the nearest row, each in standard deviations: seconds for 10,000
-    rows. An `ood_score` with `"energy"` in it has a network learn, besides, to tell
-    rows from samples of the mixture. The energy is minus the sum of the mixture's
-    log-density and the network's log-ratio, in nats (noise contrastive estimation, see
-    `layers.MixtureBase`). @NETWORK@
+    mixture and to the nearest row, each in standard deviations. No network is trained:
+    10,000 rows of nine columns take two seconds of a core.
 
-    **The rate.** By default a fifth of the rows is kept from everything else, for the
-    threshold (split conformal prediction), and a tenth of the others chooses the
-    mixture and puts the scores on one scale. For rows exchangeable with those of `fit`
-    the expected share refused is at most `target_fpr`. Where a fifth is too few for
-    that rate (at .05 in tables below 93 rows, or so), no row is kept back: each is
-    scored by a model of the others (cross-conformal prediction). Then the share is
-    about `target_fpr`, and whatever the rows less than about twice as much:
-    `false_alarm_bound_` has the number, and `ood.CrossConformalDetector` the proof.
-    A rate `a` needs `1 / a - 1` such rows. Then the score is a rank, see
-    `ood.FoldScore`, and twenty small models or more are kept and served.
+    An `ood_score` with `"energy"` in it has a network learn, besides, to tell rows from
+    samples of the mixture. The energy is minus the sum of the mixture's log-density and
+    the network's log-ratio, in nats (noise contrastive estimation, see
+    `layers.MixtureBase`). @NETWORK@ It
+    is what `explain.Explainer` explains.
+
+    **The rate.** A fifth of the rows is kept from everything else, for the threshold
+    (split conformal prediction), and a tenth of the others chooses the mixture and puts
+    the scores on one scale. For rows exchangeable with those of `fit` the expected
+    share refused is at most `target_fpr`.
+
+    **Few rows**, less than 188 for a rate of .05, are all fitted, and each is scored by
+    a model of the others (cross-conformal prediction), so that a rate `a` needs
+    `1 / a - 1` rows in all. The expected share refused is then about `a` where some
+    rows more or less change the model little, and whatever the rows and the model at
+    most `false_alarm_bound_`, about twice `a`: `(2 (r - 1) + m) / (n + m)` for
+    `r = floor(a (n + 1))` and `n` rows in folds of `m`, see
+    `ood.CrossConformalDetector` for the proof. The score is then a rank among the rows
+    of `fit`, see `ood.FoldScore`, and the folds' models, twenty or more, are all kept
+    and served.
 
     Rows are an array of numbers, or a pandas frame that may hold words, categories,
     booleans and missing cells (NaN, None, NA). What a frame's columns are is found out
@@ -77,8 +84,8 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
 
     Args:
         target_fpr: float in (0, 1), share of normal rows that may be refused. None:
-            0.05, or the smallest that few calibration rows can keep, which a
-            `UserWarning` then names.
+            0.05, or the smallest that few rows can keep, which a `UserWarning` then
+            names.
         calibration_share: float in (0, 1), share of rows that set the threshold;
             `1 / target_fpr - 1` rows at least. None: 0.2, or, where `calibration` is
             `"split"`, what the rate needs, half of the rows at most, and a
@@ -97,11 +104,12 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
         steps: int, steps of training, each of `batch_size` rows.
         batch_size: int.
         learning_rate: float, of Adam.
-        calibration: `"split"` keeps rows back for the threshold; `"cross"` scores each
-            row by a model of the others, without `"energy"` alone, as a network a fold
-            would take long; `"auto"` the second where a fifth of the rows is too few
-            for the rate, which a `UserWarning` tells, and no `calibration_share` is
-            given.
+        calibration: `"split"` keeps rows back for the threshold. `"cross"` scores each
+            of at most 500 rows by a model of the others; it takes no `"energy"`, as it
+            would train a network for each fold, and no `calibration_share`. `"auto"`:
+            the second, which a `UserWarning` tells, of fewer than 190 rows, without
+            either of the two, a fifth of which has less than twice the rows that the
+            rate needs.
         random_state: int, RandomState or None.
         verbose: as Keras's `fit`.
         run_eagerly: bool, without a graph: quick to start, slow to run.
@@ -159,11 +167,11 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
         self.run_eagerly = run_eagerly
 
     def fit(self, X, y=None):
-        """Trains on normal rows `(n, columns)`, or a frame; `y` is not looked at.
+        """Learns of normal rows `(n, columns)`, or a frame; `y` is not looked at.
 
         Raises:
             ValueError: if a parameter breaks its rule, all rows are the same, or the
-                rate needs more calibration rows.
+                rate needs more rows.
         """
         self._check()
         X = self._rows(X, ensure_min_samples=2)
@@ -347,10 +355,15 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
             needed = count
             self._tell("target_fpr", f"{rate:.3g}", num_rows, 6)
         if count < needed:
+            enough = needed <= num_rows <= MOST_ROWS
+            none_kept = (
+                f", or take calibration='cross' with ood_score={DEFAULT_SCORE!r} and "
+                "no calibration_share, which keeps none back"
+            )
             raise ValueError(
                 f"`target_fpr` {rate} needs {needed} calibration rows. Received: "
                 f"n_samples = {num_rows}, of which calibration_share={share} leaves "
-                f"{count}; raise one of the three."
+                f"{count}; raise one of the three{none_kept if enough else ''}."
             )
         self.target_fpr_ = rate
         return count
