@@ -120,7 +120,10 @@ class FoldScore(Score):
         columns = self._entry_columns()
         self.arrays = {"columns": columns, "folds": folds[folds >= 0]}
         entries = self._entries(tf.constant(rows)).numpy()
-        self._fit_models([entries[part, fold] for fold, part in enumerate(outside)])
+        # In an order of their own, as the promise is one of models that know no order.
+        self._fit_models(
+            [_sorted(entries[part, fold]) for fold, part in enumerate(outside)]
+        )
         by_fold = self._by_fold(entries[folds >= 0]).numpy()
         known = np.take_along_axis(by_fold, self.arrays["folds"][:, None], axis=1)
         # A new row that rounding sets apart from a known one is as foreign as that,
@@ -324,6 +327,11 @@ def _filled(array: np.ndarray, count: int, fill: float) -> np.ndarray:
     """`array` with `count` entries along the first axis."""
     widths = [(0, count - len(array))] + [(0, 0)] * (array.ndim - 1)
     return np.pad(array, widths, constant_values=fill)
+
+
+def _sorted(rows: np.ndarray) -> np.ndarray:
+    """The rows by their first number, then the second, and so on."""
+    return rows[np.lexsort(rows.T[::-1])]
 
 
 def _nearest_others(rows: np.ndarray) -> np.ndarray:
