@@ -217,11 +217,14 @@ def table(folder: Path, sets, seeds: int, measure: str, count: int = 0) -> str:
         [run["small"][str(count)][measure] if count else run[measure] for run in row]
         for row in runs
     ]
-    rows = [
-        (title, [[run[score] for run in row] for row in found])
-        for score, title in (SMALL_SCORES if count else SCORES).items()
-        if score in found[0][0]
-    ]
+    rows = []
+    for score, title in (SMALL_SCORES if count else SCORES).items():
+        values = [[run[score] for run in row if score in run] for row in found]
+        # The seeds that all sets have been run with.
+        common = min(map(len, values))
+        if common:
+            name = title if common == seeds else f"{title}, {common} seeds"
+            rows.append((name, [row[:common] for row in values]))
     return markdown("score", sets, rows)
 
 
