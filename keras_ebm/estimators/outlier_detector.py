@@ -57,8 +57,12 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
     An `ood_score` with `"energy"` in it has a network learn, besides, to tell rows from
     samples of the mixture. The energy is minus the sum of the mixture's log-density and
     the network's log-ratio, in nats (noise contrastive estimation, see
-    `layers.MixtureBase`). @NETWORK@ It
-    is what `explain.Explainer` explains.
+    `layers.MixtureBase`); `explain.Explainer` explains it. As a score it seldom pays
+    the half minute: on eight public sets (`benchmarks.anomaly`, five seeds) the mean
+    AUROC is 94.7 % without and 94.6 % with it, and on no set .3 higher with it. On
+    sixteen others (`anomaly_keel`, three seeds) the energy alone was 14 points above
+    its mixture alone on poker, whole numbers of few values, and 1.1 at most on the
+    rest, whose mean it left where it was.
 
     **The rate.** A fifth of the rows is kept from everything else, for the threshold
     (split conformal prediction), and a tenth of the others chooses the mixture and puts
