@@ -73,7 +73,7 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
     a model of the others (cross-conformal prediction), so that a rate `a` needs
     `1 / a - 1` rows in all. The expected share refused is then about `a` where some
     rows more or less change the model little, and whatever the rows and the model at
-    most `false_alarm_bound_`, about twice `a`: `(2 (r - 1) + m) / (n + m)` for
+    most `false_alarm_bound_`, two or three times `a`: `(2 (r - 1) + m) / (n + m)` for
     `r = floor(a (n + 1))` and `n` rows in folds of `m`, see
     `ood.CrossConformalDetector` for the proof. The score is then a rank among the rows
     of `fit`, see `ood.FoldScore`, and the folds' models, twenty or more, are all kept
@@ -91,9 +91,8 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
             0.05, or the smallest that few rows can keep, which a `UserWarning` then
             names.
         calibration_share: float in (0, 1), share of rows that set the threshold;
-            `1 / target_fpr - 1` rows at least. None: 0.2, or, where `calibration` is
-            `"split"`, what the rate needs, half of the rows at most, and a
-            `UserWarning`.
+            `1 / target_fpr - 1` rows at least. None: 0.2, or, of few rows that are
+            split, what the rate needs, half of them at most, and a `UserWarning`.
         ood_score: `"energy"`, `"nearest"` (distance to the nearest training row),
             `"mixture"` (distance in the mixture alone), neither of which needs the
             network, which then is left out, or some of them joined by `+`, in that
