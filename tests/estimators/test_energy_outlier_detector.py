@@ -137,7 +137,7 @@ def test_without_an_energy_there_is_no_network(fitted):
 
 
 def test_an_energy_is_trained_where_it_is_asked_for(cancer):
-    settings = {"steps": 300, "hidden": (64, 64), "random_state": 0}
+    settings = {"steps": 100, "hidden": (32,), "random_state": 0}
     detector = EnergyOutlierDetector(0.1, ood_score="energy+nearest", **settings)
     detector.fit(cancer[0])
     scores = detector.score_samples(np.concatenate(cancer[1:]))
