@@ -23,6 +23,8 @@ DATA = [
     "pillow>=10.0",
     "scikit-learn>=1.6",
     "tensorflow-datasets>=4.9.10",
+    # Which scikit-learn needs too.
+    "threadpoolctl>=3.1",
     # tensorflow-datasets 4.9.10 imports it without declaring it.
     "importlib_resources>=6.0",
 ]

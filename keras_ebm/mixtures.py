@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -20,6 +21,11 @@ RIDGE = RIDGES[0]
 MAX_STEPS = 100
 #: How many times the components are tried, while there are this many rows for each.
 MULTIPLES, ROWS_TRIED = (1, 2, 4), 50
+#: Of more rows so many choose and start the fits, which the others take part in for
+#: the last steps.
+STARTING_ROWS, LAST_STEPS = 4000, 5
+#: Nats a row that a step gains at least: of a fit, and of one that others follow.
+GAIN, STARTING_GAIN = 1e-3, 3e-2
 #: Names of the parts of a `Mixture` in files. The third are its `white_means`.
 NAMES = ("center", "whitenings", "class_means", "log_weights")
 
@@ -148,7 +154,11 @@ def fit_mixture(
 
 
 def select_mixture(
-    rows: np.ndarray, held_out: np.ndarray, num_components: int, num_fits: int = 5
+    rows: np.ndarray,
+    held_out: np.ndarray,
+    num_components: int,
+    num_fits: int = 5,
+    starting_rows: int = STARTING_ROWS,
 ) -> Mixture:
     """Fits the mixture that other rows are likeliest under, several times over.
 
@@ -158,12 +168,17 @@ def select_mixture(
     densities of all its fits is returned, itself a mixture: where one fit follows
     chance, the others do not.
 
+    Of many rows a draw is tried on, and every fit starts on a draw of its own, before
+    some steps on all of them: expectation maximisation moves little from there, and
+    its steps are what takes the time.
+
     Args:
         rows: finite float array `(n, dim)`, of two rows or more.
         held_out: finite float array `(m, dim)`, which nothing is fitted to.
         num_components: int >= 1; there are no more than one for every 20 different
             rows.
         num_fits: int >= 1.
+        starting_rows: int >= 2, of a draw at most.
 
     Returns:
         `Mixture` of float32 arrays, of `num_fits` times as many components as were
@@ -173,25 +188,42 @@ def select_mixture(
         ImportError: without scikit-learn.
         ValueError: if there are fewer rows.
     """
-    least = _affordable(rows, num_components)
+    first = _drawn(rows, starting_rows, seed=0)
+    goes_on = len(first) < len(rows)
+    gain = STARTING_GAIN if goes_on else GAIN
+    least = _affordable(first, num_components)
     counts = [
-        least * m for m in MULTIPLES if m == 1 or least * m * ROWS_TRIED <= len(rows)
+        least * m for m in MULTIPLES if m == 1 or least * m * ROWS_TRIED <= len(first)
     ]
     settings = [(count, ridge) for count in counts for ridge in RIDGES]
-    fits = [_fit(rows, *setting, seed=0) for setting in settings]
+    fits = [_fit(first, *setting, seed=0, gain=gain) for setting in settings]
     others = held_out.astype(np.float32)
     likelihoods = [
         float(np.mean(Mixture.of_components(*fit).log_density(others))) for fit in fits
     ]
     best = int(np.argmax(likelihoods))
     count, ridge = settings[best]
-    seeds = range(1, num_fits if count > 1 else 1)
-    found = [fits[best], *(_fit(rows, count, ridge, seed) for seed in seeds)]
+    found = [fits[best]]
+    for seed in range(1, num_fits if count > 1 else 1):
+        part = _drawn(rows, starting_rows, seed)
+        found.append(_fit(part, count, ridge, seed, gain=gain))
+    if goes_on:
+        found = [
+            _fit(rows, count, ridge, 0, LAST_STEPS, start=start) for start in found
+        ]
     center = found[0][0]
     whitenings, means, weights = (
         np.concatenate([fit[part] for fit in found]) for part in (1, 2, 3)
     )
     return Mixture.of_components(center, whitenings, means, weights / len(found))
+
+
+def _drawn(rows: np.ndarray, most: int, seed: int) -> np.ndarray:
+    """`most` of more rows, in their order; else all."""
+    if len(rows) <= most:
+        return rows
+    places = np.random.default_rng(seed).choice(len(rows), most, replace=False)
+    return rows[np.sort(places)]
 
 
 def _affordable(rows, num_components) -> int:
@@ -204,8 +236,8 @@ def _affordable(rows, num_components) -> int:
     return min(num_components, max(1, len(np.unique(rows, axis=0)) // ROWS_A_COMPONENT))
 
 
-def _fit(rows, count, ridge, seed, max_steps=MAX_STEPS) -> tuple:
-    """The arguments of `Mixture.of_components`, by scikit-learn."""
+def _fit(rows, count, ridge, seed, max_steps=MAX_STEPS, gain=GAIN, start=None) -> tuple:
+    """The arguments of `Mixture.of_components`, by scikit-learn; from others' too."""
     try:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
@@ -218,10 +250,34 @@ def _fit(rows, count, ridge, seed, max_steps=MAX_STEPS) -> tuple:
     # Rows that are all the same have no scale of their own.
     ridge *= rows.var(axis=0).mean() or 1.0
     found = GaussianMixture(
-        count, reg_covar=ridge, random_state=seed, max_iter=max_steps
+        count,
+        reg_covar=ridge,
+        random_state=seed,
+        max_iter=max_steps,
+        tol=gain,
+        **_start(center, *start) if start else {},
     )
-    with warnings.catch_warnings():
+    # Matrices are so small that threads wait for each other, longer than one would
+    # work where other programs keep the cores busy.
+    with _threads().limit(limits=1), warnings.catch_warnings():
         # Of whether its steps were enough. Any mixture serves.
         warnings.simplefilter("ignore", ConvergenceWarning)
         found.fit(rows - center)
     return center, found.precisions_cholesky_, found.means_ + center, found.weights_
+
+
+@functools.lru_cache(maxsize=1)
+def _threads():
+    """Sets the threads of numerical libraries; scikit-learn needs its package too."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+def _start(center, _, whitenings, means, weights) -> dict:
+    """What scikit-learn starts from where a fit is to go on."""
+    return {
+        "weights_init": weights,
+        "means_init": means - center,
+        "precisions_init": whitenings @ np.swapaxes(whitenings, 1, 2),
+    }

@@ -9,7 +9,7 @@ metric in `keras_ebm.metrics`.
 
 from keras_ebm.ood.choosing import ScoreChoice, choose_score
 from keras_ebm.ood.combined import SCORES, SumScore, load_score, make_score
-from keras_ebm.ood.conformal import ConformalDetector
+from keras_ebm.ood.conformal import ConformalDetector, CrossConformalDetector
 from keras_ebm.ood.conformal_rates import conformal_band
 from keras_ebm.ood.detector import Detector
 from keras_ebm.ood.feature_scores import (
@@ -19,6 +19,7 @@ from keras_ebm.ood.feature_scores import (
     Nearest,
     RelativeMahalanobis,
 )
+from keras_ebm.ood.fold_score import FoldScore
 from keras_ebm.ood.head_scores import ReAct, ViM
 from keras_ebm.ood.mixture_score import Mixture
 from keras_ebm.ood.output_scores import (
@@ -38,9 +39,11 @@ __all__ = [
     "ApproximateMass",
     "ClassGaussian",
     "ConformalDetector",
+    "CrossConformalDetector",
     "Detector",
     "Energy",
     "Entropy",
+    "FoldScore",
     "GeneralizedEntropy",
     "Mahalanobis",
     "MaxLogit",

@@ -13,6 +13,7 @@ from keras_ebm.ood.feature_scores import (
     Nearest,
     RelativeMahalanobis,
 )
+from keras_ebm.ood.fold_score import FoldScore
 from keras_ebm.ood.head_scores import ReAct, ViM
 from keras_ebm.ood.mixture_score import Mixture
 from keras_ebm.ood.output_scores import (
@@ -219,6 +220,8 @@ def load_score(state: Mapping[str, np.ndarray]) -> Score:
     name = str(state["name"])
     if "+" in name or "means" in state:
         return SumScore.from_state(state)
+    if name == FoldScore.name:
+        return FoldScore.from_state(state)
     if name not in SCORE_CLASSES:
         raise ValueError(
             f"`state` must name one of {', '.join(SCORE_CLASSES)}. Received: {name!r}."

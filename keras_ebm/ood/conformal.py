@@ -7,6 +7,7 @@ from typing import TypeAlias
 import numpy as np
 import tensorflow as tf
 
+from keras_ebm.arguments import check_size
 from keras_ebm.ood.conformal_rates import (
     check_in_unit_interval,
     num_refused,
@@ -197,6 +198,20 @@ class ConformalDetector:
         thresholds = self.table[np.arange(self.num_classes), ranks]
         return thresholds if self.by_class else float(thresholds[0])
 
+    def most_refused(self, target_fpr: float) -> float:
+        """The promise: known rows are refused with at most this probability.
+
+        That is `floor(target_fpr * (n + 1)) / (n + 1)` for the smallest class, or for
+        all rows; exactly so where no scores are equal.
+
+        Raises:
+            ValueError: if the rate cannot be kept.
+        """
+        self.check_rate(target_fpr)
+        return max(
+            num_refused(target_fpr, size) / (size + 1) for size in self.sizes.tolist()
+        )
+
     def state(self) -> dict[str, np.ndarray]:
         """Everything needed to rebuild it, as `numpy.savez` takes it."""
         state = {"calibration_scores": self.scores}
@@ -208,6 +223,9 @@ class ConformalDetector:
     @classmethod
     def from_state(cls, state: Mapping[str, np.ndarray]) -> "ConformalDetector":
         """Rebuilds a detector from what `state()` gave."""
+        if "fold_size" in state:
+            sizes = len(state["calibration_scores"]), int(state["fold_size"])
+            return CrossConformalDetector(*sizes)
         if "calibration_classes" not in state:
             return cls(state["calibration_scores"])
         return cls(
@@ -235,6 +253,58 @@ class ConformalDetector:
         below = tf.gather(below, tf.cast(classes, tf.int32), batch_dims=1)
         sizes = tf.gather(tf.constant(self.sizes, tf.float64), classes)
         return sizes - tf.cast(below, tf.float64), sizes
+
+
+class CrossConformalDetector(ConformalDetector):
+    """Cross-conformal p-values and decisions, from ranks that a `FoldScore` gives.
+
+    Known rows stand in folds, and each is scored by a model that was fitted without
+    its fold. A new row's p-value is `(1 + c) / (n + 1)`, where `c` counts the known
+    rows that are at least as foreign as the new one, both scored by the model that did
+    not see that row. No row is kept from fitting, which suits tables of few rows. The
+    price is the promise. If the rows and a new known one are exchangeable, and models
+    do not depend on the order of rows, refusing p-values up to `a` refuses the new one
+    with probability at most
+
+        (2 (r - 1) + m) / (n + m),    r = floor(a (n + 1)),
+
+    `m` being the rows of a fold: less than `2 a + m / (n + m)`. This is the worst case
+    of all models and distributions; where a few rows change the models little, the
+    rate is about `a`. (Let the new row and `m - 1` like it be one more fold. A row is
+    refused if it beats all but `r - 1` of the `n` rows of other folds, by models that
+    saw neither's fold. Of `s` rows that do, each pair of different folds has one that
+    is beaten, so `s (s - m) / 2 <= s (r - 1)`. The new row is any of all `n + m`.)
+
+    Args:
+        num_rows: int >= 1, `n`: the rows that stand in folds.
+        fold_size: int >= 1, `m`, a divisor of `num_rows`.
+
+    References:
+        - Vovk (2015), "Cross-conformal predictors", equation 10.
+        - Barber, Candes, Ramdas and Tibshirani (2021), "Predictive inference with the
+          jackknife+", theorems 1 (`m = 1`) and 4, whose proof this is.
+    """
+
+    def __init__(self, num_rows: int, fold_size: int):
+        check_size("num_rows", num_rows)
+        self.fold_size = check_size("fold_size", fold_size)
+        if num_rows % fold_size:
+            raise ValueError(
+                "`fold_size` must divide `num_rows`, as the promise is one of equal "
+                f"folds. Received: num_rows={num_rows}, fold_size={fold_size}."
+            )
+        # A rank among n rows counts as its p-value does if it is compared with these.
+        super().__init__(np.arange(1, num_rows + 1))
+
+    def most_refused(self, target_fpr: float) -> float:
+        """The promise: known rows are refused with at most this probability."""
+        self.check_rate(target_fpr)
+        num_rows = int(self.sizes[0])
+        rank = num_refused(target_fpr, num_rows)
+        return (2 * (rank - 1) + self.fold_size) / (num_rows + self.fold_size)
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {**super().state(), "fold_size": np.array(self.fold_size)}
 
 
 def _required(classes):

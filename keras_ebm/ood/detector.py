@@ -71,7 +71,7 @@ class Detector:
         model: BaseEnergyModel,
         calibration: Any,
         *,
-        score: str = "energy",
+        score: str | Score = "energy",
         target_fpr: float | None = None,
         train: Any | None = None,
         validation: Any | None = None,
@@ -87,8 +87,8 @@ class Detector:
                 each predicted class with `per_class`. An array, of several inputs a
                 dict of arrays, a frame, or a `tf.data.Dataset` of batches, whose
                 labels are left out; see `keras_ebm.rows.as_rows`.
-            score: name for `make_score`. Choose it before looking at foreign
-                data.
+            score: name for `make_score`, or a `Score`, which is fitted. Choose it
+                before looking at foreign data.
             target_fpr: float in (0, 1), share of known inputs that may be
                 refused. It holds on average over calibration sets, for inputs
                 exchangeable with the calibration rows. None: 0.01, or the
@@ -108,7 +108,8 @@ class Detector:
 
         A `UserWarning` tells of a score that is the same on all of them.
         """
-        scorer = make_score(score)
+        scorer = make_score(score) if isinstance(score, str) else score
+        name = scorer.name
         calibration = rows.as_rows(calibration, "calibration", model.raw_spec())
         # Refuse a rate that cannot be had before anything is computed.
         if target_fpr is not None:
@@ -119,7 +120,7 @@ class Detector:
             scorer.fit(
                 cls._known(model, scorer, train, "train"),
                 cls._known(model, scorer, validation, "validation")
-                if "+" in score
+                if "+" in name
                 else None,
             )
         outputs = network_outputs(model, calibration, requires=scorer.requires)
@@ -127,7 +128,7 @@ class Detector:
         if per_class:
             classes = np.argmax(outputs["logits"], axis=-1)
         scores = scorer.predict(outputs)
-        _tell_constant(scores, score)
+        _tell_constant(scores, name)
         far = _far_cells(model, calibration) if guard else None
         if far is not None:
             scores = _above_all(scores, far).numpy()

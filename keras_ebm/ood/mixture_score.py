@@ -1,5 +1,7 @@
 """How far a row is out in a mixture of Gaussians fitted to the training rows."""
 
+from __future__ import annotations
+
 import numpy as np
 import tensorflow as tf
 
@@ -45,13 +47,29 @@ class Mixture(Score):
                 "lower `num_components`, or take another score, such as 'nearest'",
             )
         rows = read_matrix(train, "inputs")
-        mixture = mixtures.fit_mixture(rows, self.num_components)
+        self._take(mixtures.fit_mixture(rows, self.num_components))
+        return self
+
+    @classmethod
+    def of(cls, mixture: mixtures.Mixture) -> Mixture:
+        """The score of a mixture that is fitted already: `fit` leaves it as it is."""
+        score = _Given()
+        score._take(mixture)
+        return score
+
+    def _take(self, mixture: mixtures.Mixture) -> None:
         peak = mixture.log_density(mixture.means()).numpy().max()
         self.arrays = {**mixture.arrays(), "peak": peak}
-        return self
 
     def _score(self, inputs):
         mixture = mixtures.Mixture.from_arrays(self.arrays)
         below = self.arrays["peak"] - mixture.log_density(inputs["inputs"])
         # nan < 0 is false, so nan stays.
         return tf.sqrt(2.0 * tf.where(below < 0.0, tf.zeros_like(below), below))
+
+
+class _Given(Mixture):
+    """Keeps the mixture that it was made of."""
+
+    def fit(self, train, validation=None):
+        return self

@@ -20,9 +20,9 @@ def output_function(model: BaseEnergyModel, requires: Iterable[str]):
 
     Args:
         model: an `EnergyModel`.
-        requires: of `"logits"`, `"features"`, `"inputs"` (preprocessed and flat)
-            and `"gradient_norm"`; logits are always there. The gradient is with
-            respect to preprocessed inputs, and costs a backward pass.
+        requires: of `"logits"`, `"features"`, `"inputs"` (preprocessed and flat),
+            `"raw"` (as they come) and `"gradient_norm"`; logits are always there. The
+            gradient is with respect to preprocessed inputs, and costs a backward pass.
 
     Returns:
         Callable from raw inputs `(batch, ...)`, or a dict of several, to a dict of
@@ -38,8 +38,8 @@ def output_function(model: BaseEnergyModel, requires: Iterable[str]):
     if "features" in requires:
         both = with_features(network)
 
-    def outputs(x):
-        x = model.preprocess(x)
+    def outputs(raw):
+        x = model.preprocess(raw)
         if "features" in requires:
             result = dict(both(x, training=False))
         else:
@@ -50,7 +50,9 @@ def output_function(model: BaseEnergyModel, requires: Iterable[str]):
             result["gradient_norm"] = gradient_norm(
                 lambda inputs: model.to_energy(network(inputs, training=False)), x
             )
-        return {name: tf.cast(value, tf.float32) for name, value in result.items()}
+        result = {name: tf.cast(value, tf.float32) for name, value in result.items()}
+        # Not cast, as float32 may merge what is told apart in float64.
+        return result | ({"raw": raw} if "raw" in requires else {})
 
     return outputs
 

@@ -29,7 +29,7 @@ class Score(Saveable):
         requires: frozenset, the keys the score reads: `"logits"` of shape
             `(batch, num_classes)`, `"features"` (outputs of the layer before the
             logits) and `"inputs"` (preprocessed) of shape `(batch, dim)`,
-            `"gradient_norm"` of shape `(batch,)`.
+            `"gradient_norm"` of shape `(batch,)`, `"raw"` (rows as they come).
         fitted_names: tuple of strings, the arrays that `fit` leaves behind.
         keeps_nan: bool, whether the arithmetic of `_score` itself turns any
             `nan` it reads into a score of `nan`.

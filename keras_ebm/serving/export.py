@@ -17,7 +17,7 @@ from keras_ebm.data.schema import TableSchema
 from keras_ebm.digests import array_digest, file_digests
 from keras_ebm.explain import Explainer
 from keras_ebm.layers import TableEncoder
-from keras_ebm.ood import Detector, Score
+from keras_ebm.ood import CrossConformalDetector, Detector, Score
 from keras_ebm.serving import explanations, inputs
 from keras_ebm.serving.outputs import output_names
 from keras_ebm.serving.signatures import signatures
@@ -241,6 +241,11 @@ def model_card(detector: Detector, names: Sequence[str]) -> dict:
         "threshold": threshold,
         "per_class": conformal.by_class,
         "calibration_rows": int(conformal.sizes.sum()),
+        # What is promised of inputs like those rows, on the mean over such rows.
+        "calibration": "cross"
+        if isinstance(conformal, CrossConformalDetector)
+        else "split",
+        "false_alarms_at_most": conformal.most_refused(detector.target_fpr),
         # Of each predicted class, where they are compared within it.
         "calibration_rows_by_class": conformal.sizes.tolist()
         if conformal.by_class

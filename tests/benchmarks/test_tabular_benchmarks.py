@@ -95,7 +95,7 @@ def test_the_table_shows_means_over_seeds_and_sets(tmp_path):
     assert "| VERA-JEM | 2 | 51.0 ± 1.0 | 61.0 ± 1.0 | **56.0** ± 1.0 |" in text
 
 
-def test_anomalies_are_measured_by_every_score(tmp_path):
+def test_anomalies_are_measured_by_every_score(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.normal(size=(600, 4)), rng.normal(6.0, 1.0, (40, 4))])
     y = np.repeat([0, 1], [600, 40])
@@ -104,14 +104,22 @@ def test_anomalies_are_measured_by_every_score(tmp_path):
     order = np.random.default_rng(1).permutation(600)
     np.testing.assert_array_equal(train, x[:600][order[:300]].astype(np.float32))
     assert len(test) == 340 and truth.sum() == 40
-    settings = anomaly.AnomalySettings(data_dir=str(tmp_path))
+    monkeypatch.setattr(anomaly, "SMALL", (60,))
+    settings = anomaly.AnomalySettings(data_dir=str(tmp_path), energy=False)
     results = anomaly.run_one("0_far", 0, settings)
-    assert results["auroc"].keys() == anomaly.SCORES.keys() - {"energy+nearest+mixture"}
+    with_network = {name for name in anomaly.SCORES if "energy" in name}
+    assert results["auroc"].keys() == anomaly.SCORES.keys() - with_network
+    small = results["small"]["60"]
+    assert small["auroc"].keys() == anomaly.SMALL_SCORES.keys()
+    assert min(small["auroc"].values()) > 0.99
+    assert small["decisions"]["cross"]["found"] == 1.0
     # Twelve standard deviations away in all: every score finds them.
     assert min(results["auroc"].values()) > 0.99
     write_json(anomaly.file_of(tmp_path, "0_far", 0), results)
     text = anomaly.table(tmp_path, ("0_far",), 1, "aupr")
     assert "| far | mean |" in text and text.count("100.0") >= 5
+    text = anomaly.decisions_table(tmp_path, ("0_far",), 1)
+    assert "| 60 rows, cross: false_alarm_bound | 11.1 ± 0.0 |" in text
 
 
 def test_gaps_are_learnt_and_filled(tables):

@@ -1,14 +1,19 @@
+import json
 import pickle
 import warnings
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from sklearn.datasets import load_breast_cancer
 from sklearn.metrics import roc_auc_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from keras_ebm.estimators import EnergyOutlierDetector
+from keras_ebm.mixtures import Mixture
 from keras_ebm.ood import conformal_band
+from keras_ebm.serving import export_ood_scorer
+from keras_ebm.serving.export import CARD
 
 QUICK = {
     "hidden": (8,),
@@ -22,7 +27,7 @@ LOOSE = {"target_fpr": 0.4, "calibration_share": 0.3}
 
 
 @pytest.mark.filterwarnings("ignore:.*as there are only:UserWarning")
-@parametrize_with_checks([EnergyOutlierDetector(**QUICK)])
+@parametrize_with_checks([EnergyOutlierDetector(random_state=0)])
 def test_it_keeps_to_the_conventions_of_scikit_learn(estimator, check):
     check(estimator)
 
@@ -37,8 +42,7 @@ def cancer():
 
 @pytest.fixture(scope="module")
 def fitted(cancer):
-    settings = {"steps": 300, "hidden": (64, 64), "random_state": 0}
-    return EnergyOutlierDetector(0.1, **settings).fit(cancer[0])
+    return EnergyOutlierDetector(0.1, random_state=0).fit(cancer[0])
 
 
 @pytest.mark.parametrize(
@@ -58,7 +62,7 @@ def test_defaults_give_way_to_few_rows_and_say_so(
     count, settings, calibration, rate, told
 ):
     x = np.random.default_rng(0).normal(size=(count, 3))
-    detector = EnergyOutlierDetector(**settings, **QUICK, ood_score="mixture")
+    detector = EnergyOutlierDetector(**settings, calibration="split", random_state=0)
     with warnings.catch_warnings(record=True) as notices:
         warnings.simplefilter("always")
         detector.fit(x)
@@ -80,7 +84,7 @@ def test_defaults_give_way_to_few_rows_and_say_so(
 def test_a_rate_that_was_asked_for_is_refused(count, settings, message):
     x = np.random.default_rng(0).normal(size=(count, 3))
     with pytest.raises(ValueError, match=message):
-        EnergyOutlierDetector(**settings, **QUICK).fit(x)
+        EnergyOutlierDetector(**settings, calibration="split").fit(x)
 
 
 def test_malignant_samples_are_outliers_of_benign_ones(cancer, fitted):
@@ -114,14 +118,127 @@ def test_a_pickled_detector_scores_the_same(fitted, cancer):
     )
 
 
-def test_the_nearest_row_needs_no_training(cancer):
-    detector = EnergyOutlierDetector(0.1, ood_score="nearest", random_state=0)
+@pytest.mark.parametrize("score", ["nearest", "mixture"])
+def test_one_part_alone_needs_no_training(cancer, score):
+    detector = EnergyOutlierDetector(0.1, ood_score=score, random_state=0)
     detector.fit(cancer[0])
     assert np.mean(detector.predict(cancer[2]) == -1) > 0.5
 
 
+def test_without_an_energy_there_is_no_network(fitted):
+    layers = [layer.name for layer in fitted.detector_.model.network.layers]
+    assert layers == ["inputs", "logits", "base"]
+    # Nothing is added to the mixture that the score is a distance in.
+    x = np.random.default_rng(0).normal(size=(5, 30)).astype(np.float32)
+    entries = fitted.detector_.model.preprocess(x)
+    mixture = Mixture.from_arrays(fitted.detector_.score.scores[1].arrays)
+    energy = fitted.detector_.predict(x)["energy"]
+    np.testing.assert_allclose(energy, -mixture.log_density(entries), rtol=1e-5)
+
+
+def test_an_energy_is_trained_where_it_is_asked_for(cancer):
+    settings = {"steps": 100, "hidden": (32,), "random_state": 0}
+    detector = EnergyOutlierDetector(0.1, ood_score="energy+nearest", **settings)
+    detector.fit(cancer[0])
+    scores = detector.score_samples(np.concatenate(cancer[1:]))
+    truth = np.repeat([0, 1], [len(cancer[1]), len(cancer[2])])
+    assert roc_auc_score(truth, -scores) > 0.92
+    weights = detector.detector_.model.network.get_layer("logits").get_weights()
+    assert np.abs(weights[0]).max() > 0.0
+
+
+@pytest.fixture(scope="module")
+def small(cancer):
+    with pytest.warns(UserWarning) as notices:
+        detector = EnergyOutlierDetector(random_state=0).fit(cancer[0][:60])
+    assert [str(notice.message) for notice in notices] == [
+        "`calibration` is 'cross', whose `false_alarm_bound_` is 0.111, as there are "
+        "only 60 rows"
+    ]
+    assert notices[0].filename == __file__
+    return detector
+
+
+def test_few_rows_are_each_scored_by_a_model_of_the_others(small, cancer):
+    _, benign, malignant = cancer
+    assert small.target_fpr_ == 0.05
+    # Rank 3 of 60 rows in folds of three.
+    assert small.false_alarm_bound_ == pytest.approx((2 * 2 + 3) / 63)
+    assert small.offset_ == -58.0
+    refused = np.mean(small.predict(benign) == -1)
+    # As if of a split of 60 rows, which is narrower than half of them would be.
+    low, high = conformal_band(0.05, 60, len(benign), 0.99)
+    assert low <= refused <= high
+    assert np.mean(small.predict(malignant) == -1) > 0.5
+    scores = small.score_samples(np.concatenate([benign, malignant]))
+    truth = np.repeat([0, 1], [len(benign), len(malignant)])
+    assert roc_auc_score(truth, -scores) > 0.92
+
+
+def test_an_export_of_folds_decides_by_itself(small, cancer, tmp_path):
+    x = cancer[1][:16].astype(np.float32)
+    x[0] *= 100.0
+    version = export_ood_scorer(small.detector_, tmp_path / "served", x)
+    served = tf.saved_model.load(str(version)).signatures["serving_default"]
+    names = list(served.structured_input_signature[1])
+    answers = served(**{names[0]: tf.constant(x)})
+    passes = small.decision_function(x) >= 0
+    np.testing.assert_array_equal(answers["accept"], passes)
+    assert not passes[0] and passes[1:].mean() > 0.5
+    np.testing.assert_allclose(answers["p_value"][0], 1 / 61, rtol=1e-6)
+    card = json.loads((version / CARD).read_text("utf-8"))
+    assert card["calibration"] == "cross"
+    assert card["false_alarms_at_most"] == small.false_alarm_bound_
+
+
+def test_folds_are_pickled_too(small, cancer):
+    again = pickle.loads(pickle.dumps(small))
+    np.testing.assert_array_equal(
+        again.score_samples(cancer[1]), small.score_samples(cancer[1])
+    )
+
+
+@pytest.mark.parametrize(
+    "count, settings, told, rate",
+    [
+        (19, {}, 1, 0.05),
+        (9, {}, 2, 0.1),
+        (4, {}, 2, 0.2),
+        (9, {"target_fpr": 0.1, "calibration": "cross"}, 0, 0.1),
+        (187, {}, 1, 0.05),
+        (188, {}, 0, 0.05),
+        (50, {"target_fpr": 0.3}, 0, 0.3),
+        (50, {"calibration_share": 0.4}, 0, 0.05),
+    ],
+)
+def test_small_tables_are_told_how_their_rate_is_kept(count, settings, told, rate):
+    detector = EnergyOutlierDetector(**settings)
+    with warnings.catch_warnings(record=True) as notices:
+        warnings.simplefilter("always")
+        crosses = detector._crosses(count)
+    assert len(notices) == told
+    assert crosses == (told > 0 or settings.get("calibration") == "cross")
+    assert not crosses or detector.target_fpr_ == rate
+
+
+@pytest.mark.parametrize(
+    "count, settings, message",
+    [
+        (12, {}, "0.05 needs 19 rows, each scored.*n_samples = 12.*allow 0.0769"),
+        (30, {"ood_score": "energy"}, "trains no networks.*'energy'.*'nearest.mixture"),
+        (30, {"calibration_share": 0.5}, "must be None.*Received: 0.5"),
+        (600, {}, "4 to 500 rows.*Received: 600 rows; take calibration='split'"),
+        (3, {}, "4 to 500 rows.*Received: 3 rows"),
+    ],
+)
+def test_what_folds_cannot_do_is_refused(count, settings, message):
+    x = np.random.default_rng(0).normal(size=(count, 3))
+    with pytest.raises(ValueError, match=message):
+        EnergyOutlierDetector(0.05, calibration="cross", **settings).fit(x)
+
+
 def test_a_rate_that_the_rows_cannot_keep_is_refused(cancer):
-    with pytest.raises(ValueError, match="needs 199 calibration rows.*leaves 40"):
+    with pytest.raises(ValueError, match="needs 199 cal.*leaves 40; .*'cross'"):
         EnergyOutlierDetector(0.005).fit(cancer[0])
 
 

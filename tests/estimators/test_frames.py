@@ -213,3 +213,28 @@ def test_declared_categories_stay_so_though_they_are_numbers():
     frame["code"] = frame["code"].astype(float)
     rows = frames.encode_frame(frame[:4], schema)
     np.testing.assert_array_equal(rows[:, 0], [1.0, 0.0, np.nan, 0.0])
+
+
+def test_few_rows_with_words_are_scored_by_models_of_the_others():
+    rng, count = np.random.default_rng(0), 40
+    frame = pd.DataFrame(
+        {
+            "n": rng.normal(size=count),
+            "w": rng.choice(["a", "b"], count),
+            "gap": np.where(rng.random(count) < 0.3, np.nan, rng.normal(size=count)),
+            "ms": 1.7e12 + rng.permutation(3_600_000)[:count],
+        }
+    )
+    frame.loc[0, "w"] = "rare"  # Unseen by the model of its own fold.
+    fitted = EnergyOutlierDetector(0.1, calibration="cross", random_state=0).fit(frame)
+    assert fitted.schema_.columns[1].vocabulary == ("a", "b", "rare")
+    # A word that no row has is as foreign to that fold's model as its rare one.
+    one, other = frame[:1], frame[:1].assign(w="never")
+    entries = [
+        fitted.detector_.score._entries(fitted.encode(rows)).numpy()[0]
+        for rows in (one, other)
+    ]
+    scores = fitted.detector_.score._by_fold(np.stack(entries)).numpy()
+    same = np.isclose(scores[0], scores[1], rtol=1e-4)
+    assert same.sum() == 1 and scores.shape == (2, 20)
+    assert (fitted.predict(frame.assign(ms=1.8e12)) == -1).all()

@@ -4,8 +4,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import threadpoolctl
 from scipy import stats
 from scipy.special import logsumexp
+from sklearn.mixture import GaussianMixture
 
 from keras_ebm import mixtures
 from keras_ebm.layers import MixtureBase, with_mixture_base
@@ -175,3 +177,42 @@ def test_a_selected_mixture_is_the_mean_of_its_fits():
     # A single Gaussian has one fit.
     one = mixtures.select_mixture(train[:30], held_out, 1)
     assert one.log_weights.shape == (1,)
+
+
+def test_a_mixture_of_many_rows_starts_on_some_and_ends_on_all():
+    rng = np.random.default_rng(0)
+    centres = 4.0 * rng.normal(size=(12, 2))
+    train, held_out, new = (
+        centres[rng.integers(0, 12, count)] + rng.normal(size=(count, 2))
+        for count in (3000, 300, 3000)
+    )
+    new = new.astype(np.float32)
+    found = [
+        mixtures.select_mixture(train, held_out, 3, starting_rows=rows)
+        for rows in (1000, 3000)
+    ]
+    few, all_rows = (np.mean(mixture.log_density(new)) for mixture in found)
+    assert found[0].log_weights.shape == found[1].log_weights.shape == (60,)
+    # Means of the densities of 3,000 rows differ by a fiftieth of a nat, if by chance.
+    assert abs(few - all_rows) < 0.02
+    # The last steps have seen all rows: weights are shares of them, not of the draws.
+    ridge = mixtures.RIDGE
+    start = mixtures._fit(train[:1000], 12, ridge, 0)
+    ended = mixtures._fit(train, 12, ridge, 0, mixtures.LAST_STEPS, start=start)
+    before, after = (
+        np.mean(mixtures.Mixture.of_components(*fit).log_density(train))
+        for fit in (start, ended)
+    )
+    assert after > before
+
+
+def test_a_mixture_is_fitted_by_one_thread(monkeypatch):
+    pools, fit = [], GaussianMixture.fit
+
+    def recording(self, *args):
+        pools.extend(threadpoolctl.threadpool_info())
+        return fit(self, *args)
+
+    monkeypatch.setattr(GaussianMixture, "fit", recording)
+    mixtures.fit_mixture(np.random.default_rng(0).normal(size=(40, 2)), 2)
+    assert pools and all(pool["num_threads"] == 1 for pool in pools)
