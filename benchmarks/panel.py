@@ -73,11 +73,11 @@ METHODS = {
     "shuffle": {"negatives": "shuffle"},
     "jitter": {"negatives": "jitter"},
     "mixture": {"negatives": "mixture"},
-    "generator and mixed": {"negatives": "generator+mixed"},
+    "generator and shuffle": {"negatives": "generator+shuffle"},
 }
 OF_IMAGES = ("plain", "default", "generator", "mixed", "cut and blend")
-OF_PAIRS = ("plain", "default")
-OF_TABLES = ("plain", "generator", "mixed", "shuffle", "jitter", "mixture")
+OF_PAIRS = ("plain", "default", "mixed")
+OF_TABLES = ("plain", "generator", "generator and shuffle", "shuffle", "mixed")
 
 
 def _pair(*names: str, sealed: bool = False) -> Task:

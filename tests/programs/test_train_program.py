@@ -117,10 +117,11 @@ def test_two_replicas_take_the_same_first_step(run, train, tmp_path):
     code, _, err = run(
         "trainers.vera",
         *["--dataset=digits", "--strategy=mirrored", "--importance_samples=4"],
-        *[*flags, *sizes, f"--workdir={tmp_path / 'two'}"],
+        # Those of the batch are made of each replica's own rows.
+        *[*flags, *sizes, "--negatives=generator", f"--workdir={tmp_path / 'two'}"],
     )
     assert (code, err) == (0, "")
-    train(tmp_path / "one", "digits", train_size=64)
+    train(tmp_path / "one", "digits", {"negatives": "generator"}, train_size=64)
     (two,), (one,) = history(tmp_path / "two"), history(tmp_path / "one")
     assert set(one) == set(two)
     for name in set(one) - {"epoch"}:
