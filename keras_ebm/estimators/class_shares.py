@@ -10,6 +10,11 @@ from keras_ebm.estimators.few_labels import KernelClassifier, evenly, log_softma
 
 #: Unlabelled rows that are looked at, at most.
 MOST_ROWS = 2_000
+#: What is tried where the shares are counted; the lapses as shares of rows.
+TEMPERATURES = np.geomspace(0.5, 50.0, 40)
+LAPSES = (0.0, 0.02, 0.05, 0.1, 0.2)
+#: Rows that the labels' own shares stand for beside counted ones.
+PRIOR_ROWS = 5.0
 #: How many times the rows that the answers do not explain speak for the labels.
 CAUTION = 3.0
 
@@ -59,8 +64,8 @@ class ClassShares:
     Attributes:
         labelled: `(K,)`, among the labels.
         shares: `(K,)`, among the rows without.
-        temperature: float >= 1, that makes the network's probabilities as sure as
-            those of a `KernelClassifier` left one out.
+        temperature: float > 0, that the network's logits are divided by for
+            probabilities.
         offsets: list of K floats, `T log(shares / labelled)`: what
             `EnergyModel.class_offsets` adds to logits.
     """
@@ -72,6 +77,36 @@ class ClassShares:
     @property
     def offsets(self) -> list[float]:
         return (self.temperature * np.log(self.shares / self.labelled)).tolist()
+
+    @classmethod
+    def counted(
+        cls, logits: np.ndarray, labels: np.ndarray, labelled: np.ndarray
+    ) -> ClassShares:
+        """By labelled rows, drawn as rows to come are, that were not trained on.
+
+        The shares are counted, the ones that were trained on as 5 rows more. The
+        temperature, and a share of rows whose class is anyone's guess, which is not
+        kept, are those of the lowest cross-entropy with these shares.
+
+        Args:
+            logits: `(n, K)`.
+            labels: `(n,)` ints, -1 for none.
+            labelled: `(K,)`, shares among the labels that the network was trained on.
+        """
+        known = labels >= 0
+        logits, labels = np.asarray(logits[known], np.float64), labels[known]
+        counts = np.bincount(labels, minlength=len(labelled)) + PRIOR_ROWS * labelled
+        shares = counts / counts.sum()
+        own = np.log(shares / labelled)
+        losses = []
+        for temperature in TEMPERATURES:
+            log_p = log_softmax(logits / temperature + own)
+            p = np.exp(log_p[np.arange(len(labels)), labels])
+            for lapse in LAPSES:
+                mixed = (1.0 - lapse) * p + lapse * shares[labels]
+                with np.errstate(divide="ignore"):
+                    losses.append((-np.mean(np.log(mixed)), temperature))
+        return cls(labelled, shares, float(min(losses)[1]))
 
     @classmethod
     def estimate(

@@ -67,9 +67,8 @@ class KernelClassifier:
         """
         taken = evenly(len(labels), MOST_ROWS)
         rows, labels = np.asarray(entries, np.float64)[taken], labels[taken]
-        one_hot = np.eye(num_classes or labels.max() + 1)[labels]
-        # A class without a row among those taken is possible, and not certain.
-        shares = (one_hot.sum(0) + 1e-3) / (len(labels) + 1e-3 * one_hot.shape[1])
+        shares = shares_of(labels, num_classes or labels.max() + 1)
+        one_hot = np.eye(len(shares))[labels]
         best: KernelClassifier | None = None
         for width in WIDTHS:
             kernel = _kernel(rows, rows, width)
@@ -134,6 +133,15 @@ def _adapted(x: np.ndarray, transform: str, schema: TableSchema | None) -> Table
     encoder = TableEncoder(schema, transform=transform, bounded=True)
     encoder.adapt(x)
     return encoder
+
+
+def shares_of(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """Shares of the classes among labels, rows of -1 left out, `(K,)`.
+
+    A class without a row has a thousandth of one: it is possible.
+    """
+    counts = np.bincount(labels[labels >= 0], minlength=num_classes) + 1e-3
+    return counts / counts.sum()
 
 
 def evenly(count: int, most: int) -> np.ndarray:
