@@ -54,8 +54,9 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
             a `"vera"` method is `score_samples` a log-density. The others are there
             to be compared with.
         feature_transform: `"quantile"` (normal scores), `"standardise"`, `"blend"`, or
-            `"auto"`: of the first two the one that `choose_transform` of
-            `keras_ebm.estimators.few_labels` finds better by the labelled rows alone.
+            `"auto"`: where some rows have no label, of the first two the one that
+            `keras_ebm.estimators.few_labels.choose_transform` finds better by those
+            that have one; else the first.
         hidden: widths of the energy network's layers.
         dropout: float in [0, 1).
         initial_gain: float > 0; the network's weights start with variance
@@ -161,9 +162,7 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         X, codes = self._rows(X, codes)
         self.classes_ = classes
         seed = self._draw_seed()
-        self.feature_transform_ = self.feature_transform
-        if self.feature_transform == "auto":
-            self.feature_transform_ = choose_transform(X, codes, self.schema_)
+        self.feature_transform_ = self._transform(X, codes)
         with training.seeded(seed):
             encoder = training.build_encoder(
                 X,
@@ -190,6 +189,12 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         if self.class_shares == "estimated" and (codes < 0).any():
             self._estimate_shares(X, codes)
         return self
+
+    def _transform(self, X, codes) -> str:
+        if self.feature_transform != "auto":
+            return self.feature_transform
+        few = (codes < 0).any()
+        return choose_transform(X, codes, self.schema_) if few else "quantile"
 
     def _estimate_shares(self, X, codes):
         """Has the model answer by the shares of the classes among unlabelled rows."""

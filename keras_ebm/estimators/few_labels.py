@@ -8,6 +8,7 @@ may be, and which preprocessing serves.
 from __future__ import annotations
 
 import dataclasses
+import warnings
 
 import numpy as np
 
@@ -130,8 +131,13 @@ def choose_transform(x: np.ndarray, labels: np.ndarray, schema=None) -> str:
 
 
 def _adapted(x: np.ndarray, transform: str, schema: TableSchema | None) -> TableEncoder:
-    encoder = TableEncoder(schema, transform=transform, bounded=True)
-    encoder.adapt(x)
+    encoder = TableEncoder(
+        schema, transform=transform, bounded=True, drop_constant=schema is not None
+    )
+    with warnings.catch_warnings():
+        # The encoder of the one that is chosen warns of the same.
+        warnings.simplefilter("ignore", UserWarning)
+        encoder.adapt(x)
     return encoder
 
 

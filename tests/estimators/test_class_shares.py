@@ -186,6 +186,7 @@ def test_rows_that_all_have_labels_are_answered_as_they_are(uneven):
     quick = {"hidden": (8,), "steps": 2, "random_state": 0, "run_eagerly": True}
     found = EnergyClassifier("supervised", **quick).fit(x[:60], y[:60])
     assert found.class_shares_ is None and found.model_.class_offsets is None
+    assert found.feature_transform_ == "quantile"
 
 
 def small_model(**arguments):
