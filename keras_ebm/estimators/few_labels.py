@@ -108,7 +108,9 @@ class KernelClassifier:
         return log_softmax(np.log(self.shares) + kernel @ self.weights)
 
 
-def choose_transform(x: np.ndarray, labels: np.ndarray, schema=None) -> str:
+def choose_transform(
+    x: np.ndarray, labels: np.ndarray, schema: TableSchema | None = None
+) -> str:
     """`"quantile"` or `"standardise"`, by the labelled rows left one out.
 
     Normal scores spread heavy tails, and blur what lies in them. Which of the two
