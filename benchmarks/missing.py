@@ -43,7 +43,6 @@ def accuracies(rows: tabular.Rows, share: float, seed: int, steps: int) -> dict:
     )
     classifier = EnergyClassifier(
         feature_transform="quantile",
-        class_shares="labelled",
         steps=steps,
         random_state=seed,
     )

@@ -153,6 +153,7 @@ def fitted(uneven):
         learning_rate=5e-2,
         random_state=0,
         run_eagerly=True,
+        class_shares="estimated",
     ).fit(x, labels)
 
 
@@ -184,6 +185,7 @@ def test_a_detector_decides_with_the_shares(uneven, fitted):
 def test_rows_that_all_have_labels_are_answered_as_they_are(uneven):
     x, y, _ = uneven
     quick = {"hidden": (8,), "steps": 2, "random_state": 0, "run_eagerly": True}
+    quick["class_shares"] = "estimated"
     found = EnergyClassifier("supervised", **quick).fit(x[:60], y[:60])
     assert found.class_shares_ is None and found.model_.class_offsets is None
     assert found.feature_transform_ == "quantile"

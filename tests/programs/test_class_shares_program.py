@@ -1,4 +1,4 @@
-"""What `--class_shares=estimated` does to a model that has been trained."""
+"""What `--class_shares` does to a model that has been trained."""
 
 import types
 
@@ -44,26 +44,32 @@ def model():
 
 
 def test_validation_rows_with_labels_are_counted(model, capsys):
-    answer_by_shares(model, a_run(ten_a_class, all_of_them))
+    answer_by_shares(model, a_run(ten_a_class, all_of_them), "counted")
     first, second = model.class_offsets
     assert first > 0.0 > second
     # 180 and 20 of 200, and 5 rows of even shares.
     assert "class_shares: counted: no 0.890, yes 0.110" in capsys.readouterr().err
 
 
-def test_without_validation_labels_unlabelled_rows_tell(model, capsys):
-    answer_by_shares(model, a_run(ten_a_class, none))
+def test_unlabelled_rows_tell_where_they_are_asked(model, capsys):
+    answer_by_shares(model, a_run(ten_a_class, all_of_them), "estimated")
     first, second = model.class_offsets
     assert first > 0.0 > second
     assert "class_shares: estimated: no 0." in capsys.readouterr().err
 
 
 def test_labels_of_all_training_rows_are_believed(model):
-    answer_by_shares(model, a_run(all_of_them, all_of_them))
+    answer_by_shares(model, a_run(all_of_them, all_of_them), "counted")
     assert model.class_offsets is None
 
 
-def test_several_inputs_need_validation_labels():
-    check_shares(a_run(ten_a_class, all_of_them, kind="inputs"))
+def test_too_few_validation_labels_are_not_counted(model, capsys):
+    answer_by_shares(model, a_run(ten_a_class, none), "counted")
+    assert model.class_offsets is None
+    assert "fewer than 20 validation rows have labels" in capsys.readouterr().err
+
+
+def test_shares_of_several_inputs_are_not_estimated():
+    check_shares(a_run(ten_a_class, all_of_them))
     with pytest.raises(ValueError, match="`class_shares` estimated takes rows that"):
         check_shares(a_run(ten_a_class, none, kind="inputs"))

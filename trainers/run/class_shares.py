@@ -7,41 +7,47 @@ import numpy as np
 from keras_ebm.estimators.class_shares import MOST_ROWS, ClassShares
 from keras_ebm.estimators.few_labels import evenly, shares_of
 from keras_ebm.rows import as_rows, num_rows, take, tensors
-from trainers.run.jobs import enough_labels
+from trainers.run.jobs import ENOUGH_LABELS, enough_labels
 
-#: As among the labels of training, or as found among the rows to come.
-CLASS_SHARES = ("labelled", "estimated")
+#: As among the labels of training, of validation, or as unlabelled rows look.
+CLASS_SHARES = ("labelled", "counted", "estimated")
 
 
 def check_shares(run) -> None:
     """Refuses rows of which the shares cannot be estimated.
 
     Raises:
-        ValueError: if they are of several inputs, and too few validation rows have
-            labels to count the classes.
+        ValueError: if they are of several inputs.
     """
-    if run.dataset.kind == "inputs" and not enough_labels(run):
+    if run.dataset.kind == "inputs":
         raise ValueError(
-            "`class_shares` estimated takes rows that are one array, or 20 labelled "
-            f"validation rows. Received: several inputs of {run.dataset.name}, and "
-            "fewer; use class_shares=labelled."
+            "`class_shares` estimated takes rows that are one array. Received: several "
+            f"inputs of {run.dataset.name}; use class_shares=counted."
         )
 
 
-def answer_by_shares(model, run) -> None:
+def answer_by_shares(model, run, how: str) -> None:
     """Sets a model's `class_offsets`, unless all training rows have labels.
 
     Args:
         model: `EnergyModel` with classes.
         run: `RunData`.
+        how: `"counted"`, which needs 20 labelled validation rows and else leaves the
+            model as it is, or `"estimated"`.
     """
     x, y = run.rows("train")
     if (y >= 0).all() or not (y >= 0).any():
         return
-    if enough_labels(run):
-        found, how = _counted(model, *run.rows("validation"), y), "counted"
+    if how == "counted" and not enough_labels(run):
+        sys.stderr.write(
+            f"class_shares: fewer than {ENOUGH_LABELS} validation rows have labels to "
+            "count, so they are those of the labels\n"
+        )
+        return
+    if how == "counted":
+        found = _counted(model, *run.rows("validation"), y)
     else:
-        found, how = _estimated(model, x, y), "estimated"
+        found = _estimated(model, x, y)
     model.class_offsets = found.offsets
     names = run.dataset.class_names or range(model.num_classes)
     shares = zip(names, found.shares, strict=True)

@@ -100,9 +100,9 @@ class FitSettings(RunSettings):
     class_shares: str = setting(
         "labelled",
         "How common the classes are taken to be in answers: as among the labels of "
-        "training (labelled), or (estimated) as among the validation rows, if 20 have "
-        "labels, else as the training rows without a label look. No change where all "
-        "training rows have labels.",
+        "training (labelled), as counted among the validation rows if 20 of them have "
+        "labels (counted), or as training rows without a label look (estimated). No "
+        "change where all training rows have labels.",
     )
     tensorboard: bool = setting(True, "Writes TensorBoard logs with pictures.")
     picture_epochs: int = setting(10, "Epochs between TensorBoard pictures.", low=1)
@@ -221,8 +221,8 @@ def _settle(job):
     if job.watch.reason:
         raise Diverged(job.watch.reason)
     has_classes = job.model.num_classes > 1
-    if job.fit.class_shares == "estimated" and has_classes:
-        answer_by_shares(job.model, job.run)
+    if job.fit.class_shares != "labelled" and has_classes:
+        answer_by_shares(job.model, job.run, job.fit.class_shares)
     if job.fit.fit_temperature and has_classes and enough_labels(job.run):
         job.model.fit_temperature(*job.run.rows("validation"))
 
