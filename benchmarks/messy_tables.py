@@ -10,10 +10,11 @@ need not be installed. From the top of the checkout:
 `TABLES` says of each which column is the class and which are left out: numbers of rows,
 and what is another name of the class or was only known after it. Classes of under 30
 rows are left out, and of larger tables 6,000 rows are drawn. 7/10 of the rows train, of
-which ten a class have labels; the others test. `EnergyClassifier` with the shares of the
-classes estimated, at two lengths of training, stands beside scikit-learn's classifiers with theirs, of the
-labelled rows alone; nobody has validation labels. Rows that are called *as labelled*
-are the same fits with its default, classes as common as among the labels. Settings
+which ten a class have labels; the others test. `EnergyClassifier` with the shares of
+the classes estimated, at two lengths of training, stands beside scikit-learn's
+classifiers with their defaults, of the labelled rows alone; nobody has validation
+labels. Rows that are called *as labelled* are the same fits with its default, classes
+as common as among the labels. Settings
 were chosen on the tables of `--part=open`, seeds 10 and 11; those of `--part=kept` are
 what is reported. `--part=six --data_dir=DIR` are the tables of `benchmarks.tabular`,
 split as there, on which settings were chosen with seeds 10 and 11. One file a run: what
