@@ -41,7 +41,11 @@ def accuracies(rows: tabular.Rows, share: float, seed: int, steps: int) -> dict:
             rows.dataset, x=with_gaps(rows.dataset.x, share, seed)
         ),
     )
-    classifier = EnergyClassifier(steps=steps, random_state=seed)
+    classifier = EnergyClassifier(
+        feature_transform="quantile",
+        steps=steps,
+        random_state=seed,
+    )
     filled = make_pipeline(SimpleImputer(), classifier)
     found = {}
     ways = ((rows, classifier), (gaps, classifier), (gaps, filled))

@@ -9,6 +9,11 @@ the transform of the columns and the number of steps (every 100 up to 2,400).
 - *chosen*: both by accuracy on the validation tenth, whose labels are used for that;
 - *fixed*: quantile transform, 2,400 steps, no validation label.
 
+Of `vera+shares` the classes are answered as common as they are found among the rows to
+come, while ten labels a class say nothing of that (`estimators.ClassShares`): *chosen*,
+which has validation labels, counts them there, and *fixed* estimates them of unlabelled
+rows, with the transform that the labelled rows choose left one out.
+
 Self-training is four rounds of a fresh supervised network, 600 steps each, on the
 labels that the one before gives with a probability of .9 or more; its round counts as
 steps do. scikit-learn's classifiers choose their own settings likewise, see
@@ -38,6 +43,8 @@ from benchmarks import scikit_tables
 from benchmarks.machine import machine
 from keras_ebm import data, ood, serving
 from keras_ebm.data.batches import training_batches
+from keras_ebm.estimators.class_shares import ClassShares
+from keras_ebm.estimators.few_labels import choose_transform, shares_of
 from keras_ebm.layers import TableEncoder
 from trainers import presets
 from trainers.program import json_files, options, running
@@ -56,6 +63,7 @@ SETS = (
 )
 METHODS = {
     "vera": "VERA-JEM",
+    "vera+shares": "VERA-JEM, shares of classes",
     "supervised": "supervised",
     "gradient_penalty": "gradient penalty alone",
     "vat": "virtual adversarial (VAT)",
@@ -104,12 +112,12 @@ def load(path, seed: int) -> Rows:
 
 
 class Watch(keras.callbacks.Callback):
-    """Predictions on validation and test rows after each epoch, of averaged weights."""
+    """Logits of validation and test rows after each epoch, of averaged weights."""
 
     def __init__(self, rows: Rows):
         super().__init__()
         self.inputs = [tf.constant(rows.of(part)[0]) for part in ("validation", "test")]
-        self.guesses = []
+        self.logits = []
 
     def on_train_begin(self, logs=None):
         model = self.model
@@ -121,7 +129,7 @@ class Watch(keras.callbacks.Callback):
         weights = [variable.numpy() for variable in variables]
         for variable, average in zip(variables, averages, strict=True):
             variable.assign(average)
-        self.guesses.append([np.argmax(self.run(x), axis=-1) for x in self.inputs])
+        self.logits.append([self.run(x).numpy() for x in self.inputs])
         for variable, value in zip(variables, weights, strict=True):
             variable.assign(value)
 
@@ -132,14 +140,16 @@ def settings_of(method: str, transform: str):
         preset = {**presets.TABULAR_CHAINS, **CHAIN_METHODS[method]}
         kind, build = ChainSettings, build_langevin
     else:
-        name = "supervised" if method == "self_training" else method
+        name = {"self_training": "supervised", "vera+shares": "vera"}.get(
+            method, method
+        )
         preset = {**presets.TABULAR, **VERA_METHODS[name]}
         kind, build = ModelSettings, build_model
     return presets.with_preset(preset, kind, transform=transform), build
 
 
 def fit(rows: Rows, labels, method: str, transform: str, seed: int, steps: int):
-    """`(model, guesses)`: of every 100 steps, on validation and test rows."""
+    """`(model, logits)`: of every 100 steps, on validation and test rows."""
     settings, build = settings_of(method, transform)
     x, _ = rows.of("train")
     model = build(rows.dataset, x, settings, seed)
@@ -156,7 +166,34 @@ def fit(rows: Rows, labels, method: str, transform: str, seed: int, steps: int):
         verbose=0,
         callbacks=[watch],
     )
-    return model, watch.guesses
+    return model, watch.logits
+
+
+def guesses_of(logits: list) -> list:
+    """The classes of the largest logits, of each step and part."""
+    return [[np.argmax(part, axis=-1) for part in step] for step in logits]
+
+
+def with_shares(rows: Rows, labels, logits: list) -> list:
+    """`guesses_of`, of classes as common as among the labelled validation rows."""
+    labelled = shares_of(labels, rows.dataset.num_classes)
+    truth = rows.of("validation")[1]
+    offsets = [ClassShares.counted(step[0], truth, labelled).offsets for step in logits]
+    moved = [
+        [part + own for part in step] for step, own in zip(logits, offsets, strict=True)
+    ]
+    return guesses_of(moved)
+
+
+def without_validation(rows: Rows, labels, model) -> np.ndarray:
+    """Guesses on test rows, of classes as common as unlabelled rows say."""
+    x, _ = rows.of("train")
+    logits = np.concatenate(
+        [model.logits(part) for part in np.array_split(x, len(x) // 2000 + 1)]
+    )
+    entries = np.asarray(model.preprocess(x))
+    offsets = ClassShares.estimate(logits, entries, labels).offsets
+    return np.argmax(model.logits(rows.of("test")[0]) + offsets, axis=-1)
 
 
 def fit_rounds(rows: Rows, transform: str, seed: int):
@@ -166,8 +203,8 @@ def fit_rounds(rows: Rows, transform: str, seed: int):
     x, _ = rows.of("train")
     for turn in range(ROUNDS):
         draw, steps = seed + 1000 * turn, STEPS // ROUNDS
-        model, more = fit(rows, labels, "self_training", transform, draw, steps)
-        guesses += more
+        model, logits = fit(rows, labels, "self_training", transform, draw, steps)
+        guesses += guesses_of(logits)
         probabilities = tf.nn.softmax(model.logits(x)).numpy()
         sure = probabilities.max(axis=-1) >= CONFIDENT
         guessed = np.where(sure, probabilities.argmax(axis=-1), -1)
@@ -191,7 +228,8 @@ def run_one(method: str, name: str, seed: int, settings) -> dict:
     """Trains with both transforms; accuracies as chosen and as fixed."""
     rows = load(Path(settings.data_dir) / f"{name}.csv.gz", seed)
     truths = [rows.of(part)[1] for part in ("validation", "test")]
-    results, start = {}, time.monotonic()
+    results, start, fixed = {}, time.monotonic(), None
+    labels = rows.few_labels()
     for transform in TRANSFORMS:
         keras.backend.clear_session()
         if method in scikit_tables.FITS:
@@ -199,26 +237,36 @@ def run_one(method: str, name: str, seed: int, settings) -> dict:
         elif method == "self_training":
             model, guesses = fit_rounds(rows, transform, seed)
         else:
-            labels = rows.few_labels()
-            model, guesses = fit(rows, labels, method, transform, seed, STEPS)
-        results[transform] = [
-            {
-                "validation": float(np.mean(validation == truths[0])),
-                "test": float(np.mean(test == truths[1])),
-                "balanced": float(balanced_accuracy_score(truths[1], test)),
-            }
-            for validation, test in guesses
-        ]
+            model, logits = fit(rows, labels, method, transform, seed, STEPS)
+            guesses = guesses_of(logits)
+        if method == "vera+shares":
+            guesses = with_shares(rows, labels, logits)
+            own = choose_transform(rows.of("train")[0], labels, rows.dataset.schema)
+            results["own_transform"] = own
+            if transform == own:
+                results["plain"] = accuracies(truths, *guesses_of(logits)[-1])
+                test = without_validation(rows, labels, model)
+                fixed = accuracies(truths, guesses[-1][0], test)
+        results[transform] = [accuracies(truths, *both) for both in guesses]
         if transform == "quantile" and method == "vera":
             results["false_alarms"] = false_alarms(model, rows)
     everything = [step for transform in TRANSFORMS for step in results[transform]]
     chosen = max(everything, key=lambda step: step["validation"])
-    fixed = results["quantile"][-1]
+    fixed = fixed or results["quantile"][-1]
     return {
         "accuracy": {"chosen": chosen["test"], "fixed": fixed["test"]},
         "balanced": {"chosen": chosen["balanced"], "fixed": fixed["balanced"]},
         "seconds": time.monotonic() - start,
         **results,
+    }
+
+
+def accuracies(truths, validation, test) -> dict:
+    """Of guesses on validation and test rows."""
+    return {
+        "validation": float(np.mean(validation == truths[0])),
+        "test": float(np.mean(test == truths[1])),
+        "balanced": float(balanced_accuracy_score(truths[1], test)),
     }
 
 

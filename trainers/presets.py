@@ -174,6 +174,7 @@ _TABULAR = {
 
 TABULAR = {
     **_TABULAR,
+    "class_shares": "counted",
     "latent_dim": 0,
     "generator_hidden": ("128", "128"),
     "entropy": "log_volume",

@@ -3,8 +3,16 @@
 They need scikit-learn: `pip install "keras_ebm[data]"`.
 """
 
+from keras_ebm.estimators.class_shares import ClassShares
 from keras_ebm.estimators.classifier import EnergyClassifier
+from keras_ebm.estimators.few_labels import KernelClassifier
 from keras_ebm.estimators.imputer import EnergyImputer
 from keras_ebm.estimators.outlier_detector import EnergyOutlierDetector
 
-__all__ = ["EnergyClassifier", "EnergyImputer", "EnergyOutlierDetector"]
+__all__ = [
+    "ClassShares",
+    "EnergyClassifier",
+    "EnergyImputer",
+    "EnergyOutlierDetector",
+    "KernelClassifier",
+]

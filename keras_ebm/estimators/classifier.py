@@ -8,12 +8,14 @@ import numpy as np
 
 from keras_ebm.arguments import check_choice, check_positive, check_size
 from keras_ebm.data import label_rule
-from keras_ebm.estimators import training
+from keras_ebm.estimators import class_shares, few_labels, training
+from keras_ebm.estimators.few_labels import choose_transform
 from keras_ebm.estimators.sklearn_base import (
     BaseEstimator,
     ClassifierMixin,
     column_or_1d,
 )
+from keras_ebm.layers.table_statistics import TRANSFORMS
 from keras_ebm.objectives import SemiSupervised
 
 #: What each method asks of the rows without labels, beside the cross-entropy.
@@ -26,6 +28,8 @@ METHODS = {
     "vera": ("generator", "penalty"),
     "vera+vat": ("generator", "penalty", "vat"),
 }
+#: Of what the classes are taken to be as common as.
+CLASS_SHARES = ("estimated", "labelled")
 
 
 class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
@@ -49,7 +53,10 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         method: of `METHODS`; `"vera"` trains `p(x)` besides `p(y|x)`, and only with
             a `"vera"` method is `score_samples` a log-density. The others are there
             to be compared with.
-        feature_transform: `"quantile"` (normal scores), `"standardise"` or `"blend"`.
+        feature_transform: `"quantile"` (normal scores), `"standardise"`, `"blend"`, or
+            `"auto"`: where some rows have no label, of the first two the one that
+            `keras_ebm.estimators.few_labels.choose_transform` finds better by those
+            that have one; else the first.
         hidden: widths of the energy network's layers.
         dropout: float in [0, 1).
         initial_gain: float > 0; the network's weights start with variance
@@ -61,6 +68,10 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
             16 at most.
         generator_hidden: widths of its layers.
         steps: int, steps of training, each of `batch_size` rows.
+        class_shares: `"labelled"`: classes are answered as common as among the labels.
+            `"estimated"`: where some rows have no label, as common as they seem among
+            these, see `ClassShares`; the energies stay. It gains where nearly all rows
+            are of one class, and costs accuracy where classes are even.
         batch_size: int; half of them are labelled where some rows are not.
         learning_rate: float, of Adam.
         ramp_steps: int, steps over which all but the cross-entropy rises from 0.
@@ -74,6 +85,8 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
             `keras_ebm.serving` take it.
         n_features_in_: int.
         feature_names_in_: `(n_features_in_,)`, of a frame whose names are all str.
+        feature_transform_: str, the one that was taken.
+        class_shares_: `ClassShares`; None where they were not estimated.
         schema_: `keras_ebm.data.TableSchema` of a frame with words; else None.
 
     Example:
@@ -93,7 +106,7 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         self,
         method: str = "vera",
         *,
-        feature_transform: str = "quantile",
+        feature_transform: str = "auto",
         hidden: Sequence[int] = (256, 256, 256),
         dropout: float = 0.3,
         initial_gain: float = 1 / 3,
@@ -106,6 +119,7 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         batch_size: int = 128,
         learning_rate: float = 1e-3,
         ramp_steps: int = 100,
+        class_shares: str = "labelled",
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
         run_eagerly: bool = False,
@@ -124,6 +138,7 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.ramp_steps = ramp_steps
+        self.class_shares = class_shares
         self.random_state = random_state
         self.verbose = verbose
         self.run_eagerly = run_eagerly
@@ -136,6 +151,9 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
                 fractions or of several kinds, or fewer than two classes have labels.
         """
         check_choice("method", self.method, METHODS)
+        transforms = ("auto", *TRANSFORMS)
+        check_choice("feature_transform", self.feature_transform, transforms)
+        check_choice("class_shares", self.class_shares, CLASS_SHARES)
         check_size("steps", self.steps)
         check_size("batch_size", self.batch_size)
         check_positive("learning_rate", self.learning_rate)
@@ -145,10 +163,11 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         X, codes = self._rows(X, codes)
         self.classes_ = classes
         seed = self._draw_seed()
+        self.feature_transform_ = self._transform(X, codes)
         with training.seeded(seed):
             encoder = training.build_encoder(
                 X,
-                self.feature_transform,
+                self.feature_transform_,
                 bounded=True,
                 schema=self.schema_,
                 drop_constant=self.schema_ is not None,
@@ -167,7 +186,28 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
             )
             optimizer = training.averaging_adam(self)
             training.train(self.model_, optimizer, X, codes, self, seed)
+        self.class_shares_ = None
+        if self.class_shares == "estimated" and (codes < 0).any():
+            self._estimate_shares(X, codes)
         return self
+
+    def _transform(self, X, codes) -> str:
+        if self.feature_transform != "auto":
+            return self.feature_transform
+        few = (codes < 0).any()
+        return choose_transform(X, codes, self.schema_) if few else "quantile"
+
+    def _estimate_shares(self, X, codes):
+        """Has the model answer by the shares of the classes among unlabelled rows."""
+        parts = [np.flatnonzero(codes >= 0), np.flatnonzero(codes < 0)]
+        parts[1] = parts[1][few_labels.evenly(len(parts[1]), class_shares.MOST_ROWS)]
+        rows = np.concatenate(parts)
+        self.class_shares_ = class_shares.ClassShares.estimate(
+            training.logits_of(self.model_, X[rows]),
+            np.asarray(self.model_.preprocess(X[rows])),
+            codes[rows],
+        )
+        self.model_.class_offsets = self.class_shares_.offsets
 
     def _class_names(self):
         """Names to serve beside named columns; arrays are served with numbers."""
@@ -214,7 +254,7 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
 
     def predict(self, X):
         """The likeliest class of each row, `(n,)`."""
-        logits = self._logits(X)
+        logits = self.model_.offset(self._logits(X))
         return self.classes_[np.argmax(logits, axis=1)]
 
     def predict_proba(self, X: np.ndarray):
@@ -223,8 +263,11 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         return self.model_.to_probabilities(logits).numpy()
 
     def decision_function(self, X: np.ndarray):
-        """Logits `(n, K)`, or with two classes their difference `(n,)`."""
-        logits = self._logits(X)
+        """Logits `(n, K)`, or with two classes their difference `(n,)`.
+
+        With the model's `class_offsets`: the class is the largest, or the sign.
+        """
+        logits = self.model_.offset(self._logits(X)).numpy()
         return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
 
     def score_samples(self, X: np.ndarray):

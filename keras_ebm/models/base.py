@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -86,6 +86,9 @@ class BaseEnergyModel(
         temperature: float > 0 that `probabilities` divides logits by; see
             `fit_temperature`.
         lapse_rate: float in [0, 1), share of an even guess in `probabilities`.
+        class_offsets: K floats that are added to logits for classes and
+            probabilities, not for energies, or None; see
+            `keras_ebm.estimators.ClassShares`.
         seed: int, keys every random draw together with the iteration.
         trained_on: string that names the split that the model was trained on, such as
             `keras_ebm.data.split_digest` gives; kept for the programs, or None.
@@ -95,7 +98,13 @@ class BaseEnergyModel(
         ValueError: if an argument breaks its rule.
     """
 
-    _read_anew = ("temperature", "lapse_rate", "class_names", "trained_on")
+    _read_anew = (
+        "temperature",
+        "lapse_rate",
+        "class_offsets",
+        "class_names",
+        "trained_on",
+    )
     generator: Generator | None = None
     negatives: NegativeSource | Callable | None = None
     objective: str | None = None
@@ -112,6 +121,7 @@ class BaseEnergyModel(
         class_names: Iterable[str] | None = None,
         temperature: float = 1.0,
         lapse_rate: float = 0.0,
+        class_offsets: Sequence[float] | None = None,
         seed: int = 0,
         trained_on: str | None = None,
         **kwargs,
@@ -132,7 +142,7 @@ class BaseEnergyModel(
         self.preprocessor = preprocessor
         self.data_stddev = check_positive("data_stddev", data_stddev, zero_allowed=True)
         self.class_names = self._check_class_names(class_names)
-        self._add_calibration(temperature, lapse_rate)
+        self._add_calibration(temperature, lapse_rate, class_offsets)
         self.seed = check_integer("seed", seed)
         self.trained_on = trained_on
         self.to_energy = LogitEnergy()

@@ -85,6 +85,9 @@ class EnergyModel(SamplesByChains, BaseEnergyModel):
         temperature: float > 0 that `probabilities` divides logits by; see
             `fit_temperature`.
         lapse_rate: float in [0, 1), share of an even guess in `probabilities`.
+        class_offsets: K floats that are added to logits for classes and
+            probabilities, not for energies, or None; see
+            `keras_ebm.estimators.ClassShares`.
         seed: int, keys every random draw together with the iteration.
         trained_on: string that names the split that the model was trained on, such as
             `keras_ebm.data.split_digest` gives; kept for the programs, or None.
@@ -124,6 +127,7 @@ class EnergyModel(SamplesByChains, BaseEnergyModel):
         "class_names",
         "temperature",
         "lapse_rate",
+        "class_offsets",
         "seed",
         "trained_on",
     )

@@ -1,6 +1,6 @@
 """Probabilities of the classes, as sure as held-out rows say."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -12,13 +12,15 @@ from keras_ebm.rows import Spec, as_rows, num_rows, take, tensors
 
 
 class GivesProbabilities:
-    """`p(y|x) = (1 - l) softmax(f(x) / T) + l / K` of a model with logits `f`.
+    """`p(y|x) = (1 - l) softmax((f(x) + o) / T) + l / K` of a model with logits `f`.
 
     `T` is its `temperature` and `l` its `lapse_rate`, the share of rows whose class is
     anyone's guess. They change no class and no energy: how sure an answer sounds, and
-    nothing else. They are saved with the model.
+    nothing else. `o` are its `class_offsets`, for classes that are rarer or commoner
+    where the model is used than among its labels: they change classes, and no energy.
+    All are saved with the model.
 
-    Both are in a variable, so that a function that was traced with it follows a change.
+    They are in variables, so that a function that was traced with it follows a change.
     They are part of the model's configuration, and no weights.
     """
 
@@ -32,10 +34,17 @@ class GivesProbabilities:
         """Number of logits, which the model says."""
         raise NotImplementedError
 
-    def _add_calibration(self, temperature: float, lapse_rate: float) -> None:
-        # TensorFlow's, so that it is none of the model's weights.
+    def _add_calibration(
+        self,
+        temperature: float,
+        lapse_rate: float,
+        class_offsets: Sequence[float] | None = None,
+    ) -> None:
+        # TensorFlow's, so that they are none of the model's weights.
         self._calibration = tf.Variable([1.0, 0.0], False, dtype=tf.float64)
+        self._offsets = tf.Variable(np.zeros(self.num_classes), False, dtype=tf.float64)
         self.temperature, self.lapse_rate = temperature, lapse_rate
+        self.class_offsets = class_offsets
 
     @property
     def temperature(self) -> float:
@@ -54,6 +63,27 @@ class GivesProbabilities:
     @lapse_rate.setter
     def lapse_rate(self, value: float) -> None:
         self._calibrate(1, check_share("lapse_rate", value, zero_allowed=True))
+
+    @property
+    def class_offsets(self) -> list[float] | None:
+        """Nats that are added to the logits of classes, K of them, None for none."""
+        values = self._offsets.numpy().tolist()
+        return values if any(values) else None
+
+    @class_offsets.setter
+    def class_offsets(self, values: Sequence[float] | None) -> None:
+        offsets = np.zeros(self.num_classes) if values is None else np.asarray(values)
+        if offsets.shape != (self.num_classes,) or not np.isfinite(offsets).all():
+            raise ValueError(
+                f"`class_offsets` must be {self.num_classes} finite numbers, one a "
+                f"logit, or None. Received: {values}."
+            )
+        self._offsets.assign(offsets)
+
+    def offset(self, logits: tf.Tensor):
+        """Logits `(batch, K)` whose largest is the class: with the `class_offsets`."""
+        logits = tf.convert_to_tensor(logits)
+        return logits + tf.cast(tf.convert_to_tensor(self._offsets), logits.dtype)
 
     def _calibrate(self, place: int, value: float) -> None:
         values = self._calibration.numpy()
@@ -87,7 +117,7 @@ class GivesProbabilities:
         logits = tf.convert_to_tensor(logits)
         if logits.dtype.size < 4:
             logits = tf.cast(logits, tf.float32)
-        return logits / self._read(0, logits.dtype)
+        return self.offset(logits) / self._read(0, logits.dtype)
 
     def fit_temperature(
         self, x: np.ndarray, y: np.ndarray, batch_size: int | None = None
@@ -129,5 +159,6 @@ class GivesProbabilities:
             self.logits(tensors(take(x, slice(i, i + batch_size)))) for i in starts
         ]
         logits = np.concatenate(parts) if parts else np.zeros([0, self.num_classes])
+        logits = self.offset(logits).numpy()
         self.temperature, self.lapse_rate = fit_temperature(logits, y)
         return self.temperature, self.lapse_rate

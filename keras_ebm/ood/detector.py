@@ -126,7 +126,7 @@ class Detector:
         outputs = network_outputs(model, calibration, requires=scorer.requires)
         classes = None
         if per_class:
-            classes = np.argmax(outputs["logits"], axis=-1)
+            classes = np.argmax(model.offset(outputs["logits"]), axis=-1)
         scores = scorer.predict(outputs)
         _tell_constant(scores, name)
         far = _far_cells(model, calibration) if guard else None
@@ -177,7 +177,9 @@ class Detector:
         outputs = self._outputs(x)
         logits = outputs["logits"]
         score = self.score(outputs)
-        class_id = tf.argmax(logits, axis=-1) if self.model.num_classes > 1 else None
+        class_id = None
+        if self.model.num_classes > 1:
+            class_id = tf.argmax(self.model.offset(logits), axis=-1)
         groups = class_id if self.conformal.by_class else None
         is_energy = isinstance(self.score, Energy)
         energy = score if is_energy else self.model.to_energy(logits)

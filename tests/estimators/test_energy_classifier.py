@@ -177,7 +177,7 @@ def test_global_draws_of_numpy_are_left_alone(iris):
     [
         ({"method": "magic"}, "`method` must be one of"),
         ({"steps": 0}, "`steps` must be an integer of at least 1"),
-        ({"feature_transform": "rank"}, "`transform` must be one of"),
+        ({"feature_transform": "rank"}, "`feature_transform` must be one of"),
         ({"method": "supervised", "learning_rate": 1e30}, "Training diverged"),
     ],
 )

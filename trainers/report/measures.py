@@ -84,8 +84,9 @@ def classification_measures(model, logits: np.ndarray, labels: np.ndarray) -> di
     logits = logits.astype(np.float64)
     probabilities = model.to_probabilities(logits).numpy()
     log_p = model.to_log_probabilities(logits).numpy()
+    classes = model.offset(logits).numpy().argmax(axis=-1)
     return {
-        "accuracy": float(np.mean(logits.argmax(axis=-1) == labels)),
+        "accuracy": float(np.mean(classes == labels)),
         "nll": metrics.negative_log_likelihood(log_p, labels, from_logits=True),
         "ece": metrics.expected_calibration_error(probabilities, labels),
         "brier": metrics.brier_score(probabilities, labels),

@@ -31,6 +31,7 @@ from trainers.program.options import setting
 from trainers.report.measures import measure
 from trainers.report.pictures import has_picture
 from trainers.run import backup, jobs
+from trainers.run.class_shares import CLASS_SHARES, answer_by_shares, check_shares
 from trainers.run.jobs import (
     ENOUGH_LABELS,
     Diverged,
@@ -48,7 +49,11 @@ CHECKPOINTS = "checkpoints"
 class FitSettings(RunSettings):
     """How long to train, on what, and what to write."""
 
-    CHOICES = {**RunSettings.CHOICES, "augment": AUGMENTATIONS}
+    CHOICES = {
+        **RunSettings.CHOICES,
+        "augment": AUGMENTATIONS,
+        "class_shares": CLASS_SHARES,
+    }
 
     SUBJECTS = {
         "method": "Run",
@@ -91,6 +96,13 @@ class FitSettings(RunSettings):
         True,
         "Fits the temperature and the lapse rate of the probabilities to the "
         "validation rows. Not where fewer than 20 of them have labels.",
+    )
+    class_shares: str = setting(
+        "labelled",
+        "How common the classes are taken to be in answers: as among the labels of "
+        "training (labelled), as counted among the validation rows if 20 of them have "
+        "labels (counted), or as training rows without a label look (estimated). No "
+        "change where all training rows have labels.",
     )
     tensorboard: bool = setting(True, "Writes TensorBoard logs with pictures.")
     picture_epochs: int = setting(10, "Epochs between TensorBoard pictures.", low=1)
@@ -137,6 +149,8 @@ def prepare(
         plots.pyplot()  # Before any work, as it may not be installed.
     check_positive("energy_limit", fit.energy_limit)
     _check_best(run, fit)
+    if fit.class_shares == "estimated":
+        check_shares(run)
     backups = backup.to_resume(run, fit)
     steps = steps_per_epoch(train_y, fit.batch_size)
     parts, part_steps = _parts(fit, steps)
@@ -207,6 +221,8 @@ def _settle(job):
     if job.watch.reason:
         raise Diverged(job.watch.reason)
     has_classes = job.model.num_classes > 1
+    if job.fit.class_shares != "labelled" and has_classes:
+        answer_by_shares(job.model, job.run, job.fit.class_shares)
     if job.fit.fit_temperature and has_classes and enough_labels(job.run):
         job.model.fit_temperature(*job.run.rows("validation"))
 

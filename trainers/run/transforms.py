@@ -126,5 +126,5 @@ def validation_accuracy(model, run) -> float:
     """Accuracy on the labelled validation rows."""
     x, y = run.rows("validation")
     known = y >= 0
-    guess = np.argmax(np.asarray(model.logits(x[known])), axis=-1)
+    guess = np.argmax(model.offset(model.logits(x[known])), axis=-1)
     return float(np.mean(guess == y[known]))

@@ -84,7 +84,7 @@ def classifier_measures(model, run) -> dict:
     """
     x, y = run.rows("validation")
     known = y >= 0
-    logits, y = np.asarray(model.logits(x[known])), y[known]
+    logits, y = model.offset(model.logits(x[known])).numpy(), y[known]
     if not np.isfinite(logits).all():
         raise jobs.Diverged("logits of validation rows are not finite")
     return {
