@@ -66,7 +66,9 @@ def measure(path: Path, seed: int, epochs: int) -> dict:
         fit = trainers.vera.FitSettings(
             workdir=workdir, tensorboard=False, verbose=0, epochs=epochs
         )
-        model, metrics = trainers.vera.train(run, ModelSettings(), fit)
+        model, metrics = trainers.vera.train(
+            run, ModelSettings(negatives="generator"), fit
+        )
     found = {"accuracy": metrics["accuracy"], "accepted": {}, "false_alarms": {}}
     test = run.rows("test")[0]
     for kind, (score, bounded, guard) in KINDS.items():

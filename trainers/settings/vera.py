@@ -95,8 +95,9 @@ class ModelSettings(
         "batch, phases at any brightness and quadrants, of rows shuffle and jitter), "
         "bank (the rows of --bank alone), "
         "any of these beside the generator by generator+, such as generator+mixed, "
-        "both (generator+batch), or none (a plain classifier). auto: generator+mixed "
-        "for images with classes where the objective is logistic, else generator.",
+        "both (generator+batch), or none (a plain classifier). auto: with classes "
+        "and the logistic objective generator+mixed for images and generator+shuffle for "
+        "rows of several numbers, else generator.",
     )
     bank: str = setting(
         "",
@@ -190,13 +191,20 @@ def build_model(
 
 
 def resolved_negatives(settings: ModelSettings, dataset) -> str:
-    """The value of `negatives` that `auto` comes to for a data set."""
+    """The value of `negatives` that `auto` comes to for a data set.
+
+    What stands beside the generator is what the open half of `benchmarks.panel` chose.
+    """
     if settings.negatives != "auto":
         return settings.negatives
-    images = is_of_images(dataset) and dataset.num_classes > 1
     logistic = settings.objective in ("auto", "logistic")
-    plain = settings.correction in ("auto", "none")
-    return "generator+mixed" if images and logistic and plain else "generator"
+    alone = settings.correction not in ("auto", "none")
+    if dataset.num_classes < 2 or not logistic or alone:
+        return "generator"
+    if is_of_images(dataset):
+        return "generator+mixed"
+    several = dataset.kind != "inputs" and np.shape(dataset.x)[-1] > 1
+    return "generator+shuffle" if several else "generator"
 
 
 def _decoder_precision(settings):
