@@ -71,13 +71,11 @@ METHODS = {
     "mixed": {"negatives": "mixed"},
     "cut and blend": {"negatives": "batch"},
     "shuffle": {"negatives": "shuffle"},
-    "jitter": {"negatives": "jitter"},
-    "mixture": {"negatives": "mixture"},
     "generator and shuffle": {"negatives": "generator+shuffle"},
 }
 OF_IMAGES = ("plain", "default", "generator", "mixed", "cut and blend")
 OF_PAIRS = ("plain", "default", "mixed")
-OF_TABLES = ("plain", "generator", "generator and shuffle", "shuffle", "mixed")
+OF_TABLES = ("plain", "generator", "generator and shuffle", "shuffle")
 
 
 def _pair(*names: str, sealed: bool = False) -> Task:

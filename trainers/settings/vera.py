@@ -96,8 +96,8 @@ class ModelSettings(
         "bank (the rows of --bank alone), "
         "any of these beside the generator by generator+, such as generator+mixed, "
         "both (generator+batch), or none (a plain classifier). auto: with classes "
-        "and the logistic objective generator+mixed for images and generator+shuffle for "
-        "rows of several numbers, else generator.",
+        "and the logistic objective generator+mixed for images and generator+shuffle "
+        "for rows of several numbers, else generator.",
     )
     bank: str = setting(
         "",
