@@ -29,7 +29,7 @@ from trainers.presets import VERA_PRESETS, with_preset
 from trainers.program.options import choices_of
 from trainers.settings.data import DataSettings, load
 from trainers.settings.negatives import NEGATIVES, ROWS, Source
-from trainers.settings.vera import ModelSettings, build_model
+from trainers.settings.vera import ModelSettings, build_model, resolved_negatives
 
 ROOT = Path(__file__).parents[1]
 
@@ -121,6 +121,32 @@ def test_negatives_of_the_table_train_by_their_flag(monkeypatch, points, negativ
     assert type(model) is EnergyModel
     assert model.objective == ("contrastive" if negatives == "batch" else "logistic")
     assert np.isfinite(two_steps(model, made.x[:64])).all()
+
+
+@pytest.mark.parametrize(
+    "kind, settings, expected",
+    [
+        ("digits", {}, "generator+mixed"),
+        ("digits", {"objective": "contrastive"}, "generator"),
+        ("digits", {"correction": "resample"}, "generator"),
+        ("digits", {"negatives": "none"}, "none"),
+        ("rows", {}, "generator+shuffle"),
+        ("one column", {}, "generator"),
+        ("density", {}, "generator"),
+    ],
+)
+def test_auto_is_what_the_data_and_the_objective_allow(
+    points, kind, settings, expected
+):
+    rows = data.Dataset(points.x, np.arange(len(points.x)) % 2, "vector", ("a", "b"))
+    datasets = {
+        "digits": data.load("digits"),
+        "rows": rows,
+        "one column": dataclasses.replace(rows, x=rows.x[:, :1]),
+        "density": points,
+    }
+    found = resolved_negatives(ModelSettings(**settings), datasets[kind])
+    assert found == expected
 
 
 @pytest.mark.parametrize("negatives", ["phase_scramble", "patch_shuffle"])

@@ -204,8 +204,9 @@ class EnergyOutlierDetector(training.TakesGaps, OutlierMixin, BaseEstimator):
             encoder = training.build_encoder(
                 train, self.feature_transform, schema=self.schema_
             )
-            others = (encoder(part).numpy() for part in (train, scale))
-            mixture = select_mixture(*others, self.num_components)
+            mixture = select_mixture(
+                encoder(train).numpy(), encoder(scale).numpy(), self.num_components
+            )
             model = self._build(encoder, mixture, train, seed)
         if self.ood_score in ("nearest", "mixture"):
             train = np.concatenate([scale, train])  # No network has to have seen them.

@@ -83,7 +83,7 @@ class FoldScore(Score):
         self.encoder = _plain(encoder or TableEncoder().get_config())
         self.num_components = check_size("num_components", num_components)
         self.fold_size = check_size("fold_size", fold_size)
-        self.fold_encoders = fold_encoders
+        self.fold_encoders = list(fold_encoders or [])
         self._beside: TableEncoder | None = None
 
     def __getstate__(self):
