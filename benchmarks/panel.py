@@ -111,8 +111,13 @@ SCORES = (
     "energy+class_gaussian",
 )
 CHOSEN = "chosen"
-#: The scores that a table shows.
-SHOWN = ("energy", "max_softmax", "knn", "class_gaussian", CHOSEN)
+#: The scores that a table shows: of the plain classifier what is free, of others the
+#: energy, and of what is served the chosen score too.
+SHOWN = {
+    "plain": ("energy", "max_softmax", "knn", "class_gaussian", "vim", CHOSEN),
+    "default": ("energy", CHOSEN),
+    "generator and shuffle": ("energy", CHOSEN),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,6 +237,11 @@ def file_of(folder: Path, task: str, method: str, seed: int, sealed: bool) -> Pa
     )
 
 
+def shown(method: str) -> tuple:
+    """Names of the scores of a method that a table has."""
+    return SHOWN.get(method, ("energy",))
+
+
 def tables(folder: Path, sealed: bool, settings) -> str:
     """Markdown: accuracy and ECE, and AUROC by set and score, in %."""
     seeds = range(settings.first_seed, settings.first_seed + settings.seeds)
@@ -254,12 +264,12 @@ def tables(folder: Path, sealed: bool, settings) -> str:
             f"| {task} | {method} | {len(found)} | {_spread(cells[0], 2)} "
             f"| {_spread(cells[1], 2)} | {np.mean(seconds):.0f} |"
         )
-    names = [f"{method}: {score}" for method in METHODS for score in SHOWN]
+    names = [f"{method}: {score}" for method in METHODS for score in shown(method)]
     sets = {}
     for (task, method), found in runs.items():
         for place in found[0]["auroc"]["energy"]:
             row = sets.setdefault(f"{task}, {place}", {})
-            for score in SHOWN:
+            for score in shown(method):
                 values = [100 * run["auroc"][score][place] for run in found]
                 row[f"{method}: {score}"] = _spread(values)
     names = [name for name in names if any(name in row for row in sets.values())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 
@@ -9,12 +10,13 @@ import numpy as np
 
 from keras_ebm.data.scrambled import scrambled_phases
 
-#: What each is; the last two but one are of columns and of pixels.
+#: What each is; those but the first and the last are of columns, or of pixels.
 STAND_INS = {
     "blends": "halfway between two rows of different classes; categories of either",
     "shuffled columns": "each column's cells dealt out to other rows",
     "shuffled pixels": "each row's pixels in an order of its own",
     "scrambled phases": "each row's spectrum with other phases, kept in range",
+    "shuffled quadrants": "the four quadrants of each image in another order",
     "uniform noise": "uniform over the range of the known rows, or the categories",
 }
 
@@ -59,6 +61,8 @@ def make_stand_ins(
             made["scrambled phases"] = scrambled_phases(rows, rng)
         noise = _column_noise(rows.reshape(-1), None, rng)
         made["uniform noise"] = noise.reshape(rows.shape)
+        if rows.ndim == 4 and min(rows.shape[1:3]) > 1:
+            made["shuffled quadrants"] = _shuffled_quadrants(rows, rng)
     return {name: _in_type(values, rows) for name, values in made.items()}
 
 
@@ -88,6 +92,24 @@ def _partners(labels, rng):
 def _shuffled_columns(rows, rng):
     columns = [rng.permutation(rows[:, j]) for j in range(rows.shape[1])]
     return np.stack(columns, axis=1)
+
+
+def _shuffled_quadrants(rows, rng):
+    """Of an odd side the line in the middle stays where it is."""
+    (top, bottom), (left, right) = (
+        (slice(0, side // 2), slice(side - side // 2, side)) for side in rows.shape[1:3]
+    )
+    places = [(top, left), (top, right), (bottom, left), (bottom, right)]
+    # Of the 24 orders all but the first, which is the image's own.
+    orders = np.array(list(itertools.permutations(range(4)))[1:])
+    chosen = orders[rng.integers(0, len(orders), len(rows))]
+    made = rows.copy()
+    for to, (down, across) in enumerate(places):
+        for source, (from_down, from_across) in enumerate(places):
+            moved = np.flatnonzero(chosen[:, to] == source)
+            taken = rows[moved, from_down, from_across]
+            made[moved, down, across] = taken
+    return made
 
 
 def _shuffled_pixels(rows, rng):

@@ -130,7 +130,7 @@ def test_stand_ins_of_images_keep_what_they_say(shape):
     x = np.random.default_rng(0).integers(50, 200, (4, *shape)).astype(np.uint8)
     made = make_stand_ins(x, np.arange(4))
     names = {"blends", "shuffled pixels", "scrambled phases", "uniform noise"}
-    assert set(made) == names
+    assert set(made) == names | ({"shuffled quadrants"} if len(shape) == 3 else set())
     for rows in made.values():
         assert rows.dtype == np.uint8 and rows.shape == x.shape
         assert x.min() <= rows.min() and rows.max() <= x.max()
@@ -158,3 +158,19 @@ def test_words_of_a_table_are_told_from_its_numbers():
         "shuffled columns",
         "uniform noise",
     }
+
+
+@pytest.mark.parametrize("shape", [(4, 6, 2), (5, 7, 1)])
+def test_quadrants_change_places_and_no_image_stays_as_it_was(shape):
+    x = np.arange(60 * np.prod(shape), dtype=np.float32).reshape(60, *shape)
+    made = make_stand_ins(x, np.arange(60))["shuffled quadrants"]
+    flat = [np.sort(one.reshape(60, -1), axis=1) for one in (x, made)]
+    np.testing.assert_array_equal(*flat)
+    assert not np.any(np.all(made == x, axis=(1, 2, 3)))
+    half = shape[0] // 2, shape[1] // 2
+    corners = [x[:, i * -half[0] :, j * -half[1] :] for i in (0, 1) for j in (0, 1)]
+    corners = [corner[:, : half[0], : half[1]] for corner in corners]
+    own = made[:, : half[0], : half[1]]
+    taken = [np.all(own == corner, axis=(1, 2, 3)) for corner in corners]
+    # Each quadrant comes to the first place, and always one of them.
+    assert np.all(np.sum(taken, axis=0) == 1) and all(np.any(t) for t in taken)
