@@ -49,7 +49,7 @@ class NegativeSource:
     buffer: ReplayBuffer | None = None
     #: Whether it needs no data to start from.
     starts_without_data = True
-    #: How many gradients of the energy a negative takes, on average.
+    #: How many gradients of the energy the negatives of a row take, on average.
     num_gradients: float = 0
     #: Whether its negatives are numbers that it computes, as codes and tokens are not.
     computes = False

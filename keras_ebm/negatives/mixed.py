@@ -86,7 +86,7 @@ class Mixed(Saveable, NegativeSource, keras.layers.Layer):
         self.computes = any(one.computes for one in self._all())
         gradients = [one.num_gradients for one in self._all()]
         pairs = zip(self._fractions(), gradients, strict=True)
-        self.num_gradients = sum(map(math.prod, pairs))
+        self.num_gradients = self.size * sum(map(math.prod, pairs))
         self.built = True
 
     def _check_size(self):
