@@ -265,19 +265,26 @@ def tables(folder: Path, sealed: bool, settings) -> str:
             f"| {_spread(cells[1], 2)} | {np.mean(seconds):.0f} |"
         )
     names = [f"{method}: {score}" for method in METHODS for score in shown(method)]
-    sets = {}
+    sets, means = {}, {}
     for (task, method), found in runs.items():
         for place in found[0]["auroc"]["energy"]:
             row = sets.setdefault(f"{task}, {place}", {})
             for score in shown(method):
                 values = [100 * run["auroc"][score][place] for run in found]
                 row[f"{method}: {score}"] = _spread(values)
+                means.setdefault(f"{method}: {score}", []).append(np.mean(values))
     names = [name for name in names if any(name in row for row in sets.values())]
     lines += ["", "| foreign set | " + " | ".join(names) + " |"]
     lines.append("|---|" + "---|" * len(names))
     for place, row in sets.items():
         cells = [row.get(name, "") for name in names]
         lines.append(f"| {place} | " + " | ".join(cells) + " |")
+    # Of a method that was not trained for all tasks it would be of other sets.
+    cells = [
+        f"**{np.mean(means[name]):.1f}**" if len(means[name]) == len(sets) else ""
+        for name in names
+    ]
+    lines.append("| mean | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
