@@ -59,7 +59,7 @@ CONTRASTIVE = {
     "gradient_penalty": 1.0,
     "entropy_weight": 0.01,
 }
-PLAIN = "plain classifier"
+PLAIN, CONTRASTIVE_JEM = "plain classifier", "VERA-JEM, contrastive"
 
 
 class Method(NamedTuple):
@@ -84,7 +84,7 @@ def _generator(**changes) -> Method:
 METHODS = {
     PLAIN: Method("vera", {"negatives": "none"}),
     "VERA-JEM, logistic": _generator(),
-    "VERA-JEM, contrastive": _generator(**CONTRASTIVE),
+    CONTRASTIVE_JEM: _generator(**CONTRASTIVE),
     "chain-JEM, 20 steps": Method("langevin", CHAINS),
     "VERA-JEM, log volume": _generator(entropy="log_volume"),
     "VERA-JEM, mutual information": _generator(entropy="mutual_information"),
@@ -188,7 +188,7 @@ def complete_times(path: Path, settings, methods) -> dict:
         return times
     measured = step_times(settings, dict.fromkeys([PLAIN, *missing]))
     plain = known.get(PLAIN, float(np.median(measured[PLAIN])))
-    ratios = {m: measured[m] / measured[PLAIN] for m in missing}
+    ratios = {m: values / measured[PLAIN] for m, values in measured.items()}
     times = {"machine": machine(), "batch": TASKS[settings.task].batch, **times}
     for name, value in {
         "milliseconds": {m: plain * float(np.median(v)) for m, v in ratios.items()},
@@ -249,6 +249,9 @@ def run_one(method: str, seed: int, settings, times: dict) -> dict:
             ),
             task.foreign,
         )
+    if "samples" in results:
+        # Of whose weights there is a digest besides.
+        results["samples"].pop("feature_extractor", None)
     foreign = {
         spec: {name: values["auroc"] for name, values in scores.items()}
         for spec, scores in results.pop("ood").items()
@@ -319,8 +322,11 @@ def figure(folder: Path, task: Task, seeds: int):
 def table(folder: Path, task: Task, seeds: int) -> str:
     """Markdown: mean ± standard deviation over seeds; AUROC in %, energy first."""
     times = json_files.read_json(folder / TIMES_FILE)
+    whole, of = times["milliseconds"].get(CONTRASTIVE_JEM), "of VERA's"
+    if whole is None:
+        whole, of = times["milliseconds"][PLAIN], "of the plain one's"
     lines = [
-        "| method | steps | s a run | timed step, of VERA's | accuracy % | ECE % | "
+        f"| method | steps | s a run | timed step, {of} | accuracy % | ECE % | "
         + " | ".join(task.foreign)
         + " |",
         "|---|---|---|---|---|---|" + "---|" * len(task.foreign),
@@ -332,7 +338,6 @@ def table(folder: Path, task: Task, seeds: int) -> str:
             continue
         row = [", ".join(str(n) for n in sorted({run["steps"] for run in good}))]
         row += [f"{np.mean([run['seconds'] for run in good]):.0f}"]
-        whole = times["milliseconds"]["VERA-JEM, contrastive"]
         row += [f"{times['milliseconds'][timed_as(method)] / whole:.2f}"]
         row += [
             spread([100 * run[name] for run in good]) for name in ("accuracy", "ece")
@@ -343,6 +348,13 @@ def table(folder: Path, task: Task, seeds: int) -> str:
                 for score in ("energy", "max_softmax", "knn")
             )
             row.append(f"{energy} / {softmax} / {knn}")
+        measured = [run["samples"] for run in good if "samples" in run]
+        if measured:
+            names = ("frechet_distance", "inception_score")
+            shown = [spread([one[name] for one in measured]) for name in names]
+            row.append(
+                "samples: Frechet distance {}, inception score {}".format(*shown)
+            )
         lost = len(runs) - len(good)
         name = f"{method} ({lost} of {len(runs)} diverged)" if lost else method
         lines.append(f"| {name} | " + " | ".join(row) + " |")
