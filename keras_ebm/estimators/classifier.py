@@ -249,13 +249,17 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         rows = self.encode(X)
         return training.logits_of(self.model_, rows)
 
+    def _answers(self, X) -> np.ndarray:
+        """Logits with the model's `class_offsets`."""
+        logits = self._logits(X)  # Which says it where there was no fit.
+        return self.model_.offset(logits).numpy()
+
     def _encoder(self):
         return self.model_.preprocessor
 
     def predict(self, X):
         """The likeliest class of each row, `(n,)`."""
-        logits = self.model_.offset(self._logits(X))
-        return self.classes_[np.argmax(logits, axis=1)]
+        return self.classes_[np.argmax(self._answers(X), axis=1)]
 
     def predict_proba(self, X: np.ndarray):
         """`p(y|x)` of each row, `(n, K)`."""
@@ -267,7 +271,7 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
 
         With the model's `class_offsets`: the class is the largest, or the sign.
         """
-        logits = self.model_.offset(self._logits(X)).numpy()
+        logits = self._answers(X)
         return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
 
     def score_samples(self, X: np.ndarray):

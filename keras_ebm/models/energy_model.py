@@ -272,7 +272,7 @@ class EnergyModel(SamplesByChains, BaseEnergyModel):
         drawn = self.draw_own(x, random, training)
         return drawn.negatives, drawn.logs
 
-    def draw_own(self, x, random, training: bool) -> Drawn:
+    def draw_own(self, x: tf.Tensor, random: RandomDraws, training: bool) -> Drawn:
         """What `negatives` gives for preprocessed data, with its weights."""
         source = self._source()
         if source is None:

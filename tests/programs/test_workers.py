@@ -14,6 +14,8 @@ FLAGS = (
     "--generator_hidden=16",
     "--latent_dim=4",
     "--importance_samples=4",
+    # Those of the batch are made of each replica's own rows.
+    "--negatives=generator",
     "--epochs=2",
     "--batch_size=64",
     "--notensorboard",
