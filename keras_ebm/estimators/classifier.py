@@ -259,7 +259,8 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
 
     def predict(self, X):
         """The likeliest class of each row, `(n,)`."""
-        return self.classes_[np.argmax(self._answers(X), axis=1)]
+        likeliest = np.argmax(self._answers(X), axis=1)
+        return self.classes_[likeliest]
 
     def predict_proba(self, X: np.ndarray):
         """`p(y|x)` of each row, `(n, K)`."""
