@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import machine
-from benchmarks.saved import read_saved
+from benchmarks.saved import read_saved, spread
 from trainers.evaluate import EvaluateSettings, evaluate
 from trainers.program import folders, json_files, options, running
 from trainers.settings import data
@@ -122,19 +122,15 @@ def _quality_row(task, method, runs):
     values = {name: [run[name] for run in runs] for name in ("accuracy", "ece", "nll")}
     return (
         f"| {task} | {method} | {len(runs)} "
-        f"| {_spread(100 * np.array(values['accuracy']), 2)} "
-        f"| {_spread(100 * np.array(values['ece']), 2)} "
-        f"| {_spread(values['nll'], 4)} |"
+        f"| {spread(100 * np.array(values['accuracy']), 2)} "
+        f"| {spread(100 * np.array(values['ece']), 2)} "
+        f"| {spread(values['nll'], 4)} |"
     )
 
 
 def _auroc_and_fpr(runs, spec, score):
     values = 100 * np.array([run["ood"][spec][score] for run in runs])
-    return f"{_spread(values[:, 0])} / {_spread(values[:, 1])}"
-
-
-def _spread(values, digits=1):
-    return f"{np.mean(values):.{digits}f} ± {np.std(values):.{digits}f}"
+    return f"{spread(values[:, 0])} / {spread(values[:, 1])}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,7 +26,7 @@ import keras
 import numpy as np
 
 from benchmarks.machine import machine
-from benchmarks.saved import read_saved
+from benchmarks.saved import read_saved, spread
 from benchmarks.step_time import alternate, step_function
 from keras_ebm import plots
 from trainers import langevin, vera
@@ -340,18 +340,18 @@ def table(folder: Path, task: Task, seeds: int) -> str:
         row += [f"{np.mean([run['seconds'] for run in good]):.0f}"]
         row += [f"{times['milliseconds'][timed_as(method)] / whole:.2f}"]
         row += [
-            spread([100 * run[name] for run in good]) for name in ("accuracy", "ece")
+            spread([100 * run[name] for run in good], 2) for name in ("accuracy", "ece")
         ]
         for spec in task.foreign:
             energy, softmax, knn = (
-                spread([100 * run["auroc"][spec][score] for run in good], 1)
+                spread([100 * run["auroc"][spec][score] for run in good])
                 for score in ("energy", "max_softmax", "knn")
             )
             row.append(f"{energy} / {softmax} / {knn}")
         measured = [run["samples"] for run in good if "samples" in run]
         if measured:
             names = ("frechet_distance", "inception_score")
-            shown = [spread([one[name] for one in measured]) for name in names]
+            shown = [spread([one[name] for one in measured], 2) for name in names]
             row.append(
                 "samples: Frechet distance {}, inception score {}".format(*shown)
             )
@@ -359,10 +359,6 @@ def table(folder: Path, task: Task, seeds: int) -> str:
         name = f"{method} ({lost} of {len(runs)} diverged)" if lost else method
         lines.append(f"| {name} | " + " | ".join(row) + " |")
     return "\n".join(lines)
-
-
-def spread(values, digits: int = 2) -> str:
-    return f"{np.mean(values):.{digits}f} ± {np.std(values):.{digits}f}"
 
 
 def file_of(folder: Path, method: str, seed: int) -> Path:

@@ -30,7 +30,7 @@ import numpy as np
 
 from benchmarks import foreign_sets
 from benchmarks.machine import machine
-from benchmarks.saved import read_saved
+from benchmarks.saved import read_saved, spread
 from keras_ebm import data, metrics, ood
 from keras_ebm.rows import take
 from trainers.program import folders, json_files, keras_files, options, running
@@ -261,8 +261,8 @@ def tables(folder: Path, sealed: bool, settings) -> str:
         ]
         seconds = [run["train_seconds"] for run in found]
         lines.append(
-            f"| {task} | {method} | {len(found)} | {_spread(cells[0], 2)} "
-            f"| {_spread(cells[1], 2)} | {np.mean(seconds):.0f} |"
+            f"| {task} | {method} | {len(found)} | {spread(cells[0], 2)} "
+            f"| {spread(cells[1], 2)} | {np.mean(seconds):.0f} |"
         )
     names = [f"{method}: {score}" for method in METHODS for score in shown(method)]
     sets, means = {}, {}
@@ -271,7 +271,7 @@ def tables(folder: Path, sealed: bool, settings) -> str:
             row = sets.setdefault(f"{task}, {place}", {})
             for score in shown(method):
                 values = [100 * run["auroc"][score][place] for run in found]
-                row[f"{method}: {score}"] = _spread(values)
+                row[f"{method}: {score}"] = spread(values)
                 means.setdefault(f"{method}: {score}", []).append(np.mean(values))
     names = [name for name in names if any(name in row for row in sets.values())]
     lines += ["", "| foreign set | " + " | ".join(names) + " |"]
@@ -286,10 +286,6 @@ def tables(folder: Path, sealed: bool, settings) -> str:
     ]
     lines.append("| mean | " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def _spread(values, digits: int = 1) -> str:
-    return f"{np.mean(values):.{digits}f} ± {np.std(values):.{digits}f}"
 
 
 def main(argv: list[str]) -> None:

@@ -280,7 +280,8 @@ class EnergyModel(SamplesByChains, BaseEnergyModel):
         made = source.draw(self.inputs_energy, x, random, training=training)
         if made is None:
             return Drawn()
-        if made.weights is not None and not self._takes_weights:
+        takes_weights = self.objective in objectives.WEIGHTED_OBJECTIVES
+        if made.weights is not None and not takes_weights:
             raise ValueError(
                 "`negatives` with weights need the contrastive or the logistic "
                 f"objective. Received: {type(source).__name__} for a "
@@ -288,10 +289,6 @@ class EnergyModel(SamplesByChains, BaseEnergyModel):
                 "weights out, such as by resampling."
             )
         return Drawn([made.x], weights=made.weights, logs=made.logs)
-
-    @property
-    def _takes_weights(self) -> bool:
-        return self.objective in objectives.WEIGHTED_OBJECTIVES
 
     def begin_step(self, data: Any) -> Batch:
         batch = super().begin_step(data)

@@ -24,7 +24,7 @@ from keras_ebm.ood.output_scores import (
     MaxLogit,
     MaxSoftmax,
 )
-from keras_ebm.ood.score import Score
+from keras_ebm.ood.score import ROUNDING, Score
 
 SCORE_CLASSES = {
     score.name: score
@@ -46,8 +46,6 @@ SCORE_CLASSES = {
     )
 }
 SCORES = tuple(SCORE_CLASSES)
-#: Spread of a score, as a share of its largest value, that float32's rounding makes.
-ROUNDING = 1e-6
 
 
 class SumScore(Score):

@@ -15,15 +15,13 @@ from keras_ebm import mixtures
 from keras_ebm.arguments import check_size
 from keras_ebm.layers import TableEncoder
 from keras_ebm.ood.conformal_rates import num_refused
-from keras_ebm.ood.score import Score
+from keras_ebm.ood.score import ROUNDING, Score
 
 #: Folds that rows are dealt into: about as many, and the most.
 FOLDS, MOST_FOLDS = 20, 100
 #: Fewer rows leave nothing to fit a model to; more are too many to keep in all models.
 FEWEST_ROWS, MOST_ROWS = 4, 500
 PARTS = ("nearest", "mixture")
-#: Spread of a score, as a share of its largest value, that float32's rounding makes.
-ROUNDING = 1e-6
 #: Standard deviations, or a share of more of them, that count as rounding of a score.
 SLACK = 1e-4
 

@@ -10,6 +10,8 @@ import tensorflow as tf
 from keras_ebm.arguments import listed
 from keras_ebm.saveable import Saveable
 
+#: Spread of a score, as a share of its largest value, that float32's rounding makes.
+ROUNDING = 1e-6
 RANKS = {"logits": 2, "features": 2, "inputs": 2, "gradient_norm": 1}
 
 

@@ -47,6 +47,8 @@ def test_a_bank_of_images_is_seen_through_a_body(digits, tmp_path):
     images = bank_of(digits, ModelSettings(**settings))
     rows = model.preprocess(body_features(body, images).astype(np.float32))
     np.testing.assert_allclose(model.negatives.sources[1].rows, rows, atol=1e-4)
+    # Kept beside those of the data, for a run that goes on.
+    assert len([*(tmp_path / "features").iterdir()]) == 2
 
 
 @pytest.mark.parametrize(

@@ -33,20 +33,21 @@ def prepare(run: RunData, settings, fit, build, strategy=None):
         ValueError: if the body takes no such rows, or training would move them.
     """
     body = build_body(settings, run.dataset)
-    bank = bank_of(run, settings) if hasattr(settings, "bank") else None
-    if bank is not None:
-        rows = bank if body is None else body_features(body, bank)
-        build = functools.partial(build, bank=rows)
-    if body is None:
-        return transforms.prepare(run, settings, fit, build, strategy)
-    if fit.augment != "none":
+    if body is not None and fit.augment != "none":
         raise ValueError(
             "`augment` must be none, as the features of a frozen body are computed "
             f"once. Received: augment={fit.augment}; leave it out."
         )
+    cache = Path(fit.workdir) / FOLDER
+    bank = bank_of(run, settings) if hasattr(settings, "bank") else None
+    if bank is not None:
+        if body is not None:
+            bank = body_features(body, bank, cache=cache)
+        build = functools.partial(build, bank=bank)
+    if body is None:
+        return transforms.prepare(run, settings, fit, build, strategy)
     if getattr(settings, "transform", "") == "auto":
         settings = dataclasses.replace(settings, transform="standardise")
-    cache = Path(fit.workdir) / FOLDER
     seen = of_features(run, body, cache)
     if settings.mirrored_views:
         seen = with_mirrored(seen, run, body, cache)

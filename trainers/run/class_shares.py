@@ -6,7 +6,8 @@ import numpy as np
 
 from keras_ebm.estimators.class_shares import MOST_ROWS, ClassShares
 from keras_ebm.estimators.few_labels import evenly, shares_of
-from keras_ebm.rows import as_rows, num_rows, take, tensors
+from keras_ebm.ood import network_outputs
+from keras_ebm.rows import take, tensors
 from trainers.run.jobs import ENOUGH_LABELS, enough_labels
 
 #: As among the labels of training, of validation, or as unlabelled rows look.
@@ -72,7 +73,4 @@ def _estimated(model, x, y) -> ClassShares:
 
 
 def _logits(model, x) -> np.ndarray:
-    x, size = as_rows(x, "x", model.raw_spec()), model.rows_at_a_time()
-    starts = range(0, num_rows(x), size)
-    parts = [model.logits(tensors(take(x, slice(i, i + size)))) for i in starts]
-    return np.concatenate(parts)
+    return network_outputs(model, x, requires=())["logits"]
