@@ -14,13 +14,16 @@ The sealed half is measured once, of the same trained networks, when all is chos
     python -m benchmarks.panel --sealed --data_dir=DIR --models=DIR \
         --output=benchmarks/results/panel
 
-and with `--kind=tables --tables=FOLDER`, a folder of `letter.csv.gz` and the like. What
+with `--kind=tables --tables=FOLDER`, a folder of `letter.csv.gz` and the like, and with
+`--kind=features --backbone=BODY.keras --cache=FOLDER`: CIFAR-10, the foreign sets of
+images, and heads as `trainers.adopt` has them on the features of a frozen body. What
 is in the files already is not repeated; `--table` prints the tables. Against classes
 that are held out networks are trained without them; those of the sealed half, and its
 tables, are trained by the second command alone.
 """
 
 import dataclasses
+import functools
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -29,17 +32,25 @@ import keras
 import numpy as np
 
 from benchmarks import foreign_sets
+from benchmarks.backbone import split_settings
 from benchmarks.machine import machine
 from benchmarks.saved import read_saved, spread
 from keras_ebm import data, metrics, ood
+from keras_ebm.networks import body_features
 from keras_ebm.rows import take
+from trainers.adopt import HEAD
 from trainers.program import folders, json_files, keras_files, options, running
+from trainers.run import bodies, transforms
 from trainers.settings.data import DataSettings, RunData, load
-from trainers.settings.vera import ModelSettings
+from trainers.settings.negatives import bank_of
+from trainers.settings.starting import build_body
+from trainers.settings.vera import ModelSettings, build_model
 from trainers.vera import FitSettings, train
 
 #: Foreign rows of a set and known ones at most, and training rows of letters.
 ROWS, KNOWN, LETTERS = 2000, 5000, 4000
+#: Foreign images of a set whose features are taken.
+SEEN = 500
 
 
 class Task(NamedTuple):
@@ -72,9 +83,11 @@ METHODS = {
     "cut and blend": {"negatives": "batch"},
     "shuffle": {"negatives": "shuffle"},
     "generator and shuffle": {"negatives": "generator+shuffle"},
+    "scrambled images": {"negatives": "bank", "bank": "phase_scramble"},
 }
 OF_IMAGES = ("plain", "default", "generator", "mixed", "cut and blend")
 OF_PAIRS = ("plain", "default", "mixed")
+OF_FEATURES = ("plain", "generator", "shuffle", "scrambled images")
 OF_TABLES = ("plain", "generator", "generator and shuffle", "shuffle")
 
 
@@ -98,6 +111,12 @@ TASKS = {
         "page_blocks": Task("page_blocks", OF_TABLES, sealed=True),
         "letter without U to Z": Task("letter", OF_TABLES, tuple("UVWXYZ"), True),
     },
+    "features": {"CIFAR-10": Task("tfds:cifar10", OF_FEATURES)},
+}
+#: The photographs of another data set that each half of a data set has.
+OTHERS = {
+    "tfds:mnist": ("tfds:cifar10", "tfds:cifar100"),
+    "tfds:cifar10": ("tfds:mnist", "tfds:cifar100"),
 }
 SCORES = (
     "energy",
@@ -129,6 +148,8 @@ class PanelSettings:
     kind: str = options.setting("images", "What the foreign inputs are of.")
     data_dir: str = options.setting("", "Folder of prepared tensorflow-datasets.")
     tables: str = options.setting("", "Folder of tables, each NAME.csv.gz.")
+    backbone: str = options.setting("", "The body of features, a .keras file.")
+    cache: str = options.setting("features", "Folder that keeps features.")
     output: str = options.setting("", "Folder to write to and to continue.")
     models: str = options.setting("", "Folder that the trained networks are kept in.")
     sealed: bool = options.setting(False, "Measure the sealed half, once.")
@@ -147,12 +168,17 @@ def load_run(task: Task, seed: int, settings) -> RunData:
     if settings.kind == "tables":
         place = {"dataset": f"csv:{settings.tables}/{task.dataset}.csv.gz"}
         size = LETTERS if task.dataset == "letter" else 0
+    if settings.kind == "features":
+        size = 0
     place["train_size"] = size
     return load(DataSettings(holdout_classes=task.holdout, seed=seed, **place))
 
 
 def trained(run: RunData, task: str, method: str, seed: int, settings):
-    """`(model, seconds of its training)`; read from its file where there is one."""
+    """`(model, seconds of its training)`; read from its file where there is one.
+
+    A run of images whose features are taken is of these, with its bank.
+    """
     name = name_of(task, method, seed)
     folder = Path(settings.models) / name
     times = folder / "seconds.json"
@@ -161,18 +187,41 @@ def trained(run: RunData, task: str, method: str, seed: int, settings):
             workdir=str(folder), epochs=settings.epochs, tensorboard=False, verbose=0
         )
         start = time.process_time()
-        train(run, ModelSettings(**METHODS[method]), fit)
+        if settings.kind == "features":
+            train_head(run, METHODS[method], fit, settings)
+        else:
+            train(run, ModelSettings(**METHODS[method]), fit)
         json_files.write_json(times, {"seconds": time.process_time() - start})
     model = keras_files.load_model(folder / folders.MODEL_FILE)
     return model, json_files.read_json(times)["seconds"]
+
+
+def body_of(run: RunData, settings):
+    """The frozen body whose features are taken."""
+    return build_body(ModelSettings(backbone=settings.backbone), run.dataset)
+
+
+def train_head(run: RunData, changes: dict, fit: FitSettings, settings) -> None:
+    """Trains a head on the features of images, as `trainers.adopt --backbone` does."""
+    values = {**HEAD, **changes, **vars(fit), "epochs": HEAD["epochs"]}
+    model_settings = split_settings(ModelSettings, values)
+    body, cache = body_of(run, settings), Path(settings.cache)
+    bank = bank_of(run, model_settings)
+    if bank is not None:
+        bank = body_features(body, bank, cache=cache)
+    seen = bodies.of_features(run, body, cache)
+    build = functools.partial(build_model, bank=bank)
+    fit = split_settings(FitSettings, values)
+    transforms.prepare(seen, model_settings, fit, build).perform()
 
 
 def foreign_rows(run: RunData, task: Task, sealed: bool, settings) -> dict:
     """Foreign sets of a half, by name."""
     if task.holdout:
         return {"held out": run.rows("holdout")[0][:ROWS]}
-    x, y = (values[:ROWS] for values in run.rows("test"))
-    images = settings.kind == "images"
+    rows = SEEN if settings.kind == "features" else ROWS
+    x, y = (values[:rows] for values in run.rows("test"))
+    images = settings.kind != "tables"
     makers = foreign_sets.OPEN if images else foreign_sets.OPEN_ROWS
     if sealed:
         makers = foreign_sets.SEALED if images else foreign_sets.SEALED_ROWS
@@ -183,8 +232,8 @@ def foreign_rows(run: RunData, task: Task, sealed: bool, settings) -> dict:
     }
     if images:
         known = dataclasses.replace(run.dataset, x=x, y=y, num_test=0)
-        other = "tfds:cifar100" if sealed else "tfds:cifar10"
-        made[other] = data.foreign(other, known, data_dir=settings.data_dir)[:ROWS]
+        other = OTHERS[task.dataset][sealed]
+        made[other] = data.foreign(other, known, data_dir=settings.data_dir)[:rows]
     return made
 
 
@@ -313,7 +362,12 @@ def run_one(path: Path, name: str, method: str, seed: int, settings) -> None:
     task = TASKS[settings.kind][name]
     run = load_run(task, seed, settings)
     model, seconds = trained(run, name, method, seed, settings)
-    results = measure(model, run, foreign_rows(run, task, settings.sealed, settings))
+    sets = foreign_rows(run, task, settings.sealed, settings)
+    if settings.kind == "features":
+        body, cache = body_of(run, settings), Path(settings.cache)
+        sets = {k: body_features(body, x, cache=cache) for k, x in sets.items()}
+        run = bodies.of_features(run, body, cache)
+    results = measure(model, run, sets)
     path.parent.mkdir(parents=True, exist_ok=True)
     found = {"machine": machine(), "train_seconds": seconds, **results}
     json_files.write_json(path, found)
