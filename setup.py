@@ -11,6 +11,8 @@ CORE = [
     "numpy>=1.26",
     "tensorflow>=2.21",
     "tensorflow-probability>=0.25",
+    # The messages of TF Serving, for the requests that warm an export up.
+    "tensorflow-serving-api>=2.21",
     # TensorFlow Probability imports tf_keras without declaring it; tf-keras
     # in turn pins the minor version of TensorFlow.
     "tf-keras>=2.21",

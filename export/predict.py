@@ -36,7 +36,7 @@ from keras_ebm.ood import ConformalDetector
 from keras_ebm.rows import as_rows, num_rows
 from keras_ebm.serving.export import CARD, version_number
 from keras_ebm.serving.inputs import RATE
-from keras_ebm.serving.outputs import OUTPUTS
+from keras_ebm.serving.outputs import OUTPUTS, restore
 from trainers.program import errors, folders, json_files, options, running
 from trainers.program.options import Checked, setting
 from trainers.settings import clashes
@@ -277,7 +277,7 @@ def check_rate(rate: float, card: dict) -> None:
 
 
 def answer(signature, request: dict) -> dict[str, np.ndarray]:
-    """The outputs of a signature on all rows, in batches."""
+    """The outputs of a signature on all rows, in batches; NaN where there is none."""
     count = len(next(iter(request.values())))
     parts = [
         signature(
@@ -285,7 +285,7 @@ def answer(signature, request: dict) -> dict[str, np.ndarray]:
         )
         for start in range(0, count, BATCH)
     ]
-    return {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
+    return restore({k: np.concatenate([part[k] for part in parts]) for k in parts[0]})
 
 
 def spreadsheet_text(text: str | bytes) -> str:

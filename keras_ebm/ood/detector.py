@@ -20,7 +20,8 @@ from keras_ebm.ood.score import Score
 #: Score of a row with a cell far outside its column's range, above any other's.
 FAR = np.float32(1e30)
 #: What a decision gives for a reason, beside "outside the training range: COLUMN".
-ACCEPTED, NOT_FINITE, UNLIKE = "", "not a finite number", "unlike the training rows"
+ACCEPTED, UNLIKE = "accepted", "unlike the training rows"
+MISSING, NOT_FINITE = "a number is missing", "not a finite number"
 NO_SUCH_RATE = "target_fpr is below what the calibration rows can keep"
 #: Share of known inputs refused where no other is asked for.
 DEFAULT_RATE = 0.01
@@ -166,50 +167,52 @@ class Detector:
 
         Returns:
             Dict of tensors with leading axis `batch`: `energy` (nats),
-            `ood_score`, `p_value`, `accept` (bool), `reason` (string, why a row is
-            not accepted, empty if it is); of a `TableEncoder`'s rows `filled`
+            `ood_score`, `p_value`, `accept` (bool), `reason` (string, "accepted" or
+            why a row is not); of a `TableEncoder`'s rows `filled`
             (string, the numeric columns whose cells are missing, so that their means
             stand for them, joined by ", "; empty if there are none); and, with
             classes, `class_id` (int64), `label` (string) and `probabilities`
             `(batch, K)`, at the model's temperature.
         """
         rate = self.target_fpr if target_fpr is None else target_fpr
+        return judge(self.measure(x), self.conformal, rate)
+
+    def measure(self, x: Any) -> dict[str, tf.Tensor]:
+        """What a decision rests on, whatever the calibration and the rate.
+
+        Args:
+            x: raw inputs `(batch, ...)`, of several inputs a dict by name.
+
+        Returns:
+            What `decide` gives but for `p_value` and `accept`, as `judge` takes it:
+            `reason` is why a row would be refused.
+        """
         outputs = self._outputs(x)
         logits = outputs["logits"]
         score = self.score(outputs)
-        class_id = None
-        if self.model.num_classes > 1:
-            class_id = tf.argmax(self.model.offset(logits), axis=-1)
-        groups = class_id if self.conformal.by_class else None
-        is_energy = isinstance(self.score, Energy)
-        energy = score if is_energy else self.model.to_energy(logits)
+        energy, sound = score, tf.math.is_finite(score)
+        if not isinstance(self.score, Energy):
+            energy = self.model.to_energy(logits)
+            sound &= tf.math.is_finite(energy)
+        # Nothing is accepted of which a number is infinite.
+        score = tf.where(sound, score, float("nan"))
         far = _far_cells(self.model, x) if self.guard else None
         if far is not None:
             score = _above_all(score, far)
-        accept, kept = self.conformal.accept(score, rate, groups), None
-        if tf.is_tensor(rate):
-            # A request cannot be answered with an error: it fails closed instead.
-            kept = self.conformal.keeps(rate, groups)
-            accept &= kept
-        decision = {
-            "energy": energy,
-            "ood_score": score,
-            "p_value": self.conformal.p_value(score, groups),
-            "accept": accept,
-            "reason": self._reason(accept, score, far, kept),
-        }
+        reason = self._refusal(x, score, far)
+        measured = {"energy": energy, "ood_score": score, "reason": reason}
         if isinstance(self.model.preprocessor, TableEncoder):
-            decision["filled"] = _filled_columns(self.model.preprocessor, x)
-        if class_id is not None:
-            names = tf.constant(self.class_names)
-            decision["class_id"] = class_id
-            decision["label"] = tf.gather(names, class_id)
-            decision["probabilities"] = self.model.to_probabilities(logits)
-        return decision
+            measured["filled"] = _filled_columns(self.model.preprocessor, x)
+        if self.model.num_classes > 1:
+            class_id = tf.argmax(self.model.offset(logits), axis=-1)
+            measured["class_id"] = class_id
+            measured["label"] = tf.gather(tf.constant(self.class_names), class_id)
+            measured["probabilities"] = self.model.to_probabilities(logits)
+        return measured
 
-    def _reason(self, accept, score, far, kept):
-        """Why rows are not accepted, strings `(batch,)`."""
-        reason = tf.fill(tf.shape(accept), UNLIKE)
+    def _refusal(self, x, score, far):
+        """Why rows would be refused, strings `(batch,)`."""
+        reason = tf.fill(tf.shape(score), UNLIKE)
         if far is not None:
             encoder = self.model.preprocessor
             names = encoder.column_names
@@ -218,10 +221,9 @@ class Detector:
             first = tf.argmax(tf.cast(far, tf.int32), axis=1)
             outside = tf.gather(tf.constant([*texts, UNLIKE]), first)
             reason = tf.where(tf.reduce_any(far, axis=1), outside, reason)
-        reason = tf.where(tf.math.is_finite(score), reason, NOT_FINITE)
-        if kept is not None:
-            reason = tf.where(kept, reason, NO_SUCH_RATE)
-        return tf.where(accept, ACCEPTED, reason)
+        is_table = isinstance(self.model.preprocessor, TableEncoder)
+        nothing = NOT_FINITE if is_table else _not_finite(x, score)
+        return tf.where(tf.math.is_nan(score), nothing, reason)
 
     @property
     def class_names(self) -> list[str]:
@@ -261,6 +263,50 @@ class Detector:
             decide = tf.function(lambda x: self.decide(x), autograph=False)
             self._compiled[key] = decide.get_concrete_function(spec)
         return self._compiled[key]
+
+
+def judge(
+    measured: dict[str, tf.Tensor], conformal: ConformalDetector, rate: Rate
+) -> dict[str, tf.Tensor]:
+    """The decision on rows that were measured, in TensorFlow operations.
+
+    Args:
+        measured: what `Detector.measure` gives.
+        conformal: `ConformalDetector`, calibrated on such scores.
+        rate: float or tensor `(batch,)`. A tensor's rate that the calibration rows
+            cannot keep accepts nothing.
+
+    Returns:
+        Dict of tensors with leading axis `batch`, as `Detector.decide` gives it.
+    """
+    score = measured["ood_score"]
+    groups = measured["class_id"] if conformal.by_class else None
+    accept, reason = conformal.accept(score, rate, groups), measured["reason"]
+    if tf.is_tensor(rate):
+        # A request cannot be answered with an error: it fails closed instead.
+        kept = conformal.keeps(rate, groups)
+        accept &= kept
+        reason = tf.where(kept, reason, NO_SUCH_RATE)
+    return measured | {
+        "p_value": conformal.p_value(score, groups),
+        "accept": accept,
+        "reason": tf.where(accept, ACCEPTED, reason),
+    }
+
+
+def _not_finite(x, score):
+    """What to say of rows whose score is no number: `MISSING` if a number of theirs is.
+
+    Args:
+        x: raw inputs.
+        score: `(batch,)`.
+    """
+    reason = tf.fill(tf.shape(score), NOT_FINITE)
+    for part in tree.flatten(x):
+        if part.dtype.is_floating:
+            absent = tf.math.is_nan(tf.reshape(part, [tf.shape(part)[0], -1]))
+            reason = tf.where(tf.reduce_any(absent, axis=1), MISSING, reason)
+    return reason
 
 
 def _far_cells(model, x):

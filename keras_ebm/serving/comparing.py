@@ -6,7 +6,7 @@ import numpy as np
 from keras.layers import Layer
 
 from keras_ebm.ood import Detector
-from keras_ebm.serving.outputs import OUTPUTS, output_names
+from keras_ebm.serving.outputs import OUTPUTS, output_names, restore
 
 #: Share of an output's largest magnitude that rounding makes in float32.
 TOLERANCE = 1e-4
@@ -47,6 +47,8 @@ def compare_decisions(
     with_classes = any(OUTPUTS[n].of == "classes" for n in served if n in OUTPUTS)
     names = [n for n in output_names(model, with_classes) if n in expected]
     require_names(signature, served, names)
+    # Rows without an answer must be the same; their numbers are compared as NaN.
+    served, expected = restore(served), restore(expected)
     tolerance = tolerance_of(model)
     clear = {
         "class": _clear_classes(expected, tolerance) if with_classes else None,
@@ -153,6 +155,23 @@ def require_close(
             f"The exported model disagrees: `{name}` differs by {value:.3g} "
             f"(limit {limit:.3g}) on {len(expected)} rows."
         )
+
+
+def require_steps(
+    name: str, served: np.ndarray, expected: dict, model: Detector
+) -> None:
+    """Raises RuntimeError if p-values differ by more than scores' rounding does.
+
+    Args:
+        name: of the output.
+        served: p-values `(n,)`.
+        expected: what the detector gives, all of its outputs, as they are served.
+        model: the `Detector`.
+    """
+    tolerance, expected = tolerance_of(model), restore(expected)
+    steps = _steps(model, expected, tolerance)
+    found = difference(name, np.where(served == 0, np.nan, served), expected["p_value"])
+    require_close(name, found, expected["p_value"], steps, tolerance)
 
 
 def require_equal(name: str, served: np.ndarray, expected: np.ndarray) -> None:

@@ -7,6 +7,7 @@ from keras_ebm.data.schema import TableSchema
 from keras_ebm.explain import Explainer
 from keras_ebm.ood import Detector
 from keras_ebm.serving import inputs
+from keras_ebm.serving.outputs import finite
 
 CONTRIBUTIONS = ("contributions", "energy", "baseline_energy")
 CHANGE = ("found", "distance", "energy")
@@ -34,7 +35,9 @@ def explanation_signatures(explainer: Explainer) -> dict:
 
     `explain` gives `contributions` `(batch, columns)`, `energy` and
     `baseline_energy`, and `acceptable` the changed rows as the inputs have them (by
-    column, or under the input's own name), `found`, `distance` and `energy`.
+    column, or under the input's own name), `found`, `distance` and `energy`. A number
+    that there is none of, as a missing cell or the distance to what was not found, is
+    `serving.outputs.LARGEST`.
     """
     model = explainer.detector.model
     if inputs.input_kind(model) == "table":
@@ -46,7 +49,7 @@ def explanation_signatures(explainer: Explainer) -> dict:
 
     def acceptable(inputs):
         change = explainer.acceptable(inputs)
-        return {spec.name: change.rows, **_figures(change)}
+        return {spec.name: finite(change.rows), **_figures(change)}
 
     return {"explain": (explain, [spec]), "acceptable": (acceptable, [spec])}
 
@@ -65,7 +68,8 @@ def _by_column(explainer):
         for position, column in enumerate(schema.columns):
             if column.kind == "numeric":
                 name = inputs.column_names(schema)[column.name]
-                cells[name] = tf.cast(change.rows[:, position], specs[name].dtype)
+                cell = tf.cast(change.rows[:, position], specs[name].dtype)
+                cells[name] = finite(cell)
         return {**cells, **_figures(change)}
 
     return {"explain": (explain, [specs]), "acceptable": (acceptable, [specs])}
@@ -73,11 +77,11 @@ def _by_column(explainer):
 
 def _explanation(explainer, rows):
     found = explainer.contributions(rows)
-    return {name: getattr(found, name) for name in CONTRIBUTIONS}
+    return {name: finite(getattr(found, name)) for name in CONTRIBUTIONS}
 
 
 def _figures(change):
-    return {name: getattr(change, name) for name in CHANGE}
+    return {name: finite(getattr(change, name)) for name in CHANGE}
 
 
 def explanation_card(explainer: Explainer) -> dict:

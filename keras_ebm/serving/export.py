@@ -4,7 +4,7 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ebm import files
+from keras_ebm import files, rows
 from keras_ebm.data.schema import TableSchema
 from keras_ebm.digests import array_digest, file_digests
 from keras_ebm.explain import Explainer
@@ -20,8 +20,9 @@ from keras_ebm.layers import TableEncoder
 from keras_ebm.ood import CrossConformalDetector, Detector, Score
 from keras_ebm.serving import explanations, inputs
 from keras_ebm.serving.outputs import output_names
-from keras_ebm.serving.signatures import signatures
-from keras_ebm.serving.verify import verify
+from keras_ebm.serving.signatures import METHODS, REFUSED, served, signatures
+from keras_ebm.serving.verify import request_of, verify
+from keras_ebm.serving.warm_up import requests_of, write_warm_up
 
 CARD = Path("assets.extra") / "keras_ebm.json"
 #: TF Serving reads a version's number into 64 bits.
@@ -85,7 +86,6 @@ def _export(detector, output, x, with_classes, explainer) -> Path:
     _check_size(detector.score)
     if explainer is not None:
         explanations.check_explainer(explainer, detector)
-    names = output_names(detector, with_classes)
     folder = Path(output)
     version = next_version(folder)
     # Where a link leads, as nothing is renamed from one disk to another.
@@ -95,7 +95,7 @@ def _export(detector, output, x, with_classes, explainer) -> Path:
     # never sees half a version, nor is one left after a power cut.
     with _naming(folder), files.staging_folder(parent) as staging:
         saved = staging / str(version)
-        write_saved_model(detector, saved, names, explainer)
+        write_saved_model(detector, saved, with_classes, x, explainer)
         verify(saved, detector, x, explainer)
         files.sync_tree(saved)
         return publish(saved, folder)
@@ -204,29 +204,52 @@ def version_number(path: Path) -> int | None:
 def write_saved_model(
     detector: Detector,
     path: Path,
-    names: Sequence[str],
+    with_classes: bool,
+    x: Any,
     explainer: Explainer | None = None,
 ) -> None:
     """Writes one SavedModel with every signature of `signatures`.
 
-    With an explainer, also those of `explanation_signatures`.
+    With an explainer, also those of `explanation_signatures`. The first of the rows `x`
+    is asked of all of them when a server loads it; see `write_warm_up`.
     """
     archive = keras.export.ExportArchive()
     archive.track(detector.model.network)
     if getattr(detector.model.preprocessor, "built", False):
         # Its vocabularies are tables, which a SavedModel has to know of.
         archive.track(detector.model.preprocessor)
-    endpoints = signatures(detector, names)
-    card = model_card(detector, names)
+    what = served(detector, with_classes)
+    endpoints = signatures(what)
+    card = model_card(detector, output_names(detector, with_classes))
+    first = request_of(detector, rows.take(x, slice(1)))
+    requests = requests_of(what, first, detector.target_fpr)
     if explainer is not None:
         endpoints |= explanations.explanation_signatures(explainer)
         card["explain"] = explanations.explanation_card(explainer)
+        requests |= dict.fromkeys(("explain", "acceptable"), first)
     for name, (function, specs) in endpoints.items():
         archive.add_endpoint(name, function, input_signature=specs)
     # Standard output is left alone, as it is one for all threads.
     archive.write_out(str(path), verbose=False)
+    finish(path, card, endpoints, requests)
+
+
+def finish(path: Path, card: dict, names: Iterable[str], requests: dict) -> None:
+    """Writes what stands beside a SavedModel: methods, warm-up, and its card.
+
+    Args:
+        path: folder of the SavedModel.
+        card: what a reader should know; names and digests of its files come in.
+        names: its signatures.
+        requests: see `write_warm_up`.
+    """
+    updater = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(str(path))
+    for name in METHODS.keys() & set(names):
+        updater.replace_method_name(name, METHODS[name], "serve")
+    updater.save()
+    write_warm_up(path, requests)
+    card["signatures"] = sorted(names)
     card["files"] = file_digests(path)
-    (path / CARD).parent.mkdir(exist_ok=True)
     (path / CARD).write_text(json.dumps(card, indent=2) + "\n", "utf-8")
 
 
@@ -251,6 +274,8 @@ def model_card(detector: Detector, names: Sequence[str]) -> dict:
         if conformal.by_class
         else None,
         "class_names": detector.class_names if detector.model.num_classes > 1 else [],
+        # Beside them in the answers of the signature `classify`.
+        "refused_class": REFUSED if "class_id" in names else None,
         # What the answers rest on: of which split, which weights, which scores.
         "trained_on": detector.model.trained_on,
         "weights_sha256": array_digest(detector.model.network.get_weights()),

@@ -1,102 +1,147 @@
-"""The signatures of a detector's decisions: of raw inputs, rates, and image files."""
+"""The signatures of what is served: of raw inputs, rates, files, text and examples."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable
 
 import tensorflow as tf
 
-from keras_ebm.data.image_bytes import DECODED, decode_rows
+from keras_ebm.data.image_bytes import decode_rows
 from keras_ebm.data.schema import TableSchema
 from keras_ebm.ood import Detector
-from keras_ebm.serving import inputs
-from keras_ebm.serving.outputs import OUTPUTS
+from keras_ebm.serving import examples, inputs, text
+from keras_ebm.serving.outputs import complete, output_names
+
+#: Beside the classes of the signature `classify`, that of rows that are refused.
+REFUSED = "(refused)"
+#: Signatures whose method is that of TF Serving's interfaces of these names.
+METHODS = {
+    "classify": "tensorflow/serving/classify",
+    "regress": "tensorflow/serving/regress",
+}
 
 
-def signatures(detector: Detector, names: Sequence[str]) -> dict:
-    """Signature name to `(function, specs)`.
-
-    `serving_default` takes raw inputs and `at_rate` a `target_fpr` for each
-    row besides; image models have `encoded`, which takes PNG or JPEG bytes. There a row
-    that is no whole image, or too large a one, is not accepted, `reason` says why, its
-    numbers are NaN, its `class_id` -1 and its `label` empty; the other rows get their
-    own answers. See `decode_image` and `decode_rows`.
-    """
-    model = detector.model
-
-    def decide(x, target_fpr=None):
-        decision = detector.decide(x, target_fpr)
-        return {name: decision[name] for name in names}
-
-    rate = tf.TensorSpec((None,), tf.float32, name=inputs.RATE)
-    kind = inputs.input_kind(model)
-    if kind == "table":
-        return _table_signatures(model, decide, rate)
-    specs = inputs.input_specs(model)
-    if kind == "several":
-        found = _several_signatures(model, decide, specs, rate)
-    else:
-        (raw,) = specs.values()
-        found = {
-            "serving_default": (lambda inputs: decide(inputs), [raw]),
-            "at_rate": (lambda inputs, rate: decide(inputs, rate), [raw, rate]),
-        }
-    if inputs.takes_bytes(model):
-        shape = tuple(model.raw_spec().shape[1:])
-
-        def encoded(images):
-            pixels, refusals = decode_rows(images, shape)
-            return refuse(decide(pixels), refusals)
-
-        found["encoded"] = (encoded, [tf.TensorSpec((None,), tf.string, "images")])
-    return found
-
-
-def _several_signatures(model, decide, specs, rate):
-    def default(served):
-        return decide(inputs.raw_inputs(model, served))
-
-    def at_rate(served):
-        own = {name: served[name] for name in specs}
-        return decide(inputs.raw_inputs(model, own), served[inputs.RATE])
-
-    return {
-        "serving_default": (default, [specs]),
-        "at_rate": (at_rate, [{**specs, inputs.RATE: rate}]),
-    }
-
-
-def refuse(decision: dict, refusals: tf.Tensor) -> dict:
-    """A decision in which rows that could not be read have no answer.
+@dataclasses.dataclass(frozen=True)
+class Served:
+    """What is served, whatever stands behind it.
 
     Args:
-        decision: name to tensor with leading axis `batch`, as `Detector.decide` gives.
-        refusals: string tensor `(batch,)`, why a row could not be read, or empty.
-
-    Returns:
-        The decision; in rows that could not be read, NaN, -1, `False` and the empty
-        string in place of numbers, classes, `accept` and `label`, and the `reason`.
+        specs: `TensorSpec` of each input, by the name served.
+        answer: function of a dict of such inputs and of rates `(batch,)`, or of None
+            for the rate of the export, to a dict of outputs `(batch, ...)`.
+        class_names: those of a classifier; empty for a scorer.
+        image_shape: `(height, width, channels)` where files of images are taken too.
+        missing: words that stand for a missing cell of a table; None for no table.
     """
-    unread = refusals != DECODED
-    nothing = {name: OUTPUTS[name].unread for name in decision}
-    if "reason" in nothing:
-        nothing["reason"] = refusals
-    answers = {}
-    for name, value in decision.items():
-        rows = tf.reshape(unread, [-1] + [1] * (value.shape.rank - 1))
-        answers[name] = tf.where(rows, tf.cast(nothing[name], value.dtype), value)
-    return answers
+
+    specs: dict[str, tf.TensorSpec]
+    answer: Callable[[dict, tf.Tensor | None], dict]
+    class_names: tuple[str, ...] = ()
+    image_shape: tuple[int, int, int] | None = None
+    missing: tuple[str, ...] | None = None
 
 
-def _table_signatures(model, decide, rate):
-    schema = TableSchema.from_config(model.preprocessor.schema)
-    specs = inputs.column_specs(schema)
+def served(detector: Detector, with_classes: bool) -> Served:
+    """What an export of a detector serves.
 
-    def default(columns):
-        return decide(inputs.encode_columns(schema, columns))
+    Args:
+        detector: `Detector`.
+        with_classes: bool, whether it is a classifier's.
+    """
+    model, names = detector.model, output_names(detector, with_classes)
+    is_table = inputs.input_kind(model) == "table"
+    schema = TableSchema.from_config(model.preprocessor.schema) if is_table else None
 
-    def at_rate(columns):
-        return decide(inputs.encode_columns(schema, columns), columns[inputs.RATE])
+    def answer(given, rate):
+        rows = inputs.raw_inputs(model, given)
+        if schema is not None:
+            rows = inputs.encode_columns(schema, given)
+        decision = detector.decide(rows, rate)
+        return {name: decision[name] for name in names}
 
-    return {
-        "serving_default": (default, [specs]),
-        "at_rate": (at_rate, [{**specs, inputs.RATE: rate}]),
+    of_bytes = inputs.takes_bytes(model)
+    return Served(
+        inputs.input_specs(model) if schema is None else inputs.column_specs(schema),
+        answer,
+        tuple(detector.class_names) if with_classes else (),
+        tuple(model.raw_spec().shape[1:]) if of_bytes else None,
+        None if schema is None else tuple(schema.missing),
+    )
+
+
+def signatures(what: Served) -> dict:
+    """Signature name to `(function, specs)`.
+
+    All but the last two give every output:
+
+    - `serving_default` takes raw inputs, and `at_rate` a `target_fpr` for each row
+      besides;
+    - `encoded` takes PNG or JPEG bytes of a model of images, see `decode_rows`;
+    - `text` takes a table's columns as strings, so that a number may be missing;
+    - `examples` takes serialised `tf.train.Example`s, which may leave out columns;
+    - `classify` and `regress` take such examples as TF Serving's interfaces of these
+      names do: the labels with their probabilities, and `REFUSED`, which alone has a
+      score, of 1, where a row is not accepted; and the p-value.
+
+    No output is NaN or infinite: see `keras_ebm.serving.outputs.complete`.
+    """
+    # One graph, which the signatures share.
+    whole = tf.function(
+        lambda given: complete(what.answer(given, None)), autograph=False
+    )
+
+    def at_rate(given):
+        own = {name: given[name] for name in what.specs}
+        return complete(what.answer(own, given[inputs.RATE]))
+
+    rate = tf.TensorSpec((None,), tf.float32, name=inputs.RATE)
+    found = {
+        "serving_default": (whole, [what.specs]),
+        "at_rate": (at_rate, [{**what.specs, inputs.RATE: rate}]),
     }
+    if what.image_shape is not None:
+
+        def encoded(images):
+            pixels, refusals = decode_rows(images, what.image_shape)
+            return complete(whole(dict.fromkeys(what.specs, pixels)), refusals)
+
+        found["encoded"] = (encoded, [tf.TensorSpec((None,), tf.string, "images")])
+    if what.missing is not None:
+
+        def of_text(given):
+            cells, refusals = text.numbers(given, what.specs, what.missing)
+            return complete(whole(cells), refusals)
+
+        found["text"] = (of_text, [text.specs_of(what.specs)])
+    return found | _of_examples(what, whole)
+
+
+def _of_examples(what: Served, whole) -> dict:
+    features = examples.features(what.specs, what.image_shape)
+    if features is None:
+        return {}
+
+    def answers(serialised):
+        given = tf.io.parse_example(serialised, features)
+        if what.image_shape is not None:
+            pixels, refusals = decode_rows(given[examples.IMAGE], what.image_shape)
+            return complete(whole(dict.fromkeys(what.specs, pixels)), refusals)
+        given, refusals = examples.as_inputs(given, what.specs)
+        return complete(whole(given), refusals)
+
+    spec = [tf.TensorSpec((None,), tf.string, "inputs")]
+    found = {
+        "examples": (lambda inputs: answers(inputs), spec),
+        "regress": (lambda inputs: {"outputs": answers(inputs)["p_value"]}, spec),
+    }
+    if what.class_names:
+        names = tf.constant([*what.class_names, REFUSED])
+
+        def classify(inputs):
+            answer = answers(inputs)
+            passed = tf.cast(answer["accept"], tf.float32)[:, None]
+            scores = tf.concat([passed * answer["probabilities"], 1.0 - passed], axis=1)
+            classes = tf.tile(names[None], [tf.shape(scores)[0], 1])
+            return {"classes": classes, "scores": scores}
+
+        found["classify"] = (classify, spec)
+    return found

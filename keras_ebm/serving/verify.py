@@ -13,7 +13,9 @@ from keras_ebm.explain import Explainer
 from keras_ebm.ood import Detector
 from keras_ebm.serving import comparing, inputs
 from keras_ebm.serving.explanations import CHANGE, CONTRIBUTIONS
-from keras_ebm.serving.outputs import OUTPUTS
+from keras_ebm.serving.outputs import LARGEST, OUTPUTS, complete
+from keras_ebm.serving.signatures import REFUSED, Served, served, signatures
+from keras_ebm.serving.warm_up import requests_of
 
 
 def verify(
@@ -21,8 +23,9 @@ def verify(
 ) -> dict[str, float]:
     """Compares every output of a SavedModel with those of the detector it is of.
 
-    All signatures are asked: `serving_default`, `at_rate` for two rates, and `encoded`
-    for the images as PNG and for bytes that are no image. Numbers must agree within
+    All signatures are asked: `serving_default`, `at_rate` for two rates, `encoded` for
+    the images as PNG and for bytes that are no image, and the others of `signatures`
+    with the same rows. No answer may be NaN or infinite. Numbers must agree within
     `1e-4` of the largest magnitude of that output, or four steps of half precision;
     classes must be equal where the two best probabilities differ by more, and decisions
     and their reasons wherever the score is further than that from the threshold; see
@@ -51,24 +54,35 @@ def verify(
     if rows.num_rows(x) == 0:
         raise ValueError("`x` must have at least one row. Received: no rows.")
     loaded = _load(path)
-    _require_signatures(loaded, model, explainer)
+    what = _what_of(loaded, model)
+    _require_signatures(loaded, what, explainer)
     differences: dict[str, float] = {}
     # Both sides take the same batches, of no more rows than fit.
     step = model.model.rows_at_a_time()
     for start in range(0, rows.num_rows(x), step):
         part = rows.take(x, slice(start, start + step))
-        _largest(differences, _compare(loaded, model, part, explainer))
+        _largest(differences, _compare(loaded, what, model, part, explainer))
     return differences
 
 
-def _compare(loaded, model, x, explainer) -> dict[str, float]:
+def _what_of(loaded, model) -> Served:
+    first = getattr(loaded, "signatures", {}).get("serving_default")
+    return served(model, first is not None and "class_id" in first.structured_outputs)
+
+
+def _compare(loaded, what, model, x, explainer) -> dict[str, float]:
     """Compares every signature on rows that pass at once."""
-    request = _request(model, x)
-    served = _answers(loaded, "serving_default", request)
-    expected = model.predict(x, batch_size=rows.num_rows(x))
-    differences = comparing.compare_decisions(
-        "serving_default", served, expected, model
-    )
+    request = request_of(model, x)
+    expected = _expected(model.decide(rows.tensors(x)))
+    differences: dict[str, float] = {}
+    requests = requests_of(what, request, model.target_fpr)
+    for name in ("serving_default", "text", "examples"):
+        if name in requests:
+            found = _answers(loaded, name, requests[name])
+            own = comparing.compare_decisions(name, found, expected, model)
+            _largest(differences, own)
+    if "regress" in requests:
+        _compare_interfaces(loaded, requests, expected, model)
     _largest(differences, _compare_rates(loaded, request, model, x))
     if inputs.takes_bytes(model.model):
         _largest(differences, _compare_encoded(loaded, model, x, expected))
@@ -94,9 +108,8 @@ def _load(path):
         ) from error
 
 
-def _require_signatures(loaded, model, explainer):
-    wanted = ["serving_default", "at_rate"]
-    wanted += ["encoded"] if inputs.takes_bytes(model.model) else []
+def _require_signatures(loaded, what, explainer):
+    wanted = list(signatures(what))
     wanted += ["explain", "acceptable"] if explainer is not None else []
     for name in wanted:
         if name not in loaded.signatures:
@@ -114,10 +127,42 @@ def _require_signatures(loaded, model, explainer):
 
 def _answers(loaded, signature, request):
     answers = loaded.signatures[signature](**request)
-    return {name: value.numpy() for name, value in answers.items()}
+    found = {name: value.numpy() for name, value in answers.items()}
+    for name, values in found.items():
+        finite = values.dtype.kind != "f" or np.isfinite(values)
+        if not np.all(finite):
+            raise RuntimeError(
+                f"The exported model answers with NaN or infinity: `{name}` of the "
+                f"signature `{signature}` in {np.sum(~finite)} places."
+            )
+    return found
 
 
-def _request(model, x):
+def _expected(decision: dict) -> dict[str, np.ndarray]:
+    """The detector's answers as they are served; see `complete`."""
+    return {name: value.numpy() for name, value in complete(decision).items()}
+
+
+def _compare_interfaces(loaded, requests, expected, model):
+    """Compares `regress` and `classify`, which give a part of each answer."""
+    (p_values,) = _answers(loaded, "regress", requests["regress"]).values()
+    comparing.require_steps("outputs", p_values, expected, model)
+    if "classify" not in requests:
+        return
+    answer = _answers(loaded, "classify", requests["classify"])
+    names = np.array([*model.class_names, REFUSED], object)
+    same = np.char.encode(names.astype(str), "utf-8").astype(object)
+    wide = np.broadcast_to(same, answer["classes"].shape)
+    comparing.require_equal("classes", answer["classes"], wide)
+    clear = comparing.clear_of_threshold(model, expected)
+    scores = np.where(expected["accept"][:, None], expected["probabilities"], 0.0)
+    _require_number("scores", answer["scores"][clear, :-1], scores[clear], model)
+    refused = (~expected["accept"]).astype(np.float32)
+    comparing.require_equal("scores", answer["scores"][clear, -1], refused[clear])
+
+
+def request_of(model: Detector, x: Any) -> dict[str, tf.Tensor]:
+    """Raw rows `x` as a request holds them: tensors by the names served."""
     if inputs.input_kind(model.model) != "table":
         return inputs.request_of(model.model, x)
     schema = TableSchema.from_config(model.model.preprocessor.schema)
@@ -132,8 +177,7 @@ def _compare_rates(loaded, request, model, x):
     rates[1::2] = 0.5 * (1.0 + model.target_fpr)
     tensor = tf.constant(rates, tf.float32)
     served = _answers(loaded, "at_rate", {**request, inputs.RATE: tensor})
-    expected = model.decide(rows.tensors(x), tensor)
-    expected = {name: value.numpy() for name, value in expected.items()}
+    expected = _expected(model.decide(rows.tensors(x), tensor))
     return comparing.compare_decisions("at_rate", served, expected, model, rates)
 
 
@@ -155,10 +199,12 @@ def _compare_encoded(loaded, model, x, expected):
 
 def _compare_contributions(served, explainer, x):
     comparing.require_names("explain", served, CONTRIBUTIONS)
+    served = _numbers(served)
     expected = explainer.contributions(x)
     differences = {}
     for name in CONTRIBUTIONS:
         values = getattr(expected, name).numpy()
+        values = np.where(np.isfinite(values), values, np.nan)
         differences[name] = comparing.difference(name, served[name], values)
         comparing.require_close(name, differences[name], values)
     return differences
@@ -166,6 +212,7 @@ def _compare_contributions(served, explainer, x):
 
 def _compare_changes(served, explainer, x, request, decision):
     comparing.require_names("acceptable", served, (*request, *CHANGE))
+    served = _numbers(served)
     clear = comparing.clear_of_threshold(explainer.detector, decision)
     expected = explainer.acceptable(x).found.numpy()
     comparing.require_equal("found", served["found"][clear], expected[clear])
@@ -180,10 +227,20 @@ def _compare_changes(served, explainer, x, request, decision):
     _compare_cells(served, request, moved, clear)
 
 
-def _require_number(name, served, expected):
-    comparing.require_close(
-        name, comparing.difference(name, served, expected), expected
-    )
+def _numbers(served: dict) -> dict:
+    """Served numbers with NaN where `LARGEST` says that there is none."""
+    return {
+        name: np.where(values == LARGEST, np.nan, values)
+        if values.dtype.kind == "f"
+        else values
+        for name, values in served.items()
+    }
+
+
+def _require_number(name, served, expected, model=None):
+    tolerance = comparing.tolerance_of(model) if model else comparing.TOLERANCE
+    found = comparing.difference(name, served, expected)
+    comparing.require_close(name, found, expected, tolerance=tolerance)
 
 
 def _compare_distances(served, explainer, x, changed, decision, moved, clear):
@@ -191,8 +248,7 @@ def _compare_distances(served, explainer, x, changed, decision, moved, clear):
     encode = explainer.detector.model.preprocess
     steps = (encode(changed) - encode(np.asarray(x, changed.dtype))).numpy()
     length = np.linalg.norm(steps[:, : explainer.encoder.num_numeric], axis=1)
-    still = np.where(decision["accept"], 0.0, np.inf)
-    still = np.where(np.isnan(decision["energy"]), np.nan, still)
+    still = np.where(decision["accept"], 0.0, np.nan)
     expected = np.where(moved, length, still)
     _require_number("distance", served["distance"][clear], expected[clear])
 
@@ -202,8 +258,10 @@ def _compare_cells(served, request, moved, clear):
     for name, cells in request.items():
         came = cells.numpy()
         rows = clear if came.dtype == object else clear & ~moved
-        # NaN, a missing cell, is no equal of itself.
-        absent = (served[name] != served[name]) & (came != came)
+        # What is no number, such as a missing cell, comes back as none.
+        absent = np.zeros(len(came), bool)
+        if came.dtype.kind == "f":
+            absent = np.isnan(served[name]) & ~np.isfinite(came)
         same = (served[name] == came) | absent
         same = same.reshape(len(same), -1).all(axis=1)
         comparing.require_equal(name, same[rows], np.ones(int(rows.sum()), bool))
