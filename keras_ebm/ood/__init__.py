@@ -11,7 +11,7 @@ from keras_ebm.ood.choosing import ScoreChoice, choose_score
 from keras_ebm.ood.combined import SCORES, SumScore, load_score, make_score
 from keras_ebm.ood.conformal import ConformalDetector, CrossConformalDetector
 from keras_ebm.ood.conformal_rates import conformal_band
-from keras_ebm.ood.detector import Detector
+from keras_ebm.ood.detector import Detector, judge
 from keras_ebm.ood.feature_scores import (
     KNN,
     ClassGaussian,
@@ -58,6 +58,7 @@ __all__ = [
     "ViM",
     "choose_score",
     "conformal_band",
+    "judge",
     "load_score",
     "make_score",
     "network_outputs",

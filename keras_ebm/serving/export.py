@@ -17,7 +17,12 @@ from keras_ebm.data.schema import TableSchema
 from keras_ebm.digests import array_digest, file_digests
 from keras_ebm.explain import Explainer
 from keras_ebm.layers import TableEncoder
-from keras_ebm.ood import CrossConformalDetector, Detector, Score
+from keras_ebm.ood import (
+    ConformalDetector,
+    CrossConformalDetector,
+    Detector,
+    Score,
+)
 from keras_ebm.serving import explanations, inputs
 from keras_ebm.serving.outputs import output_names
 from keras_ebm.serving.signatures import METHODS, REFUSED, served, signatures
@@ -255,31 +260,16 @@ def finish(path: Path, card: dict, names: Iterable[str], requests: dict) -> None
 
 def model_card(detector: Detector, names: Sequence[str]) -> dict:
     """What a reader of the SavedModel should know, as JSON-ready values."""
-    conformal = detector.conformal
-    threshold = np.asarray(conformal.threshold(detector.target_fpr)).tolist()
     card = {
         "outputs": list(names),
         "score": detector.score.name,
-        "target_fpr": detector.target_fpr,
-        "threshold": threshold,
-        "per_class": conformal.by_class,
-        "calibration_rows": int(conformal.sizes.sum()),
-        # What is promised of inputs like those rows, on the mean over such rows.
-        "calibration": "cross"
-        if isinstance(conformal, CrossConformalDetector)
-        else "split",
-        "false_alarms_at_most": conformal.most_refused(detector.target_fpr),
-        # Of each predicted class, where they are compared within it.
-        "calibration_rows_by_class": conformal.sizes.tolist()
-        if conformal.by_class
-        else None,
+        **conformal_card(detector.conformal, detector.target_fpr),
         "class_names": detector.class_names if detector.model.num_classes > 1 else [],
         # Beside them in the answers of the signature `classify`.
         "refused_class": REFUSED if "class_id" in names else None,
         # What the answers rest on: of which split, which weights, which scores.
         "trained_on": detector.model.trained_on,
         "weights_sha256": array_digest(detector.model.network.get_weights()),
-        "calibration_sha256": array_digest([conformal.scores, conformal.classes]),
         "sign": "higher scores are more out-of-distribution; accept is p_value > rate",
     }
     if inputs.input_kind(detector.model) == "table":
@@ -293,3 +283,23 @@ def model_card(detector: Detector, names: Sequence[str]) -> dict:
         if own != ["inputs"]:
             card["inputs"] = inputs.served_names(own)
     return card
+
+
+def conformal_card(conformal: ConformalDetector, target_fpr: float) -> dict:
+    """What a reader should know of a calibration, as JSON-ready values."""
+    return {
+        "target_fpr": target_fpr,
+        "threshold": np.asarray(conformal.threshold(target_fpr)).tolist(),
+        "per_class": conformal.by_class,
+        "calibration_rows": int(conformal.sizes.sum()),
+        # What is promised of inputs like those rows, on the mean over such rows.
+        "calibration": "cross"
+        if isinstance(conformal, CrossConformalDetector)
+        else "split",
+        "false_alarms_at_most": conformal.most_refused(target_fpr),
+        # Of each predicted class, where they are compared within it.
+        "calibration_rows_by_class": conformal.sizes.tolist()
+        if conformal.by_class
+        else None,
+        "calibration_sha256": array_digest([conformal.scores, conformal.classes]),
+    }

@@ -2,11 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import cast
 
 import tensorflow as tf
 
 from keras_ebm.data.image_bytes import decode_rows
 from keras_ebm.data.schema import TableSchema
+from keras_ebm.layers import TableEncoder
 from keras_ebm.ood import Detector
 from keras_ebm.serving import examples, inputs, text
 from keras_ebm.serving.outputs import complete, output_names
@@ -48,12 +50,15 @@ def served(detector: Detector, with_classes: bool) -> Served:
         with_classes: bool, whether it is a classifier's.
     """
     model, names = detector.model, output_names(detector, with_classes)
-    is_table = inputs.input_kind(model) == "table"
-    schema = TableSchema.from_config(model.preprocessor.schema) if is_table else None
+    schema = None
+    if inputs.input_kind(model) == "table":
+        encoder = cast(TableEncoder, model.preprocessor)
+        schema = TableSchema.from_config(encoder.schema)
 
     def answer(given, rate):
-        rows = inputs.raw_inputs(model, given)
-        if schema is not None:
+        if schema is None:
+            rows = inputs.raw_inputs(model, given)
+        else:
             rows = inputs.encode_columns(schema, given)
         decision = detector.decide(rows, rate)
         return {name: decision[name] for name in names}
@@ -84,10 +89,15 @@ def signatures(what: Served) -> dict:
 
     No output is NaN or infinite: see `keras_ebm.serving.outputs.complete`.
     """
-    # One graph, which the signatures share.
+    # Graphs that the signatures share, each traced once.
     whole = tf.function(
         lambda given: complete(what.answer(given, None)), autograph=False
     )
+
+    @tf.function(autograph=False)
+    def of_files(images):
+        pixels, refusals = decode_rows(images, what.image_shape)
+        return complete(whole(dict.fromkeys(what.specs, pixels)), refusals)
 
     def at_rate(given):
         own = {name: given[name] for name in what.specs}
@@ -99,12 +109,8 @@ def signatures(what: Served) -> dict:
         "at_rate": (at_rate, [{**what.specs, inputs.RATE: rate}]),
     }
     if what.image_shape is not None:
-
-        def encoded(images):
-            pixels, refusals = decode_rows(images, what.image_shape)
-            return complete(whole(dict.fromkeys(what.specs, pixels)), refusals)
-
-        found["encoded"] = (encoded, [tf.TensorSpec((None,), tf.string, "images")])
+        spec = tf.TensorSpec((None,), tf.string, "images")
+        found["encoded"] = (lambda images: of_files(images), [spec])
     if what.missing is not None:
 
         def of_text(given):
@@ -112,19 +118,19 @@ def signatures(what: Served) -> dict:
             return complete(whole(cells), refusals)
 
         found["text"] = (of_text, [text.specs_of(what.specs)])
-    return found | _of_examples(what, whole)
+    return found | _of_examples(what, whole, of_files)
 
 
-def _of_examples(what: Served, whole) -> dict:
+def _of_examples(what: Served, whole, of_files) -> dict:
     features = examples.features(what.specs, what.image_shape)
     if features is None:
         return {}
 
+    @tf.function(autograph=False)
     def answers(serialised):
         given = tf.io.parse_example(serialised, features)
         if what.image_shape is not None:
-            pixels, refusals = decode_rows(given[examples.IMAGE], what.image_shape)
-            return complete(whole(dict.fromkeys(what.specs, pixels)), refusals)
+            return of_files(given[examples.IMAGE])
         given, refusals = examples.as_inputs(given, what.specs)
         return complete(whole(given), refusals)
 

@@ -1,7 +1,7 @@
 """Checks that an exported model answers as the framework does."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import tensorflow as tf
@@ -10,6 +10,7 @@ from keras_ebm import rows
 from keras_ebm.data.image_bytes import decode_rows
 from keras_ebm.data.schema import TableSchema
 from keras_ebm.explain import Explainer
+from keras_ebm.layers import TableEncoder
 from keras_ebm.ood import Detector
 from keras_ebm.serving import comparing, inputs
 from keras_ebm.serving.explanations import CHANGE, CONTRIBUTIONS
@@ -66,8 +67,9 @@ def verify(
 
 
 def _what_of(loaded, model) -> Served:
-    first = getattr(loaded, "signatures", {}).get("serving_default")
-    return served(model, first is not None and "class_id" in first.structured_outputs)
+    found = getattr(loaded, "signatures", {})
+    outputs = getattr(found.get("serving_default"), "structured_outputs", {})
+    return served(model, "classify" in found or "class_id" in outputs)
 
 
 def _compare(loaded, what, model, x, explainer) -> dict[str, float]:
@@ -165,7 +167,8 @@ def request_of(model: Detector, x: Any) -> dict[str, tf.Tensor]:
     """Raw rows `x` as a request holds them: tensors by the names served."""
     if inputs.input_kind(model.model) != "table":
         return inputs.request_of(model.model, x)
-    schema = TableSchema.from_config(model.model.preprocessor.schema)
+    encoder = cast(TableEncoder, model.model.preprocessor)
+    schema = TableSchema.from_config(encoder.schema)
     columns = inputs.split_columns(schema, np.asarray(x))
     specs = inputs.column_specs(schema)
     return {name: tf.constant(v, specs[name].dtype) for name, v in columns.items()}

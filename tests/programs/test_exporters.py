@@ -74,9 +74,13 @@ def signatures(path):
 )
 def test_outputs_are_named_and_every_axis_0_is_a_batch(served, name, outputs):
     loaded, found = signatures(served / name / "1")
-    assert set(found) == {"serving_default", "at_rate", "encoded"}
-    for signature in found.values():
-        assert set(signature.structured_outputs) == outputs
+    whole = {"serving_default", "at_rate", "encoded", "examples"}
+    interfaces = {"classify": {"classes", "scores"}, "regress": {"outputs"}}
+    if name == "ood_scorer":
+        del interfaces["classify"]
+    assert set(found) == whole | interfaces.keys()
+    for key, signature in found.items():
+        assert set(signature.structured_outputs) == interfaces.get(key, outputs)
         # TF Serving's row format joins instances along the first axis of all.
         tensors = [
             *signature.structured_input_signature[1].values(),
@@ -391,7 +395,7 @@ def test_a_gap_is_served_as_the_mean_and_an_infinite_cell_never_accepted(table_e
         assert np.isfinite(answers["energy"][0])
         np.testing.assert_allclose(answers["energy"][0], answers["energy"][1])
         np.testing.assert_array_equal(answers["accept"], [True, True, False])
-        reasons = [b"", b"", b"not a finite number"]
+        reasons = [b"accepted", b"accepted", b"not a finite number"]
         np.testing.assert_array_equal(answers["reason"], reasons)
 
 
@@ -473,7 +477,10 @@ def test_a_program_explains_a_table(table, run, tmp_path):
     code, out, err = run("export.classifier", *flags)
     assert (code, err) == (0, ""), err
     loaded, found = signatures(tmp_path / "m" / "1")
-    assert set(found) == {"serving_default", "at_rate", "explain", "acceptable"}
+    explained = {"explain", "acceptable"}
+    assert set(found) == explained | {
+        *("serving_default", "at_rate", "text", "examples", "classify", "regress")
+    }
     run_data = recall(workdir / "model.keras")
     rows, _ = run_data.rows("calibration")
     cities = {0: b"Graz", 1: b"Linz", 2: b"Wien"}
@@ -632,7 +639,7 @@ def test_a_density_has_a_scorer_and_no_classifier(train, tmp_path):
     with pytest.raises(ValueError, match="export_ood_scorer"):
         export_classifier(detector, tmp_path / "m", rows)
     loaded, found = signatures(export_ood_scorer(detector, tmp_path / "m", rows))
-    assert set(found) == {"serving_default", "at_rate"}
+    assert set(found) == {"serving_default", "at_rate", "examples", "regress"}
     answers = ask(found["serving_default"], inputs=rows[:3])
     np.testing.assert_allclose(
         answers["energy"], detector.model.energy(rows[:3]), rtol=1e-4, atol=1e-4

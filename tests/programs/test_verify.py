@@ -180,7 +180,9 @@ class Spoiled:
         self.signatures = {**loaded.signatures, signature: shifted}
 
 
-@pytest.mark.parametrize("signature", ["serving_default", "at_rate", "encoded"])
+@pytest.mark.parametrize(
+    "signature", ["serving_default", "at_rate", "encoded", "examples"]
+)
 def test_every_signature_is_compared(exported, kept, x, monkeypatch, signature):
     spoiled = Spoiled(tf.saved_model.load(str(exported)), signature)
     monkeypatch.setattr(tf.saved_model, "load", lambda path: spoiled)

@@ -1,0 +1,90 @@
+r"""Writes the next version of an export, with thresholds of new known rows.
+
+The weights, the score and the names stay, and neither Keras nor the training run is
+asked for. Use it where what is known has changed a little, as after an alarm of
+`export.monitor`, or for another rate, or one within each predicted class. The rows must
+be known ones that nothing of the model was trained or chosen on. TF Serving takes the
+new version by itself, and the earlier one again if that folder is removed. Run from the
+top of the checkout:
+
+    python -m export.recalibrate --model=served/table --calibration=csv:known.csv
+"""
+
+import dataclasses
+from pathlib import Path
+
+from export.loading import load_signature
+from export.predict import PredictSettings, find_version, read_card, read_request
+from keras_ebm.arguments import listed
+from keras_ebm.data import forms
+from keras_ebm.serving.export import version_number
+from keras_ebm.serving.recalibrating import recalibrate
+from trainers.program import errors, options, running
+from trainers.program.options import Checked, setting
+
+
+@dataclasses.dataclass(frozen=True)
+class RecalibrateSettings(Checked):
+    """Which export gets which thresholds."""
+
+    model: str = setting(
+        "",
+        "Export: DIR/NAME, of which the latest version, or one. What it holds is run: "
+        "only from people you trust.",
+    )
+    calibration: str = setting(
+        "",
+        "Spec of known rows that training and the choice of the model did not see: "
+        f"{listed(forms(with_options=True))}.",
+    )
+    data_dir: str = setting("", "Folder of prepared tensorflow-datasets.")
+    target_fpr: float | None = setting(
+        None,
+        "Share of known inputs that may be refused; default that of the export.",
+        above=0,
+        below=1,
+    )
+    per_class: bool = setting(False, "Calibrate within each predicted class.")
+    optional_columns: tuple = setting(
+        (), "Columns of the model that a csv may lack; they are missing in all rows."
+    )
+    skip_broken_images: bool = setting(
+        False, "Whether files of images:DIR that cannot be decoded are left out."
+    )
+
+
+def main(argv):
+    del argv
+    for name in ("model", "calibration"):
+        options.require(name)
+    settings = options.from_flags(RecalibrateSettings)
+    with errors.usage_errors():
+        version = find_version(Path(settings.model))
+        card = read_card(version)
+        loaded, signature = load_signature(version, "at_rate", card)
+        specs = loaded.signatures["serving_default"].structured_input_signature[1]
+        asked = PredictSettings(
+            dataset=settings.calibration,
+            data_dir=settings.data_dir,
+            optional_columns=settings.optional_columns,
+            skip_broken_images=settings.skip_broken_images,
+        )
+        request, _ = read_request(asked, card, specs)
+        numbered = version_number(version) is not None
+        path, conformal = recalibrate(
+            loaded,
+            card,
+            request,
+            version.parent if numbered else version,
+            target_fpr=settings.target_fpr,
+            per_class=settings.per_class,
+        )
+    print(
+        f"{path}: false-alarm rate {settings.target_fpr or card['target_fpr']:g} on "
+        f"{int(conformal.sizes.sum())} calibration rows, the weights of {version}"
+    )
+
+
+if __name__ == "__main__":
+    options.define_flags(RecalibrateSettings)
+    running.run_program(main)
