@@ -47,6 +47,7 @@ DEV = [
     *PLOTS,
     *DATA,
     *TUNE,
+    "grpcio>=1.71",
     "mypy>=2.0",
     "protobuf>=6.31.1",
     "pytest>=8.0",

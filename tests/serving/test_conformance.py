@@ -52,7 +52,9 @@ class Server(prediction_service_pb2_grpc.PredictionServiceServicer):
         wanted = signature.structured_input_signature[1]
         if set(given) != set(wanted):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "input size does not match")
-        given = {k: tf.constant(v, wanted[k].dtype) for k, v in given.items()}
+        given = {k: tf.constant(v) for k, v in given.items()}
+        if any(given[k].dtype != spec.dtype for k, spec in wanted.items()):
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "input of another type")
         answer = predict_pb2.PredictResponse()
         for name, value in signature(**given).items():
             answer.outputs[name].CopyFrom(tf.make_tensor_proto(value))
@@ -105,7 +107,11 @@ def stub(table_export):
     server.stop(None).wait()
 
 
-CELLS = {"age": [41.0, 1e9], "city": ["Wien", "Graz"], "when": [1.7e12, 1.7e12]}
+CELLS = {
+    "age": np.float32([41, 1e9]),
+    "city": ["Wien", "Graz"],
+    "when": np.array([1_700_000_000_500.0] * 2),
+}
 
 
 def example(row: dict) -> tf.train.Example:
