@@ -7,6 +7,7 @@ from typing import Any
 
 from absl import app, flags
 
+from export.about import about
 from keras_ebm import ood
 from keras_ebm.data import load_splits, seen_rows
 from keras_ebm.digests import array_digest
@@ -61,6 +62,11 @@ class ExportSettings(Checked):
         "Also export the signatures explain (contributions of a table's columns to "
         "the energy) and acceptable (the smallest change that passes); with "
         "--score=energy.",
+    )
+    evaluation: str = setting(
+        "",
+        "What trainers.evaluate --output wrote of this model, whose foreign sets the "
+        "card of the export then shows.",
     )
     output: str = setting("", "Folder DIR/NAME; versions are DIR/NAME/1, 2, ...")
     skip_broken_images: bool = setting(
@@ -239,12 +245,14 @@ def main_of(export, settings_class=ExportSettings):
                 detector, rows = fit_detector(settings)
                 explain = settings.explain
                 explainer = fit_explainer(settings, detector) if explain else None
+                told = about(settings, detector)
         try:
             path = export(
                 detector,
                 settings.output,
                 take(rows, slice(256)),
                 explainer=explainer,
+                about=told,
             )
         except (ValueError, ImportError, RuntimeError) as error:
             raise app.UsageError(str(error)) from error

@@ -2,8 +2,11 @@
 
 import contextlib
 import errno
+import importlib.metadata
 import json
+import math
 import os
+import platform
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -25,11 +28,13 @@ from keras_ebm.ood import (
 )
 from keras_ebm.serving import explanations, inputs
 from keras_ebm.serving.outputs import output_names
+from keras_ebm.serving.page import card_page, check_about
 from keras_ebm.serving.signatures import METHODS, REFUSED, served, signatures
 from keras_ebm.serving.verify import request_of, verify
 from keras_ebm.serving.warm_up import requests_of, write_warm_up
 
 CARD = Path("assets.extra") / "keras_ebm.json"
+PAGE = Path("assets.extra") / "card.html"
 #: TF Serving reads a version's number into 64 bits.
 LAST_VERSION = 2**63 - 1
 #: Bytes of a score's arrays in an export, below the 2 GB of a graph.
@@ -44,8 +49,12 @@ def export_classifier(
     x: Any,
     *,
     explainer: Explainer | None = None,
+    about: dict[str, Any] | None = None,
 ) -> Path:
-    """Exports class, probabilities, energy, p-value and accept flag.
+    """Exports class, probabilities, energy, p-value, accept flag and the reason.
+
+    Beside the SavedModel stand requests that warm a server up, and a card of what the
+    answers rest on, as JSON and as `card.html`.
 
     Args:
         detector: `Detector` of a model with classes.
@@ -55,6 +64,8 @@ def export_classifier(
             `Detector.calibrate` takes them.
         explainer: optional `keras_ebm.explain.Explainer` of this detector. Then
             there are the signatures `explain` and `acceptable` too.
+        about: what else the card should tell, as JSON has it: dicts of measures by the
+            keys of `keras_ebm.serving.page.ABOUT`.
 
     Returns:
         Path of the version that was written. It is complete on the disk then. Of
@@ -63,8 +74,8 @@ def export_classifier(
     Raises:
         OSError: if it cannot be written, as where the disk is full; nothing is left
             behind then.
-        ValueError: if the model has no classes, `output` is no such folder, or the
-            explainer is of another detector.
+        ValueError: if the model has no classes, `output` is no such folder, the
+            explainer is of another detector, or `about` is none that a card can hold.
         RuntimeError: if the export does not agree with the model; nothing is
             left behind then.
     """
@@ -73,7 +84,7 @@ def export_classifier(
             "`detector` must hold a model with classes. Received: a density with "
             "one logit; use `export_ood_scorer`."
         )
-    return _export(detector, output, x, True, explainer)
+    return _export(detector, output, x, True, explainer, about)
 
 
 def export_ood_scorer(
@@ -82,13 +93,15 @@ def export_ood_scorer(
     x: Any,
     *,
     explainer: Explainer | None = None,
+    about: dict[str, Any] | None = None,
 ) -> Path:
     """Exports energy, score, p-value and accept flag; see `export_classifier`."""
-    return _export(detector, output, x, False, explainer)
+    return _export(detector, output, x, False, explainer, about)
 
 
-def _export(detector, output, x, with_classes, explainer) -> Path:
+def _export(detector, output, x, with_classes, explainer, about) -> Path:
     _check_size(detector.score)
+    check_about(about or {})
     if explainer is not None:
         explanations.check_explainer(explainer, detector)
     folder = Path(output)
@@ -100,7 +113,7 @@ def _export(detector, output, x, with_classes, explainer) -> Path:
     # never sees half a version, nor is one left after a power cut.
     with _naming(folder), files.staging_folder(parent) as staging:
         saved = staging / str(version)
-        write_saved_model(detector, saved, with_classes, x, explainer)
+        write_saved_model(detector, saved, with_classes, x, explainer, about)
         verify(saved, detector, x, explainer)
         files.sync_tree(saved)
         return publish(saved, folder)
@@ -212,6 +225,7 @@ def write_saved_model(
     with_classes: bool,
     x: Any,
     explainer: Explainer | None = None,
+    about: dict[str, Any] | None = None,
 ) -> None:
     """Writes one SavedModel with every signature of `signatures`.
 
@@ -226,6 +240,8 @@ def write_saved_model(
     what = served(detector, with_classes)
     endpoints = signatures(what)
     card = model_card(detector, output_names(detector, with_classes))
+    if about:
+        card["about"] = about
     first = request_of(detector, rows.take(x, slice(1)))
     requests = requests_of(what, first, detector.target_fpr)
     if explainer is not None:
@@ -253,7 +269,9 @@ def finish(path: Path, card: dict, names: Iterable[str], requests: dict) -> None
         updater.replace_method_name(name, METHODS[name], "serve")
     updater.save()
     write_warm_up(path, requests)
-    card["signatures"] = sorted(names)
+    card |= {"signatures": sorted(names), "versions": versions_used()}
+    (path / CARD).parent.mkdir(exist_ok=True)
+    (path / PAGE).write_text(card_page(card), "utf-8")
     card["files"] = file_digests(path)
     (path / CARD).write_text(json.dumps(card, indent=2) + "\n", "utf-8")
 
@@ -277,12 +295,37 @@ def model_card(detector: Detector, names: Sequence[str]) -> dict:
         schema = TableSchema.from_config(encoder.schema)
         card["columns"] = inputs.column_names(schema)
         card["missing"] = list(schema.missing)
+        card["ranges"] = _ranges(encoder, schema)
     else:
         raw = detector.model.raw_spec()
         own = list(raw) if isinstance(raw, dict) else [raw.name]
         if own != ["inputs"]:
             card["inputs"] = inputs.served_names(own)
     return card
+
+
+def _ranges(encoder: TableEncoder, schema: TableSchema) -> dict:
+    """What training saw of each column: its least and largest cell, or its words."""
+    found: dict[str, dict] = {}
+    lows, highs = encoder.low or (), encoder.high or ()
+    ends = dict(enumerate(zip(lows, highs, strict=True)))
+    for position, column in enumerate(schema.columns):
+        low, high = ends.get(position, (None, None))
+        if column.kind != "numeric":
+            found[column.name] = {"words": list(column.vocabulary)}
+        elif low is not None and high is not None and math.isfinite(high - low):
+            found[column.name] = {"low": float(low), "high": float(high)}
+    return found
+
+
+def versions_used() -> dict[str, str]:
+    """Versions of what wrote an export."""
+    names = ("keras_ebm", "tensorflow", "keras", "tensorflow-probability", "numpy")
+    found = {"python": platform.python_version()}
+    for name in names:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def conformal_card(conformal: ConformalDetector, target_fpr: float) -> dict:

@@ -195,6 +195,10 @@ def _endpoints(what: Served, loaded) -> dict[str, tuple[Callable, list]]:
 
 def _card(card: dict, conformal: ConformalDetector, rate: float) -> dict:
     explained = {k: v for k, v in card.items() if k != "files"}
+    if "about" in card:
+        # What was held out was measured with the thresholds before.
+        about = {k: v for k, v in card["about"].items() if k != "held_out"}
+        explained["about"] = about
     before = card.get("recalibrated", [])
     own = {"calibration_sha256": card.get("calibration_sha256")}
     return {

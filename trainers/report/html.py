@@ -1,6 +1,5 @@
 """An evaluation as one HTML file that holds its pictures and links to nothing."""
 
-import base64
 import html
 import io
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_ebm import EnergyModel, files, metrics, plots
+from keras_ebm import EnergyModel, files, metrics, pages, plots
 
 #: Columns of the pictures of energies.
 COLUMNS = 3
@@ -42,19 +41,6 @@ CAPTIONS = {
     "samples": "Known rows and samples of the model",
     "density": "The model's density, known rows and samples",
 }
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 2em auto;
-       max-width: 62em; padding: 0 1em; }
-h1 { font-size: 1.5em; } h2 { font-size: 1.15em; margin-top: 2em; }
-table { border-collapse: collapse; margin: 0.5em 0; }
-th, td { padding: 0.25em 0.6em; border-bottom: 1px solid #ddd; text-align: left; }
-.number { text-align: right; white-space: nowrap; }
-td { font-variant-numeric: tabular-nums; }
-small { color: #666; }
-.scroll { overflow-x: auto; }
-figure { margin: 1em 0; } img { max-width: 100%; }
-figcaption { color: #666; }
-""".strip()
 
 
 class Evidence(NamedTuple):
@@ -163,66 +149,25 @@ def page(title: str, results: dict, pictures: dict[str, bytes]) -> str:
         results: what `trainers.evaluate.evaluate` returns.
         pictures: what `draw` returns.
     """
-    parts = [f"<h1>Evaluation of {html.escape(title)}</h1>"]
-    parts += [_section("Known data", _measures(results))]
+    parts = [pages.section("Known data", pages.measures(results, TITLES))]
     parts += [_picture("reliability", pictures)]
     if results["ood"]:
-        parts.append(_section("Foreign sets: AUROC in %", _overview(results["ood"])))
+        overview = _overview(results["ood"])
+        parts.append(pages.section("Foreign sets: AUROC in %", overview))
     parts += [_picture("energies", pictures)]
     if "samples" in results:
-        parts.append(_section("Samples", _measures(results["samples"])))
+        samples = pages.measures(results["samples"], TITLES)
+        parts.append(pages.section("Samples", samples))
     parts += [_picture("samples", pictures), _picture("density", pictures)]
     for spec, scores in results["ood"].items():
-        parts.append(_section(f"Scores against {spec}", _details(scores)))
-    body = "\n".join(part for part in parts if part)
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f"<title>Evaluation of {html.escape(title)}</title>\n"
-        f"<style>\n{STYLE}\n</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
-    )
-
-
-def _section(title: str, content: str) -> str:
-    return f"<h2>{html.escape(title)}</h2>\n{content}"
+        parts.append(pages.section(f"Scores against {spec}", _details(scores)))
+    return pages.page(f"Evaluation of {title}", parts)
 
 
 def _picture(name: str, pictures: dict[str, bytes]) -> str:
     if name not in pictures:
         return ""
-    content = base64.b64encode(pictures[name]).decode("ascii")
-    caption = html.escape(CAPTIONS[name])
-    return (
-        f'<figure><img alt="{caption}" src="data:image/png;base64,{content}">\n'
-        f"<figcaption>{caption}</figcaption></figure>"
-    )
-
-
-def _measures(values: dict) -> str:
-    """A table of the scalars of a dict, a row each."""
-    rows = []
-    for name, value in values.items():
-        if isinstance(value, dict) or value is None:
-            continue
-        head = f"<tr><th>{html.escape(TITLES.get(name, name))}</th>"
-        rows.append(f"{head}{_cell(value)}</tr>")
-    return _table(rows)
-
-
-def _cell(value) -> str:
-    if isinstance(value, bool):
-        return f"<td>{'yes' if value else 'no'}</td>"
-    if isinstance(value, int | float):
-        text = f"{value:.4g}" if isinstance(value, float) else f"{value}"
-        return f"<td>{_data(value, text)}</td>"
-    return f"<td>{html.escape(str(value))}</td>"
-
-
-def _data(value, text) -> str:
-    return f'<data value="{value!r}">{text}</data>'
-
-
-def _percent(value: float) -> str:
-    return _data(value, f"{100 * value:.1f}")
+    return pages.picture(pictures[name], CAPTIONS[name])
 
 
 def _overview(sets: dict) -> str:
@@ -231,13 +176,14 @@ def _overview(sets: dict) -> str:
     head = "".join(f'<th class="number">{html.escape(spec)}</th>' for spec in sets)
     rows = [f"<tr><th>Score</th>{head}</tr>"]
     for name in names:
+        aurocs = [scores[name]["auroc"] for scores in sets.values()]
         cells = "".join(
-            f'<td class="number" style="background:{_colour(scores[name]["auroc"])}">'
-            f"{_percent(scores[name]['auroc'])}</td>"
-            for scores in sets.values()
+            f'<td class="number hue" style="background:{_colour(auroc)}">'
+            f"{pages.percent(auroc)}</td>"
+            for auroc in aurocs
         )
         rows.append(f"<tr><th>{html.escape(name)}</th>{cells}</tr>")
-    return _table(rows)
+    return pages.table(rows)
 
 
 def _colour(auroc: float) -> str:
@@ -255,16 +201,16 @@ def _details(scores: dict) -> str:
         flag = "<small> worse than chance</small>" if value["worse_than_chance"] else ""
         cells = [f"<td>{html.escape(value['kind'])}{flag}</td>"]
         for key in ("auroc", "aupr", "fpr95"):
-            low, high = _percent(value[f"{key}_low"]), _percent(value[f"{key}_high"])
+            low, high = (
+                pages.percent(value[f"{key}_low"]),
+                pages.percent(value[f"{key}_high"]),
+            )
             interval = f"<small>[{low}, {high}]</small>"
-            cells.append(f'<td class="number">{_percent(value[key])} {interval}</td>')
+            cells.append(
+                f'<td class="number">{pages.percent(value[key])} {interval}</td>'
+            )
         count = value["num_foreign"]
-        cells.append(f'<td class="number">{_data(count, count)}</td>')
+        cells.append(f'<td class="number">{pages.number(count, count)}</td>')
         rows.append(f"<tr><th>{html.escape(name)}</th>{''.join(cells)}</tr>")
     note = "<p>In %, with 95 % bootstrap intervals; rows are foreign ones.</p>"
-    return f"{note}\n{_table(rows)}"
-
-
-def _table(rows) -> str:
-    text = "\n".join(rows)
-    return f'<div class="scroll"><table>\n{text}\n</table></div>'
+    return f"{note}\n{pages.table(rows)}"
