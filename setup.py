@@ -52,6 +52,7 @@ DEV = [
     "protobuf>=6.31.1",
     "pytest>=8.0",
     "pytest-xdist>=3.6.1",
+    "pyyaml>=6.0.1",
     "ruff>=0.9",
     "scipy>=1.11.1",
 ]
