@@ -114,6 +114,27 @@ class DriftMonitor:
         references = references_of(conformal)
         return cls(references if conformal.by_class else references[0], **kwargs)
 
+    @classmethod
+    def for_card(cls, card: Mapping[str, Any], **kwargs) -> "DriftMonitor":
+        """A monitor for the answers of an export, by the card that lies beside it.
+
+        Args:
+            card: dict, `assets.extra/keras_ebm.json` of the export's version.
+            **kwargs: as of the class, but for `class_names`.
+        """
+        by_class = card["per_class"]
+        names = card.get("class_names") or ()
+        if "drift" in card:
+            parts = [reference_from_state(part) for part in card["drift"]]
+        else:
+            # An export of an earlier version says how many rows there are at most.
+            rows = [
+                0 if card.get("calibration") == "cross" else card["calibration_rows"]
+            ]
+            counts = card.get("calibration_rows_by_class") if by_class else rows
+            parts = [Reference.of_rows(count) for count in counts or [0] * len(names)]
+        return cls(parts if by_class else parts[0], class_names=names, **kwargs)
+
     def _begin(self) -> None:
         self.answers, self.unanswered = 0, 0
         self.flagged, self.refused = 0, 0

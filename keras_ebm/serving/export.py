@@ -19,6 +19,7 @@ from keras_ebm.explain import Explainer
 from keras_ebm.layers import TableEncoder
 from keras_ebm.ood import CrossConformalDetector, Detector, Score
 from keras_ebm.serving import explanations, inputs
+from keras_ebm.serving.drift import reference_state, references_of
 from keras_ebm.serving.outputs import output_names
 from keras_ebm.serving.signatures import signatures
 from keras_ebm.serving.verify import verify
@@ -250,6 +251,8 @@ def model_card(detector: Detector, names: Sequence[str]) -> dict:
         "calibration_rows_by_class": conformal.sizes.tolist()
         if conformal.by_class
         else None,
+        # What a `DriftMonitor` ranks p-values among.
+        "drift": [reference_state(part) for part in references_of(conformal)],
         "class_names": detector.class_names if detector.model.num_classes > 1 else [],
         # What the answers rest on: of which split, which weights, which scores.
         "trained_on": detector.model.trained_on,
