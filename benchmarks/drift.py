@@ -10,6 +10,7 @@ Settings of the bets were chosen on other changes and seeds. It takes half an ho
 run from the top of the checkout:
 
     python -m benchmarks.drift --output=benchmarks/results/drift.json
+    python -m benchmarks.drift --picture=docs/drift.png
 
 What is in the file already is not repeated.
 """
@@ -23,6 +24,8 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks.machine import machine
+from keras_ebm import plots
+from keras_ebm.serving import DriftMonitor
 from keras_ebm.serving.betting import DEAL, stake
 from keras_ebm.serving.reference import Reference, place
 from trainers.program import json_files, options, running
@@ -306,33 +309,81 @@ class DriftSettings:
     streams: int = options.setting(10_000, "Unchanged streams.", low=1)
     length: int = options.setting(10_000, "Answers of each.", low=1)
     changed_streams: int = options.setting(2_000, "Streams of each change.", low=1)
+    picture: str = options.setting("", "PNG of one stream to write, and nothing else.")
 
 
-def table(saved: dict) -> str:
-    """Markdown of the false alarms, and of delays by rows and change."""
-    lines = ["| calibration rows | false alarms, % |", "|---|---|"]
-    for name, run in saved.items():
-        if name.startswith("quiet"):
-            share = 100 * run["alarms"] / run["streams"]
-            lines.append(f"| {name.removeprefix('quiet ')} | {share:.2f} |")
-    lines += [
-        "",
-        "| change | martingale | found, % | median | 95 % |",
-        "|---" * 5 + "|",
+def markdown(heads, rows) -> str:
+    """A table of lines of cells."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def false_alarm_table(runs: dict) -> str:
+    """Unchanged streams that raised an alarm, by what the monitor had."""
+    rows = [
+        (name.removeprefix("quiet "), f"{100 * run['alarms'] / run['streams']:.2f}")
+        for name, run in runs.items()
+        if name.startswith("quiet")
     ]
-    for name, run in saved.items():
-        if not name.startswith("quiet"):
-            lines += [
-                f"| {name} | {scheme} | {100 * of['found_within']:.1f} | "
-                f"{of['median']} | {of['most_of_95']} |"
-                for scheme, of in run.items()
-            ]
-    return "\n".join(lines)
+    return markdown(("calibration rows", "false alarms, %"), rows)
+
+
+def delay_cell(of: dict) -> str:
+    """Found in time in %, and the median delay in answers."""
+    beyond = of["median"] > AFTER
+    median = f"> {AFTER:,}" if beyond else str(of["median"])
+    return f"{100 * of['found_within']:.1f} ({median})"
+
+
+def delay_table(runs: dict) -> str:
+    """The monitor's delays, by change, calibration rows and answers before."""
+    heads = ["change", *(f"{r:,}, after {q:,}" for q in QUIET for r in ROWS)]
+    rows = []
+    for kind in KINDS:
+        for factor in FACTORS:
+            names = [f"{kind} x{factor:g} {r} after {q}" for q in QUIET for r in ROWS]
+            cells = [delay_cell(runs[n]["monitor"]) if n in runs else "" for n in names]
+            rows.append((f"{kind} x{factor:g}", *cells))
+    return markdown(heads, rows)
+
+
+def scheme_table(runs: dict) -> str:
+    """Martingales beside one another, of changes that double the refusals."""
+    names = [f"{kind} x2 1000 after {quiet}" for quiet in QUIET for kind in KINDS]
+    names = [name for name in names if name in runs]
+    heads = ["martingale", *(name.replace(" x2 1000", "") for name in names)]
+    rows = [
+        (
+            scheme,
+            *(delay_cell(runs[n][scheme]) if scheme in runs[n] else "" for n in names),
+        )
+        for scheme in (*SCHEMES, "known")
+    ]
+    return markdown(heads, rows)
+
+
+def example():
+    """The picture of one stream, of which 1.5 times more is refused after 3,000."""
+    random = np.random.default_rng(0)
+    calibration = gaussian(random, (1, 1_000))[0]
+    before, after = (
+        gaussian(random, (1, 3_000)),
+        changed("moved", 1.5)(random, (1, 1_500)),
+    )
+    p = p_values(calibration, np.concatenate([before, after], axis=1)[0])
+    monitor = DriftMonitor(1_000)
+    monitor.update(p, p > RATE)
+    return plots.draw_drift(
+        monitor.history(), LEVEL, alarm_at=monitor.alarm_at, expected=RATE
+    )
 
 
 def main(argv: list[str]) -> None:
     del argv
     settings = options.from_flags(DriftSettings)
+    if settings.picture:
+        plots.save(example(), settings.picture)
+        return
     output = options.require("output")
     saved = {"machine": machine(), "level": LEVEL, "rate": RATE, "runs": {}}
     if os.path.exists(output):
@@ -342,7 +393,8 @@ def main(argv: list[str]) -> None:
             saved["runs"][name] = job()
             print(name, saved["runs"][name], flush=True)
             json_files.write_json(output, saved)
-    print(table(saved["runs"]))
+    for table in (false_alarm_table, delay_table, scheme_table):
+        print(f"\n{table(saved['runs'])}")
 
 
 if __name__ == "__main__":

@@ -75,8 +75,8 @@ def _draw_capital(axes, answers, log10_capital, level: float) -> None:
 
 
 def _draw_refused(axes, answers, flagged, refused, expected) -> None:
-    """The share of about forty pieces, as that of few answers says little."""
-    groups = np.array_split(np.arange(len(answers)), min(40, len(answers)))
+    """The share of about twenty pieces, as that of few answers says little."""
+    groups = np.array_split(np.arange(len(answers)), min(20, len(answers)))
     groups = [group for group in groups if flagged[group].any()]
     shares = [100.0 * refused[g].sum() / flagged[g].sum() for g in groups]
     starts = [answers[g[0] - 1] if g[0] else 0 for g in groups]
@@ -84,15 +84,8 @@ def _draw_refused(axes, answers, flagged, refused, expected) -> None:
     middles = [0.5 * (start + end) for start, end in zip(starts, ends, strict=True)]
     axes.plot(middles, shares, marker="o", ms=3, color="tab:blue")
     if expected is not None:
-        axes.axhline(100.0 * expected, color="0.4", lw=1.2, ls="--")
-        axes.annotate(
-            f"the model's rate, {100.0 * expected:g} %",
-            (0.01, 100.0 * expected),
-            xycoords=("axes fraction", "data"),
-            xytext=(0, 3),
-            textcoords="offset points",
-            color="0.3",
-            fontsize=9,
-        )
+        label = f"the model's rate, {100.0 * expected:g} %"
+        axes.axhline(100.0 * expected, color="0.4", lw=1.2, ls="--", label=label)
+        axes.legend(loc="lower right", frameon=False, fontsize=9)
     axes.set_ylabel("refused, %")
     axes.set_ylim(0, 1.15 * max(*shares, 100.0 * (expected or 0.0), 1.0))

@@ -17,6 +17,8 @@ from keras_ebm.serving.intervals import share_interval
 from keras_ebm.serving.reference import Reference, place
 
 FORMAT = 1
+#: Calibration rows at most; no detector has as many.
+MOST_ROWS = 10**8
 #: Points that the picture over time has at most; then two become one.
 MOST_POINTS = 400
 #: Types of what a state must hold.
@@ -26,6 +28,7 @@ SHAPE: dict[str, Any] = {
     "seed": int,
     "draws": int,
     "resets": int,
+    "by_class": bool,
     "class_names": list,
     "references": list,
     "answers": int,
@@ -97,9 +100,14 @@ class DriftMonitor:
         self.seed = check_integer("seed", seed)
         if self.seed < 0:
             raise ValueError(f"`seed` must be at least 0. Received: seed={seed}.")
-        self.by_class = not isinstance(calibration, int | np.integer | Reference)
-        parts = calibration if self.by_class else [calibration]
-        self.references = [_reference(part) for part in parts]  # type: ignore[union-attr]
+        self.by_class = isinstance(calibration, Sequence)
+        parts = calibration if isinstance(calibration, Sequence) else [calibration]
+        if not parts:
+            raise ValueError(
+                "`calibration` must tell of one class at least. Received: an empty "
+                "sequence."
+            )
+        self.references = [_reference(part) for part in parts]
         self.class_names = [str(name) for name in class_names]
         if self.by_class and self.class_names:
             _check_names(self.class_names, len(self.references))
@@ -193,7 +201,7 @@ class DriftMonitor:
         self.unanswered += int(rows - answered.sum())
         for row in np.flatnonzero(answered):
             label = None if classes is None else int(classes[row])
-            self._bet(int(bins[row]), label if self.by_class else 0)
+            self._bet(int(bins[row]), label or 0 if self.by_class else 0)
             if label is not None:
                 self.classes[label] = self.classes.get(label, 0) + 1
             refused = None if accepted is None else not accepted[row]
@@ -340,7 +348,12 @@ class DriftMonitor:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "DriftMonitor":
-        """A monitor that goes on where the one that gave `state` stood."""
+        """A monitor that goes on where the one that gave `state` stood.
+
+        Raises:
+            ValueError: if `state` is none.
+        """
+        _check_state(state)
         parts = [reference_from_state(part) for part in state["references"]]
         monitor = cls(
             parts if state["by_class"] else parts[0],
@@ -374,12 +387,8 @@ class DriftMonitor:
         """
         remedy = "restore the file, or begin a new one with a new monitor"
         try:
-            state = json.loads(Path(path).read_text("utf-8"))
-            wrong = [name for name, kind in SHAPE.items() if not _is(state, name, kind)]
-            if wrong or state["format"] != FORMAT:
-                raise ValueError(f"without {listed(wrong or ['format 1'])}")
-            return cls.from_state(state)
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+            return cls.from_state(json.loads(Path(path).read_text("utf-8")))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(
                 f"{path} must be a state of a DriftMonitor, as it was written. "
                 f"Received: a file that is none ({error}); {remedy}."
@@ -498,6 +507,68 @@ def _summed(counts: Sequence[int]) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])[None]
 
 
-def _is(state: Mapping[str, Any], name: str, kind) -> bool:
-    kind = (float, int) if kind is float else kind
-    return isinstance(state[name], kind)
+def _check_state(state: Mapping[str, Any]) -> None:
+    """Raises `ValueError` at the first key of a state that is not as it was written."""
+    if not isinstance(state, Mapping):
+        raise ValueError(f"a state is an object, not a {type(state).__name__}")
+    for name, kind in SHAPE.items():
+        if name not in state or not _is(state[name], kind):
+            raise ValueError(f"{name!r} is absent or of another type")
+    if state["format"] != FORMAT:
+        raise ValueError(f"its format is {state['format']}, not {FORMAT}")
+    history = state["history"]
+    columns = [history.get(name) for name in ("highest", "flagged", "refused")]
+    sizes = [history.get("size"), history.get("filled")]
+    rules = {
+        "shares": _are_numbers(state["shares"], float, len(DEAL)),
+        "references": all(map(_is_reference, state["references"])),
+        "classes": all(_is_whole(n) for n in state["classes"].values()),
+        "class_names": all(isinstance(name, str) for name in state["class_names"]),
+        "history": all(map(_is_whole, sizes)) and sizes[0] > 0,
+        "history's blocks": isinstance(columns[0], list)
+        and all(
+            _are_numbers(column, kind, len(columns[0]))
+            for column, kind in zip(columns, (float, int, int), strict=True)
+        ),
+    }
+    for name, holds in rules.items():
+        if not holds:
+            raise ValueError(f"{name!r} is not as it was written")
+    parts = [reference_from_state(part) for part in state["references"]]
+    if len(state["seen"]) != len(parts) or not all(
+        _are_numbers(seen, int, len(part.edges))
+        for seen, part in zip(state["seen"], parts, strict=True)
+    ):
+        raise ValueError("'seen' is not as it was written")
+
+
+def _is(value, kind) -> bool:
+    """Whether a value of a state is of a kind; numbers must be finite, counts >= 0."""
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    if isinstance(value, bool):
+        return bool in kinds
+    if float in kinds:
+        return isinstance(value, int | float) and math.isfinite(value)
+    if int in kinds and isinstance(value, int):
+        return 0 <= value < 2**63
+    return isinstance(value, kinds) and not (int in kinds and value is not None)
+
+
+def _is_whole(value) -> bool:
+    return _is(value, int)
+
+
+def _are_numbers(values, kind, size: int) -> bool:
+    whole = isinstance(values, list) and len(values) == size
+    return whole and all(_is(value, kind) for value in values)
+
+
+def _is_reference(part) -> bool:
+    if not isinstance(part, Mapping) or not _is_whole(part.get("rows")):
+        return False
+    if "edges" not in part:
+        return part["rows"] <= MOST_ROWS
+    edges, counts = part["edges"], part.get("counts")
+    numbers = isinstance(edges, list) and _are_numbers(edges, int, len(edges))
+    ascending = numbers and edges[:1] == [0] and edges == sorted(set(edges))
+    return bool(ascending) and _are_numbers(counts, int, len(edges))

@@ -353,7 +353,7 @@ CALLS = [
     (MONITOR, [*ANSWERS, "--answers={0}/absent"], ["absent", "No such file"]),
     (MONITOR, [ANSWERS[1]], ["model", "calibration_rows", "one of them"]),
     (MONITOR, [*ANSWERS, "--model={0}/export_cut"], ["export_cut", "cannot be read"]),
-    (MONITOR, [*ANSWERS, "--state={0}/gaps.csv"], ["--answers", "--state", "overwri"]),
+    (MONITOR, [*ANSWERS, "--state={0}/gaps.csv"], ["--state", "gaps.csv", "overwrite"]),
     (MONITOR, [*ANSWERS, "--state={0}/prose"], ["prose", "state of a DriftMonitor"]),
     (RESTORE, ["--corruption=blur:2"], ["corruption", "blur:2"]),
     (RESTORE, ["--corruption=salt:a"], ["corruption", "salt:a"]),

@@ -3,7 +3,13 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.drift import changed, first_alarms, gaussian, p_values
+from benchmarks.drift import (
+    changed,
+    false_alarms,
+    first_alarms,
+    gaussian,
+    p_values,
+)
 from keras_ebm.ood import ConformalDetector, CrossConformalDetector
 from keras_ebm.serving import DriftMonitor, Reference
 from keras_ebm.serving.betting import BETS, DEAL, payoffs, stake
@@ -72,16 +78,11 @@ def test_calibration_rows_of_one_score_share_a_bin():
     assert reference.bins(np.array([0.2, 0.4, 1.0])).tolist() == [0, 1, 2]
 
 
-def test_false_alarms_of_a_small_calibration_keep_the_level(random):
-    # The naive way, to bet on the p-values themselves, fails here in most streams.
-    alarms = 0
-    for _ in range(100):
-        monitor = DriftMonitor(50, level=0.05)
-        calibration = gaussian(random, (1, 50))[0]
-        monitor.update(p_values(calibration, gaussian(random, (1, 600))[0]))
-        alarms += monitor.alarm
-    # At most 5 of 100 in expectation, and at most 11 in 99 % of tries.
-    assert alarms <= 11
+def test_false_alarms_keep_the_level_where_bets_on_p_values_do_not():
+    kept = false_alarms(50, gaussian, streams=300, length=600)["alarms"]
+    naive = false_alarms(50, gaussian, streams=300, length=600, naive=True)["alarms"]
+    # At most 3 of 300 in expectation, and at most 8 in 99 % of tries.
+    assert kept <= 8 < 60 < naive
 
 
 @pytest.mark.parametrize("kind", ["moved", "far"])
@@ -246,12 +247,34 @@ def test_a_wrong_answer_is_refused_and_nothing_is_counted(arguments, words):
         ({"level": 1.0}, "`level` must be below 1"),
         ({"seed": -1}, "`seed` must be at least 0"),
         ({"calibration": -1}, "`calibration` must be numbers of rows"),
+        ({"calibration": []}, "`calibration` must tell of one class at least"),
         ({"calibration": [9, 9], "class_names": "a"}, "name each of 2 classes"),
     ],
 )
 def test_a_monitor_says_what_it_cannot_be_made_of(keywords, words):
     with pytest.raises(ValueError, match=words):
         DriftMonitor(**{"calibration": 99, **keywords})
+
+
+def test_a_state_in_which_anything_was_changed_to_nonsense_is_refused(random):
+    monitor = DriftMonitor([99, Reference.of_scores(np.zeros(9))])
+    monitor.update(uniform(random, 99, 30), None, np.zeros(30, int))
+    state = monitor.state()
+    nonsense = (None, "a", -1, [], [-1], {"a": -1}, float("nan"), True, [[]])
+    # These may be so.
+    good = {"alarm_at": (None,), "class_names": ([],), "notes": ({"a": -1},)}
+    good |= {"by_class": (True,), "log_capital": (-1,), "log_highest": (-1,)}
+    for name in state:
+        for value in nonsense:
+            if value in good.get(name, ()):
+                continue
+            with pytest.raises(ValueError):
+                DriftMonitor.from_state({**state, name: value})
+    for name in state["history"]:
+        for value in nonsense:
+            history = {**state["history"], name: value}
+            with pytest.raises(ValueError):
+                DriftMonitor.from_state({**state, "history": history})
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "{", '{"format": 1}'])
