@@ -8,6 +8,7 @@ import pytest
 from export.monitor import ALARM_STATUS, MonitorSettings, open_monitor, read_answers
 from export.predict import check_batch_rate, read_card
 from keras_ebm.serving import DriftMonitor
+from trainers.run.record import recall
 
 
 def write_answers(path, p_values, mode="w", header=True):
@@ -163,11 +164,18 @@ def test_exports_of_earlier_versions_are_watched_by_their_number_of_rows():
     assert monitor.references == DriftMonitor([50, 49]).references
 
 
-def test_a_card_says_what_a_monitor_needs(table_export):
+def test_a_detectors_answers_are_watched_and_its_card_says_what_that_needs(
+    table_export, table
+):
     version, detector = table_export
+    rows = recall(table[0] / "model.keras").dataset.x
+    answers = detector.predict(rows[:50])
+    monitor = DriftMonitor.for_conformal(detector.conformal)
+    monitor.update(answers["p_value"], answers["accept"], answers["class_id"])
+    assert monitor.answers == 50 == sum(monitor.classes.values())
+    assert monitor.refused == np.sum(~answers["accept"])
     card = json.loads((version / "assets.extra" / "keras_ebm.json").read_text())
-    own = DriftMonitor.for_conformal(detector.conformal)
-    assert DriftMonitor.for_card(card).references == own.references
+    assert DriftMonitor.for_card(card).references == monitor.references
 
 
 def test_a_batch_rate_of_cross_calibration_is_refused():
