@@ -17,9 +17,9 @@ from benchmarks.drift import (
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("factor", FACTORS)
 def test_a_change_refuses_so_many_times_more(kind, factor):
-    scores = changed(kind, factor)(np.random.default_rng(0), (1, 100_000))
+    scores = changed(kind, factor)(np.random.default_rng(0), (1, 20_000))
     refused = np.mean(scores > NORMAL.inv_cdf(1.0 - RATE))
-    assert refused == pytest.approx(factor * RATE, rel=0.03)
+    assert refused == pytest.approx(factor * RATE, rel=0.1)
 
 
 @pytest.mark.parametrize("kind", ["moved", "near", "flat"])
