@@ -312,7 +312,7 @@ def lines(monitor: DriftMonitor) -> list[str]:
 
 def _share(of: dict) -> str:
     low, high = (100 * bound for bound in of["interval"])
-    return f"{100 * of['share']:.1f} % ({low:.1f} to {high:.1f})"
+    return f"{100 * of['share']:.1f} % ({low:.1f} to {high:.1f} with 95 % at any time)"
 
 
 def figure(monitor: DriftMonitor):
