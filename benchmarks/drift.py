@@ -371,6 +371,9 @@ def example():
         changed("moved", 1.5)(random, (1, 1_500)),
     )
     p = p_values(calibration, np.concatenate([before, after], axis=1)[0])
+    threshold = np.sort(calibration)[-int(RATE * 1_001)]
+    refused = 100.0 * (1.0 - NORMAL.cdf(threshold))
+    print(f"of unchanged rows these calibration rows refuse {refused:.1f} %")
     monitor = DriftMonitor(1_000)
     monitor.update(p, p > RATE)
     return plots.draw_drift(
