@@ -6,7 +6,7 @@ refuses that refused 5 %: all scores move (`moved`), some answers are foreign, f
 (`far`) or two standard deviations away (`near`), or p-values below .05 come more often
 and are else as before (`flat`). Other martingales are beside the monitor's, on the same
 ranks, and the best that could be had by one who knew change and scores (`known`).
-Settings of the bets were chosen on other changes and seeds. It takes half an hour;
+Settings of the bets were chosen on other changes and seeds. It takes three quarters of an hour;
 run from the top of the checkout:
 
     python -m benchmarks.drift --output=benchmarks/results/drift.json
