@@ -6,8 +6,8 @@ refuses that refused 5 %: all scores move (`moved`), some answers are foreign, f
 (`far`) or two standard deviations away (`near`), or p-values below .05 come more often
 and are else as before (`flat`). Other martingales are beside the monitor's, on the same
 ranks, and the best that could be had by one who knew change and scores (`known`).
-Settings of the bets were chosen on other changes and seeds. It takes three quarters of an hour;
-run from the top of the checkout:
+Settings of the bets were chosen on other changes and seeds. It takes three quarters of
+an hour; run from the top of the checkout:
 
     python -m benchmarks.drift --output=benchmarks/results/drift.json
     python -m benchmarks.drift --picture=docs/drift.png
