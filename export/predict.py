@@ -2,7 +2,8 @@ r"""Answers rows with an exported model: a line of csv for each.
 
 The columns are the model's answers: `label`, its `probability`, `energy` (nats),
 `ood_score`, `p_value`, `accept`, the `reason` why a row is not accepted and, of
-tables, the columns whose missing numbers were `filled` in; a scorer has no label. Lines
+tables, the columns whose missing numbers were `filled` in; a scorer has no label. With
+`--batch_rate` there is `refused_in_batch`, which looks at all rows together. Lines
 come in the order of the rows, those of a folder of images with the `file` before. The
 export alone is asked, as by a server's client, once its files are found to be those
 that were exported. A SavedModel is a program: what it holds is run with the rights of
@@ -32,7 +33,7 @@ from keras_ebm.arguments import listed
 from keras_ebm.data.schema import EARLIER_MISSING
 from keras_ebm.digests import check_files
 from keras_ebm.files import make_folder, write_text
-from keras_ebm.ood import ConformalDetector
+from keras_ebm.ood import ConformalDetector, benjamini_hochberg
 from keras_ebm.rows import as_rows, num_rows
 from keras_ebm.serving.export import CARD, version_number
 from keras_ebm.serving.inputs import RATE
@@ -42,6 +43,8 @@ from trainers.program.options import Checked, setting
 from trainers.settings import clashes
 
 BATCH = 256
+#: What `--batch_rate` adds.
+BATCH_COLUMN = "refused_in_batch"
 FLAGS = flags.FLAGS
 #: Types of the keys of a card; the optional ones depend on the model and the version.
 CARD_SHAPE = {
@@ -55,6 +58,7 @@ OPTIONAL_SHAPE = {
     "missing": list,
     "files": dict,
     "calibration_rows_by_class": (list, type(None)),
+    "drift": list,
 }
 #: First characters by which a spreadsheet takes a text for a formula.
 FORMULA_MARKS = ("=", "+", "-", "@", "\t", "\r")
@@ -82,6 +86,13 @@ class PredictSettings(Checked):
     )
     optional_columns: tuple = setting(
         (), "Columns of the model that a csv may lack; they are missing in all rows."
+    )
+    batch_rate: float = setting(
+        0.0,
+        "Expected share of false refusals among those of a column refused_in_batch, "
+        "by Benjamini and Hochberg over all rows; 0: no such column.",
+        low=0,
+        below=1,
     )
     output: str = setting("", "CSV file to write.")
     skip_broken_images: bool = setting(
@@ -276,6 +287,27 @@ def check_rate(rate: float, card: dict) -> None:
     ).check_rate(rate)
 
 
+def check_batch_rate(card: dict) -> None:
+    """Raises ValueError if an export's p-values are none that a batch rate is of."""
+    if card.get("calibration") == "cross":
+        raise ValueError(
+            "`batch_rate` must be asked of an export with calibration rows of its own. "
+            "Received: one that was calibrated across folds of its training rows, "
+            "whose p-values keep no such rate; calibrate it on rows held out."
+        )
+
+
+def refused_in_batch(p_values: np.ndarray, rate: float) -> np.ndarray:
+    """Which rows are refused, of the share `rate` falsely in expectation.
+
+    A row without an answer is refused as such and is none of the batch.
+    """
+    answered = ~np.isnan(p_values)
+    refused = ~answered
+    refused[answered] = benjamini_hochberg(p_values[answered], rate)
+    return refused
+
+
 def answer(signature, request: dict) -> dict[str, np.ndarray]:
     """The outputs of a signature on all rows, in batches; NaN where there is none."""
     count = len(next(iter(request.values())))
@@ -329,6 +361,8 @@ def write_answers(path, answers: dict, files=None) -> None:
         for name, output in OUTPUTS.items()
         if name in answers and output.of != "classes" and answers[name].ndim == 1
     }
+    if BATCH_COLUMN in answers:
+        columns[BATCH_COLUMN] = _cells(answers[BATCH_COLUMN])
     if "label" in answers:
         labels = [spreadsheet_text(label) for label in answers["label"]]
         likeliest = answers["probabilities"].max(axis=-1)
@@ -362,6 +396,8 @@ def main(argv):
         version = find_version(Path(settings.model))
         card = read_card(version)
         rate = settings.target_fpr
+        if settings.batch_rate:
+            check_batch_rate(card)
         name = "at_rate" if rate else "serving_default"
         loaded, signature = load_signature(version, name, card)
         _, specs = signature.structured_input_signature
@@ -371,12 +407,20 @@ def main(argv):
             count = len(next(iter(request.values())))
             request[RATE] = np.full(count, rate, np.float32)
         answers = answer(signature, request)
+        if settings.batch_rate:
+            refused = refused_in_batch(answers["p_value"], settings.batch_rate)
+            answers[BATCH_COLUMN] = refused
         write_answers(output, answers, files)
     refused = int(np.sum(~answers["accept"]))
     print(
         f"{output}: {len(answers['accept'])} rows, {refused} refused at a "
         f"false-alarm rate of {rate or card['target_fpr']:g}"
     )
+    if settings.batch_rate:
+        print(
+            f"{int(np.sum(answers[BATCH_COLUMN]))} refused in the batch, of which at "
+            f"most {100 * settings.batch_rate:g} % are false in expectation"
+        )
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ LAYERS = [
         "gradients",
         "jacobians",
         "mixtures",
+        "pages",
         "precision",
         "random",
         "rows",

@@ -93,3 +93,26 @@ def test_restorations_stand_below_one_another_under_their_names():
     plots.pyplot().close(figure)
     with pytest.raises(ValueError, match="as many images"):
         plots.draw_restorations({"one": images, "other": images[:2]})
+
+
+@pytest.mark.parametrize("flagged, pictures", [((0, 0, 0), 1), ((4, 4, 2), 2)])
+def test_a_stream_is_drawn_with_its_alarm(flagged, pictures):
+    history = {
+        "answers": [4, 8, 10],
+        "log10_capital": [0.0, 1.0, 3.0],
+        "flagged": flagged,
+        "refused": [min(1, count) for count in flagged],
+    }
+    figure = plots.draw_drift(history, 0.01, alarm_at=9, expected=0.05)
+    assert len(figure.axes) == pictures
+    assert figure.get_suptitle() == "alarm at answer 9"
+    assert list(figure.axes[0].lines[1].get_ydata()) == [2.0, 2.0]
+    if pictures == 2:
+        shares = figure.axes[1].lines[0].get_ydata()
+        np.testing.assert_allclose(shares, [25.0, 25.0, 50.0])
+    plots.to_array(figure)
+
+
+def test_a_stream_without_answers_is_not_drawn():
+    with pytest.raises(ValueError, match="`history` must hold one answer"):
+        plots.draw_drift({"answers": []}, 0.01)

@@ -7,6 +7,7 @@ is negated here. Out-of-distribution is the positive class of every detection
 metric in `keras_ebm.metrics`.
 """
 
+from keras_ebm.ood.batch_rate import benjamini_hochberg
 from keras_ebm.ood.choosing import ScoreChoice, choose_score
 from keras_ebm.ood.combined import SCORES, SumScore, load_score, make_score
 from keras_ebm.ood.conformal import ConformalDetector, CrossConformalDetector
@@ -56,6 +57,7 @@ __all__ = [
     "ScoreChoice",
     "SumScore",
     "ViM",
+    "benjamini_hochberg",
     "choose_score",
     "conformal_band",
     "judge",

@@ -1,5 +1,6 @@
 """Pictures; matplotlib is imported only when one is drawn."""
 
+from keras_ebm.plots.drift import draw_drift
 from keras_ebm.plots.episodes import episodes_figure
 from keras_ebm.plots.figures import pyplot, save, to_array
 from keras_ebm.plots.parallel import ParallelAxis, parallel_coordinates
@@ -22,6 +23,7 @@ from keras_ebm.plots.streams import draw_streams
 
 __all__ = [
     "ParallelAxis",
+    "draw_drift",
     "draw_energy_histograms",
     "draw_energy_map",
     "draw_energy_pair",

@@ -27,6 +27,7 @@ from keras_ebm.ood import (
     Score,
 )
 from keras_ebm.serving import explanations, inputs
+from keras_ebm.serving.drift import reference_state, references_of
 from keras_ebm.serving.outputs import output_names
 from keras_ebm.serving.page import card_page, check_about
 from keras_ebm.serving.signatures import METHODS, REFUSED, served, signatures
@@ -345,4 +346,6 @@ def conformal_card(conformal: ConformalDetector, target_fpr: float) -> dict:
         if conformal.by_class
         else None,
         "calibration_sha256": array_digest([conformal.scores, conformal.classes]),
+        # What a `DriftMonitor` ranks p-values among.
+        "drift": [reference_state(part) for part in references_of(conformal)],
     }

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -35,7 +36,7 @@ class Measuring(tf.Module):
         base: the loaded SavedModel, which is kept with it.
     """
 
-    def __init__(self, base):
+    def __init__(self, base: Any):
         super().__init__()
         self.base = base
         earlier = getattr(base, "measure", None)
@@ -58,7 +59,7 @@ def _inputs_of(loaded) -> dict[str, tf.TensorSpec]:
 
 
 def recalibrate(
-    loaded,
+    loaded: Any,
     card: dict,
     request: dict[str, np.ndarray],
     output: Path,

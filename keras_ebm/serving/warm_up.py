@@ -1,6 +1,7 @@
 """Requests that TF Serving replays before a version takes any, and what they are of."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -51,7 +52,7 @@ def log_of(signature: str, request: dict) -> prediction_log_pb2.PredictionLog:
     return log
 
 
-def replay(loaded, file: Path) -> list[str]:
+def replay(loaded: Any, file: Path) -> list[str]:
     """Sends the requests of a file to a SavedModel, as TF Serving does.
 
     Args:

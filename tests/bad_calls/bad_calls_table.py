@@ -281,7 +281,20 @@ PROGRAMS = {
     ),
     "export.predict": (
         ("--model={}/export", "--dataset=digits", "--output={}/new/out.csv"),
-        {"target_fpr": ("-0.1", "1", "nan")},
+        {"target_fpr": ("-0.1", "1", "nan"), "batch_rate": ("-0.1", "1", "nan")},
+    ),
+    "export.monitor": (
+        (
+            "--calibration_rows=9",
+            "--answers={}/header.csv",
+            "--state={}/new/state.json",
+        ),
+        {
+            "calibration_rows": ("-2", "a"),
+            "level": ("0", "1", "nan"),
+            "seed": ("-1", "4294967295"),
+            "only_new": ("perhaps",),
+        },
     ),
 }
 #: Arguments that are no flags with values, of any program; `{}` is a folder of files.
@@ -331,7 +344,17 @@ EVALUATE = ("trainers.evaluate", "--model={0}/m.keras", "--dataset=digits")
 SAMPLE = ("trainers.sample", "--model={0}/m.keras")
 ROLLOUT = ("trainers.rollout", "--output={0}/new/out")
 RESTORE = ("trainers.restore", "--dataset=digits", "--output={0}/new/out")
+MONITOR = ("export.monitor", "--state={0}/new/state.json")
+ANSWERS = ("--calibration_rows=9", "--answers={0}/gaps.csv")
 CALLS = [
+    (MONITOR, ["--calibration_rows=9"], ["--answers must name"]),
+    (MONITOR, [*ANSWERS], ["gaps.csv", "column p_value", "Received: a, b"]),
+    (MONITOR, [*ANSWERS, "--answers={0}/picture"], ["picture", "csv in UTF-8"]),
+    (MONITOR, [*ANSWERS, "--answers={0}/absent"], ["absent", "No such file"]),
+    (MONITOR, [ANSWERS[1]], ["model", "calibration_rows", "one of them"]),
+    (MONITOR, [*ANSWERS, "--model={0}/export_cut"], ["export_cut", "cannot be read"]),
+    (MONITOR, [*ANSWERS, "--state={0}/gaps.csv"], ["--state", "gaps.csv", "overwrite"]),
+    (MONITOR, [*ANSWERS, "--state={0}/prose"], ["prose", "state of a DriftMonitor"]),
     (RESTORE, ["--corruption=blur:2"], ["corruption", "blur:2"]),
     (RESTORE, ["--corruption=salt:a"], ["corruption", "salt:a"]),
     (RESTORE, ["--corruption=box:1,2"], ["corruption", "box:1,2"]),
