@@ -1,13 +1,16 @@
 r"""Latency of the exported classifier as a multiple of the bare network's.
 
 Both are SavedModels of the same network, called in turn in one process; each
-figure is a median over calls. Run from the top of the checkout:
+figure is a median over calls. And the first answer of an export in a new process, once
+its warm-up requests were replayed, as a server does, and without them. Run from the top
+of the checkout:
 
     python -m benchmarks.serving_latency \
         --output=benchmarks/results/serving_latency.json
 """
 
 import dataclasses
+import multiprocessing
 import tempfile
 import time
 from pathlib import Path
@@ -20,8 +23,11 @@ from benchmarks.machine import machine
 from keras_ebm import EnergyModel, networks
 from keras_ebm.ood import ConformalDetector, Detector, make_score
 from keras_ebm.serving import export_classifier
+from keras_ebm.serving.warm_up import FILE, replay
 from trainers.program import json_files, options, running
 
+#: Processes that each first answer is measured in.
+STARTS = 5
 SHAPES = {"mlp 64-256-256-10": (8, 8, 1), "small cnn 28x28": (28, 28, 1)}
 
 
@@ -78,6 +84,46 @@ def measure(shape, batch: int, calls: int, folder: Path) -> dict:
     }
 
 
+def first_answer(path: str, is_warm: bool, batch: int, queue) -> None:
+    """Puts milliseconds of the first answer and of later ones into a queue."""
+    loaded = tf.saved_model.load(path)
+    if is_warm:
+        replay(loaded, Path(path) / FILE)
+    signature = loaded.signatures["serving_default"]
+    (spec,) = signature.structured_input_signature[1].values()
+    x = tf.zeros((batch, *spec.shape[1:]), spec.dtype)
+    times = []
+    for _ in range(200):
+        start = time.perf_counter()
+        signature(inputs=x)
+        times.append(1e3 * (time.perf_counter() - start))
+    queue.put((times[0], float(np.median(times[50:]))))
+
+
+def measure_first(shape, batch: int, folder: Path) -> dict:
+    """Medians over new processes of the first answer, in milliseconds."""
+    model, rng = build(shape), np.random.default_rng(0)
+    detector = Detector(
+        model, make_score("energy"), ConformalDetector(rng.normal(size=1000)), 0.01
+    )
+    x = rng.integers(0, 256, (8, *shape)).astype(np.uint8)
+    path = str(export_classifier(detector, folder / "classifier", x))
+    context, found = multiprocessing.get_context("spawn"), {}
+    for name, is_warm in (("after warm-up", True), ("without", False)):
+        runs = []
+        for _ in range(STARTS):
+            queue = context.Queue()
+            process = context.Process(
+                target=first_answer, args=(path, is_warm, batch, queue)
+            )
+            process.start()
+            runs.append(queue.get())
+            process.join()
+        first, later = np.median(runs, axis=0)
+        found[name] = {"first": float(first), "later": float(later)}
+    return found
+
+
 @dataclasses.dataclass(frozen=True)
 class LatencySettings:
     """Flags of the benchmark."""
@@ -96,6 +142,11 @@ def main(argv: list[str]) -> None:
                 row = measure(shape, batch, settings.calls, Path(folder))
             results[f"{name}, batch {batch}"] = row
             print(name, batch, row)
+    for batch in (1, 64):
+        with tempfile.TemporaryDirectory() as folder:
+            first = measure_first(SHAPES["mlp 64-256-256-10"], batch, Path(folder))
+        results[f"first answer, batch {batch}"] = first
+        print("first answer", batch, first)
     if settings.output:
         json_files.write_json(settings.output, results)
 

@@ -269,11 +269,11 @@ def finish(path: Path, card: dict, names: Iterable[str], requests: dict) -> None
     for name in METHODS.keys() & set(names):
         updater.replace_method_name(name, METHODS[name], "serve")
     updater.save()
-    write_warm_up(path, requests)
     card |= {"signatures": sorted(names), "versions": versions_used()}
-    (path / CARD).parent.mkdir(exist_ok=True)
-    (path / PAGE).write_text(card_page(card), "utf-8")
+    # Without the requests, which a server's keeper may replace.
     card["files"] = file_digests(path)
+    write_warm_up(path, requests)
+    (path / PAGE).write_text(card_page(card), "utf-8")
     (path / CARD).write_text(json.dumps(card, indent=2) + "\n", "utf-8")
 
 

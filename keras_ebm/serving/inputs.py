@@ -14,6 +14,9 @@ from keras_ebm.models import BaseEnergyModel
 from keras_ebm.rows import as_rows
 
 RATE = "target_fpr"
+#: What stands for a number that there is none of, in requests and answers: the largest
+#: float32, as strict JSON has neither NaN nor infinity.
+LARGEST = float(np.finfo(np.float32).max)
 
 
 def input_kind(model: BaseEnergyModel) -> str:
@@ -46,7 +49,8 @@ def raw_inputs(model: BaseEnergyModel, served: dict) -> Any:
     raw = model.raw_spec()
     if not isinstance(raw, dict):
         (x,) = served.values()
-        return x
+        is_table = isinstance(model.preprocessor, TableEncoder)
+        return without_largest(x) if is_table else x
     return {name: served[key] for name, key in served_names(raw).items()}
 
 
@@ -126,7 +130,7 @@ def encode_columns(schema: TableSchema, columns: dict[str, tf.Tensor]) -> tf.Ten
 
     As in training: a category that is not in the vocabulary becomes -1, a
     missing one (an empty string, or a word that is missing by the schema) NaN, and
-    NaN is a missing number.
+    NaN or `LARGEST` is a missing number.
     """
     names = column_names(schema)
     dtype = tf.float64 if any(c.wide for c in schema.columns) else tf.float32
@@ -136,7 +140,13 @@ def encode_columns(schema: TableSchema, columns: dict[str, tf.Tensor]) -> tf.Ten
         if column.kind != "numeric":
             value = _codes(tf.strings.strip(value), column, schema.missing)
         cells.append(tf.cast(value, dtype))
-    return tf.stack(cells, axis=-1)
+    return without_largest(tf.stack(cells, axis=-1))
+
+
+def without_largest(cells: tf.Tensor) -> tf.Tensor:
+    """Numbers with NaN in the place of `LARGEST`."""
+    missing = tf.constant(float("nan"), cells.dtype)
+    return tf.where(cells == LARGEST, missing, cells)
 
 
 def _codes(values, column, missing_words):

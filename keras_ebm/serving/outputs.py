@@ -8,10 +8,7 @@ import tensorflow as tf
 from keras_ebm.data.image_bytes import DECODED
 from keras_ebm.layers import TableEncoder
 from keras_ebm.ood import Detector
-
-#: What is served for an energy or a score where there is none: the largest float32, as
-#: strict JSON has neither NaN nor infinity. The p-value is 0 there, below all others.
-LARGEST = float(np.finfo(np.float32).max)
+from keras_ebm.serving.inputs import LARGEST
 
 #: How an export's answers may be compared with the detector's: numbers within a
 #: tolerance; p-values, which move by a step where a score rounds over a calibration

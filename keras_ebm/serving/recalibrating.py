@@ -12,14 +12,13 @@ from keras_ebm import files
 from keras_ebm.digests import array_digest
 from keras_ebm.ood import ConformalDetector, judge
 from keras_ebm.serving.export import (
-    CARD,
     conformal_card,
     finish,
     next_version,
     publish,
 )
-from keras_ebm.serving.inputs import RATE
-from keras_ebm.serving.outputs import LARGEST, complete, restore
+from keras_ebm.serving.inputs import LARGEST, RATE
+from keras_ebm.serving.outputs import complete, restore
 from keras_ebm.serving.signatures import Served, signatures
 from keras_ebm.serving.warm_up import requests_of
 
@@ -110,7 +109,6 @@ def recalibrate(
         requests = requests_of(what, first, rate)
         if "explain" in endpoints:
             requests["explain"] = first
-        (saved / CARD).parent.mkdir(exist_ok=True)
         finish(saved, _card(card, conformal, rate), endpoints, requests)
         _verify(saved, request, measured, conformal, rate)
         files.sync_tree(saved)

@@ -14,7 +14,8 @@ from keras_ebm.layers import TableEncoder
 from keras_ebm.ood import Detector
 from keras_ebm.serving import comparing, inputs
 from keras_ebm.serving.explanations import CHANGE, CONTRIBUTIONS
-from keras_ebm.serving.outputs import LARGEST, OUTPUTS, complete
+from keras_ebm.serving.inputs import LARGEST
+from keras_ebm.serving.outputs import OUTPUTS, complete
 from keras_ebm.serving.signatures import REFUSED, Served, served, signatures
 from keras_ebm.serving.warm_up import requests_of
 

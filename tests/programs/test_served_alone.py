@@ -24,6 +24,8 @@ for name in ("image", "table"):
     loaded = tf.saved_model.load(f"{folder}/{name}")
     for signature, function in loaded.signatures.items():
         request = dict(np.load(f"{folder}/{name}-{signature}.npz"))
+        if signature in ("examples", "classify", "regress"):
+            request = {k: [bytes.fromhex(s) for s in v] for k, v in request.items()}
         answers = function(**{k: tf.constant(v) for k, v in request.items()})
         # Text as bytes, which need no pickle.
         answers = {k: v.numpy() for k, v in answers.items()}
@@ -57,6 +59,31 @@ def exports(digits_model, table, tmp_path_factory):
     return folder, detectors, rows
 
 
+def examples(**columns):
+    """Rows as serialised examples."""
+    kept = []
+    for cells in zip(*columns.values(), strict=True):
+        one = tf.train.Example()
+        for name, cell in zip(columns, cells, strict=True):
+            feature = one.features.feature[name]
+            if isinstance(cell, bytes):
+                feature.bytes_list.value.append(cell)
+            elif not np.isnan(cell):
+                feature.float_list.value.append(cell)
+            else:
+                del one.features.feature[name]
+        kept.append(one.SerializeToString())
+    # In digits, as NumPy's bytes lose zeros at their end.
+    return np.array([one.hex() for one in kept])
+
+
+def cells_of(values):
+    """A column as text; an empty one for a missing number."""
+    if values.dtype.kind == "S":
+        return values
+    return np.array([b"" if np.isnan(v) else repr(float(v)).encode() for v in values])
+
+
 @pytest.fixture(scope="module")
 def answers(exports):
     folder, _, rows = exports
@@ -74,8 +101,15 @@ def answers(exports):
         "image-serving_default": {"inputs": images},
         "image-at_rate": {"inputs": images, "target_fpr": rates},
         "image-encoded": {"images": pngs},
+        "image-examples": {"inputs": examples(images=pngs)},
+        "image-classify": {"inputs": examples(images=pngs)},
+        "image-regress": {"inputs": examples(images=pngs)},
         "table-serving_default": columns,
         "table-at_rate": {**columns, "target_fpr": rates},
+        "table-text": {name: cells_of(values) for name, values in columns.items()},
+        "table-examples": {"inputs": examples(**columns)},
+        "table-classify": {"inputs": examples(**columns)},
+        "table-regress": {"inputs": examples(**columns)},
     }
     for name, request in requests.items():
         np.savez(folder / f"{name}.npz", **request)
@@ -112,6 +146,13 @@ def test_the_other_signatures_agree_with_the_first(answers, kind):
     np.testing.assert_allclose(rated["p_value"], first["p_value"], rtol=1e-5)
     rates = np.linspace(0.02, 0.9, 7, dtype=np.float32)
     np.testing.assert_array_equal(rated["accept"], first["p_value"] > rates)
+    p_values = answers[f"{kind}-regress"]["outputs"]
+    np.testing.assert_allclose(p_values[:7], first["p_value"], rtol=1e-5)
+    if kind == "table":
+        for name in ("text", "examples"):
+            same = answers[f"table-{name}"]
+            np.testing.assert_array_equal(same["energy"], first["energy"])
+            np.testing.assert_array_equal(same["reason"], first["reason"])
     if kind == "image":
         encoded = answers["image-encoded"]
         # A batch of eight rows may round otherwise than one of seven.
