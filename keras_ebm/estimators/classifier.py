@@ -10,6 +10,7 @@ from keras_ebm.arguments import check_choice, check_positive, check_size
 from keras_ebm.data import label_rule
 from keras_ebm.estimators import class_shares, few_labels, training
 from keras_ebm.estimators.few_labels import choose_transform
+from keras_ebm.estimators.pseudo_labels import PSEUDO_LABELS, pseudo_labels
 from keras_ebm.estimators.sklearn_base import (
     BaseEstimator,
     ClassifierMixin,
@@ -72,6 +73,11 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
             `"estimated"`: where some rows have no label, as common as they seem among
             these, see `ClassShares`; the energies stay. It gains where nearly all rows
             are of one class, and costs accuracy where classes are even.
+        pseudo_labels: `"none"`; `"label_spreading"`: where some rows have no label, the
+            classifier is trained on the one that spreads to them over a graph of
+            neighbours too, see `PseudoLabels`, and as much on the true ones; or
+            `"auto"`: only where labelled rows that are left out are answered better so
+            than by a kernel classifier.
         batch_size: int; half of them are labelled where some rows are not.
         learning_rate: float, of Adam.
         ramp_steps: int, steps over which all but the cross-entropy rises from 0.
@@ -87,6 +93,7 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         feature_names_in_: `(n_features_in_,)`, of a frame whose names are all str.
         feature_transform_: str, the one that was taken.
         class_shares_: `ClassShares`; None where they were not estimated.
+        pseudo_labels_: `PseudoLabels`; None where there were none.
         schema_: `keras_ebm.data.TableSchema` of a frame with words; else None.
 
     Example:
@@ -120,6 +127,7 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         learning_rate: float = 1e-3,
         ramp_steps: int = 100,
         class_shares: str = "labelled",
+        pseudo_labels: str = "none",
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
         run_eagerly: bool = False,
@@ -139,6 +147,7 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         self.learning_rate = learning_rate
         self.ramp_steps = ramp_steps
         self.class_shares = class_shares
+        self.pseudo_labels = pseudo_labels
         self.random_state = random_state
         self.verbose = verbose
         self.run_eagerly = run_eagerly
@@ -154,6 +163,7 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         transforms = ("auto", *TRANSFORMS)
         check_choice("feature_transform", self.feature_transform, transforms)
         check_choice("class_shares", self.class_shares, CLASS_SHARES)
+        check_choice("pseudo_labels", self.pseudo_labels, PSEUDO_LABELS)
         check_size("steps", self.steps)
         check_size("batch_size", self.batch_size)
         check_positive("learning_rate", self.learning_rate)
@@ -185,7 +195,10 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
                 **self._losses(encoder.num_entries),
             )
             optimizer = training.averaging_adam(self)
-            training.train(self.model_, optimizer, X, codes, self, seed)
+            self.pseudo_labels_ = self._pseudo_labels(X, codes)
+            found = self.pseudo_labels_
+            guessed = None if found is None else found.labels
+            training.train(self.model_, optimizer, X, codes, self, seed, guessed)
         self.class_shares_ = None
         if self.class_shares == "estimated" and (codes < 0).any():
             self._estimate_shares(X, codes)
@@ -196,6 +209,12 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
             return self.feature_transform
         few = (codes < 0).any()
         return choose_transform(X, codes, self.schema_) if few else "quantile"
+
+    def _pseudo_labels(self, X, codes):
+        if self.pseudo_labels == "none":
+            return None
+        entries = training.entries_of(self.model_, X)
+        return pseudo_labels(self.pseudo_labels, entries, codes)
 
     def _estimate_shares(self, X, codes):
         """Has the model answer by the shares of the classes among unlabelled rows."""

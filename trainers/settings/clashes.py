@@ -66,6 +66,7 @@ DATA = [
 TRAINING = [
     Rule("decay_epochs decay_rate", "schedule", ("steps",)),
     Rule("pseudo_label_threshold", "pseudo_label_weight"),
+    Rule("spread_weight", "pseudo_labels", ("label_spreading", "auto")),
     Rule("adversarial_radius", "virtual_adversarial_weight"),
     Rule("adversarial_norm adversarial_steps adversarial_share", "adversarial_bound"),
     Rule("checkpoints", "checkpoint_every"),
