@@ -1,7 +1,7 @@
 r"""Ten labels a class on the features of a frozen body: CIFAR-10, 16,000 training rows.
 
-Heads are those of `python -m trainers.adopt --backbone=... --labels_per_class=10`, with
-and without `--pseudo_labels`, beside scikit-learn's methods on the same standardised
+Heads are those of `python -m trainers.adopt --backbone=... --labels_per_class=10` with
+600 steps, with and without `--pseudo_labels=label_spreading`, beside scikit-learn's methods on the same standardised
 features: logistic regression and an SVM of the labelled rows, and label spreading of
 all rows over 128 principal components. From the top of the checkout:
 
@@ -51,7 +51,6 @@ SPREAD = "labels spread here, no network"
 HEADS = {
     "head": {},
     "head, label_spreading": {"pseudo_labels": "label_spreading"},
-    "head, auto": {"pseudo_labels": "auto"},
 }
 
 
@@ -159,7 +158,7 @@ class FeatureSettings:
     first_seed: int = options.setting(0, "First seed; 10 to choose.")
     seeds: int = options.setting(3, "Seeds of each method.")
     methods: str = options.setting("", "Methods to run, with semicolons; default all.")
-    steps: int = options.setting(0, "Steps of a head; 0: those of trainers.adopt.")
+    steps: int = options.setting(600, "Steps of a head; 0: those of trainers.adopt.")
     output: str = options.setting("", "JSON file to write and to continue.")
     table: bool = options.setting(False, "Only print the table of --output.")
 
