@@ -16,6 +16,7 @@ from keras_ebm.estimators.sklearn_base import (
     ClassifierMixin,
     column_or_1d,
 )
+from keras_ebm.layers.category_codes import CATEGORIES
 from keras_ebm.layers.table_statistics import TRANSFORMS
 from keras_ebm.objectives import SemiSupervised
 
@@ -58,6 +59,8 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
             `"auto"`: where some rows have no label, of the first two the one that
             `keras_ebm.estimators.few_labels.choose_transform` finds better by those
             that have one; else the first.
+        categories: what a word of a frame becomes: `"one_hot"`, or a short vector by
+            `"embedding"` or `"hashing"`; see `keras_ebm.layers.TableEncoder`.
         hidden: widths of the energy network's layers.
         dropout: float in [0, 1).
         initial_gain: float > 0; the network's weights start with variance
@@ -114,6 +117,7 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         method: str = "vera",
         *,
         feature_transform: str = "auto",
+        categories: str = "one_hot",
         hidden: Sequence[int] = (256, 256, 256),
         dropout: float = 0.3,
         initial_gain: float = 1 / 3,
@@ -134,6 +138,7 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
     ):
         self.method = method
         self.feature_transform = feature_transform
+        self.categories = categories
         self.hidden = hidden
         self.dropout = dropout
         self.initial_gain = initial_gain
@@ -163,6 +168,7 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         transforms = ("auto", *TRANSFORMS)
         check_choice("feature_transform", self.feature_transform, transforms)
         check_choice("class_shares", self.class_shares, CLASS_SHARES)
+        check_choice("categories", self.categories, CATEGORIES)
         check_choice("pseudo_labels", self.pseudo_labels, PSEUDO_LABELS)
         check_size("steps", self.steps)
         check_size("batch_size", self.batch_size)
@@ -181,6 +187,7 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
                 bounded=True,
                 schema=self.schema_,
                 drop_constant=self.schema_ is not None,
+                categories=self.categories,
             )
             network = training.build_network(
                 encoder, len(self.classes_), self, self.initial_gain

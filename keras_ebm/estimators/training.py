@@ -197,10 +197,15 @@ def build_encoder(
     bounded: bool = False,
     schema: TableSchema | None = None,
     drop_constant: bool = False,
+    categories: str = "one_hot",
 ) -> TableEncoder:
     """A `TableEncoder` adapted to rows `(n, columns)`, of numbers without a schema."""
     encoder = TableEncoder(
-        schema, transform=transform, bounded=bounded, drop_constant=drop_constant
+        schema,
+        transform=transform,
+        bounded=bounded,
+        drop_constant=drop_constant,
+        categories=categories,
     )
     encoder.adapt(x)
     if encoder.dropped_columns:

@@ -60,7 +60,7 @@ DATA = [
     _taken_by("num_rows", "dataset", "toy_rows"),
     _taken_by("skip_broken_images", "dataset"),
     Rule("transform", "dataset", _VECTORS),
-    Rule("drop_constant", "dataset", data.sources_of("table")),
+    Rule("drop_constant categories", "dataset", data.sources_of("table")),
     Rule("pixel_range", "dataset", data.sources_of("image")),
 ]
 TRAINING = [
@@ -81,7 +81,7 @@ NETWORK = [
     Rule(
         "network hidden activation base_stddev filters depth width normalization "
         "spectral_norm attention dropout initial_gain pixel_range precision "
-        "standardise transform drop_constant",
+        "standardise transform categories drop_constant",
         "init",
         ("",),
     ),
