@@ -19,10 +19,11 @@ MOST_ROWS = 20_000
 #: Entries above which rows are compared by angle, in as many principal components.
 MOST_ENTRIES = 64
 NEIGHBOURS = 15
-#: Shares of a row's answer that come from its neighbours; chosen by rows left out.
-ALPHAS = (0.9, 0.99)
-#: Labelled rows of each class below which none is left out, and the share then taken.
-ENOUGH, FIXED_ALPHA = 5, 0.99
+#: Share of a row's answer that comes from its neighbours, and what is tried in its
+#: place where a class has so many labels that rows left out can tell.
+ALPHA, ALPHAS, ENOUGH_TO_CHOOSE = 0.97, (0.9, 0.97, 0.99), 20
+#: Labelled rows of each class below which none is left out.
+ENOUGH = 5
 FOLDS = 5
 #: By how much the spread labels must answer labelled rows left out better than a
 #: kernel classifier does, for `"auto"` to take them.
@@ -43,10 +44,11 @@ class PseudoLabels:
     Attributes:
         labels: `(n,)` ints; the label that was given where there was one, -1 for a row
             that no labelled one reaches, and for those beyond `MOST_ROWS`.
-        alpha: float, the one that answered labelled rows left out best, or
-            `FIXED_ALPHA` where a class has fewer than `ENOUGH` of them.
+        alpha: float, the one that answered labelled rows left out best where each class
+            has `ENOUGH_TO_CHOOSE` of them, else `ALPHA`.
         accuracy: float, share of the labelled rows that were answered right, each fifth
-            by the others; NaN where none was left out.
+            by the others; NaN where a class has fewer than `ENOUGH`, and none is left
+            out.
         kernel_accuracy: likewise, of a `KernelClassifier`.
 
     References:
@@ -176,20 +178,21 @@ def _chosen(graph, entries, labels) -> tuple[float, float, float]:
     known = np.flatnonzero(labels >= 0)
     classes, counts = np.unique(labels[known], return_counts=True)
     if len(classes) < 2 or counts.min() < ENOUGH:
-        return FIXED_ALPHA, np.nan, np.nan
+        return ALPHA, np.nan, np.nan
+    alphas = ALPHAS if counts.min() >= ENOUGH_TO_CHOOSE else (ALPHA,)
     folds = require("sklearn.model_selection").StratifiedKFold(
         FOLDS, shuffle=True, random_state=0
     )
-    right = np.zeros(len(ALPHAS) + 1)
+    right = np.zeros(len(alphas) + 1)
     for kept, left in folds.split(known, labels[known]):
         fewer = labels.copy()
         fewer[known[left]] = -1
-        answers = [spread_labels(graph, fewer, a)[known[left]] for a in ALPHAS]
+        answers = [spread_labels(graph, fewer, a)[known[left]] for a in alphas]
         kernel = KernelClassifier.fit(
             entries[known[kept]], labels[known[kept]], labels.max() + 1
         )
         answers.append(kernel.log_probabilities(entries[known[left]]).argmax(axis=1))
         right += [np.sum(answer == labels[known[left]]) for answer in answers]
     *shares, own = right / len(known)
-    best = max(range(len(ALPHAS)), key=lambda place: (shares[place], place))
-    return ALPHAS[best], float(shares[best]), float(own)
+    best = int(np.argmax(shares))
+    return alphas[best], float(shares[best]), float(own)

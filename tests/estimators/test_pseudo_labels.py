@@ -5,7 +5,8 @@ import pytest
 
 from keras_ebm.estimators import EnergyClassifier, PseudoLabels
 from keras_ebm.estimators.pseudo_labels import (
-    FIXED_ALPHA,
+    ALPHA,
+    ALPHAS,
     neighbour_graph,
     pseudo_labels,
     spread_labels,
@@ -61,8 +62,17 @@ def test_few_labels_of_a_class_leave_none_out(moons):
     x, _, labels = moons
     labels = np.where(np.cumsum(labels == 1) > 4, -1, labels)
     found = PseudoLabels.spread(x, labels)
-    assert np.isnan(found.accuracy) and found.alpha == FIXED_ALPHA
+    assert np.isnan(found.accuracy) and found.alpha == ALPHA
     assert not found.leads and pseudo_labels("auto", x, labels) is None
+
+
+def test_many_labels_choose_how_far_a_label_spreads():
+    # Stripes of forty rows: what is further away than that misleads.
+    x = np.linspace(0.0, 1.0, 400)[:, None]
+    y = np.arange(400) // 40 % 2
+    found = PseudoLabels.spread(x, np.where(np.arange(400) % 3 == 0, y, -1))
+    assert found.alpha == ALPHAS[0] and found.accuracy > found.kernel_accuracy
+    assert np.mean(found.labels == y) > 0.9
 
 
 def test_rows_beyond_what_a_graph_holds_have_none(moons, monkeypatch):

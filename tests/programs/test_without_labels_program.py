@@ -38,7 +38,7 @@ def test_a_run_takes_spread_labels_and_ends_where_answers_agree(rows, tmp_path, 
     job = vera.prepare(rows, NETWORK, fit)
     told = capsys.readouterr().err
     count = len(rows.splits.train) - 100
-    assert f"pseudo_labels: spread to {count} of {count} rows, alpha 0.9" in told
+    assert f"pseudo_labels: spread to {count} of {count} rows, alpha 0.97" in told
     (few, x), (few_y, y), (weights, _) = next(job.batches.as_numpy_iterator())
     assert len(few) == len(x) == 8 and (few_y >= 0).all() and (y < 0).any()
     assert weights.tolist() == [2.0] * 8
