@@ -27,7 +27,7 @@ import tensorflow as tf
 from benchmarks import tabular
 from benchmarks.machine import machine
 from keras_ebm.callbacks import AgreementWatch
-from keras_ebm.callbacks.agreement_watch import averaged
+from keras_ebm.callbacks.agreement_watch import TOLERANCES, averaged
 from keras_ebm.data.batches import training_batches
 from keras_ebm.estimators import PseudoLabels
 from keras_ebm.estimators.few_labels import choose_transform, evenly
@@ -38,6 +38,7 @@ from trainers.settings.optimizers import compile_model
 METHODS = ("supervised", "supervised+spread", "vera", "vera+spread")
 #: Unlabelled rows of which the agreements are.
 WATCHED_ROWS = 2_000
+TOLERANCE = TOLERANCES["agreement"]
 
 
 class Curves(keras.callbacks.Callback):
@@ -134,6 +135,12 @@ def at(run: dict, how: str) -> float:
         "1,200 steps": curves[len(curves) // 2 - 1],
         "2,400 steps": curves[-1],
         "best": max(curves, key=lambda step: step["accuracy"]),
+        "within .05": [
+            step
+            for step in curves
+            if step["average_agreement"]
+            >= max(own["average_agreement"] for own in curves) - TOLERANCE
+        ][-1],
         **{
             log: max(curves, key=lambda step: step[log])
             for log in ("average_agreement", "neighbour_agreement")
@@ -146,6 +153,7 @@ STOPS = (
     "1,200 steps",
     "2,400 steps",
     "average_agreement",
+    "within .05",
     "neighbour_agreement",
     "best",
 )

@@ -14,6 +14,9 @@ from keras_ebm.rows import as_rows, num_rows, take
 
 #: What is watched, and the log that says it.
 WATCHED = {"agreement": "average_agreement", "graph": "neighbour_agreement"}
+#: How much less agreement is as good, by what is watched: it wavers while a network
+#: still gets better, and falls by far more where it gets lost.
+TOLERANCES = {"agreement": 0.05, "graph": 0.0}
 
 
 class AgreementWatch(keras.callbacks.Callback):
@@ -31,7 +34,7 @@ class AgreementWatch(keras.callbacks.Callback):
     these classes would agree by if they were dealt out anew: a network that gives all
     rows one class agrees with all and knows nothing, and has 0.
     `KeepBest(monitor=..., mode="max")` beside it ends with the weights of the epoch of
-    the most agreement.
+    the most agreement, and with `tolerance=0.05` with the last ones of about as much.
 
     Args:
         x: raw rows, with labels or without.

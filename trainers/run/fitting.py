@@ -19,7 +19,7 @@ from keras_ebm.callbacks import (
     SamplePictures,
     StopOnDivergence,
 )
-from keras_ebm.callbacks.agreement_watch import WATCHED
+from keras_ebm.callbacks.agreement_watch import TOLERANCES, WATCHED
 from keras_ebm.data.batches import (
     AUGMENTATIONS,
     rows_of_worker,
@@ -98,9 +98,10 @@ class FitSettings(RunSettings):
     )
     stop_without_labels: str = setting(
         "none",
-        "Ends with the weights whose answers on training rows without labels agree "
-        "most, looked at every --validate_every: with those of the averages of the "
-        "weights (agreement), or with the answers on the nearest rows (graph).",
+        "Ends with the weights whose answers on training rows without labels agree, "
+        "looked at every --validate_every: the last that agree within .05 of the most "
+        "with those of the averages of the weights (agreement), or those that agree "
+        "most with the answers on the nearest rows (graph).",
     )
     fit_temperature: bool = setting(
         True,
@@ -359,8 +360,14 @@ def _keep_best(job):
     # A worker that is not the first has no file of the parts before.
     first = job.first_part if job.is_chief else 0
     monitor = "sample_label_accuracy" if _watched(job) else "val_accuracy"
-    monitor = WATCHED.get(job.fit.stop_without_labels, monitor)
-    return KeepBest(job.workdir / backup.BEST, monitor, "max", initial_epoch=first)
+    watched = job.fit.stop_without_labels
+    return KeepBest(
+        job.workdir / backup.BEST,
+        WATCHED.get(watched, monitor),
+        "max",
+        initial_epoch=first,
+        tolerance=TOLERANCES.get(watched, 0.0),
+    )
 
 
 def _callbacks(job, has_averages):
