@@ -5,15 +5,18 @@ split as there, with the transform that the labelled rows choose left one out, a
 every 100 steps at accuracy on the test rows, of averaged weights, and at the agreements
 of `callbacks.AgreementWatch` on unlabelled rows. `+spread` are the same with
 `pseudo_labels` by label spreading. So one run says what stopping by either agreement
-would have had, what the last step has, and what the best step had, which nobody can
-know without labels. Of the last step there is the accuracy with the shares of the
-classes counted on the validation tenth too. From the top of the checkout:
+would have had (`within .05`: the last look whose averages agree within .05 of the most,
+which is `--stop_without_labels=agreement`), what the last step has, and what the best
+step had, which nobody can know without labels. Of the last step there is the accuracy
+with the shares of the classes counted on the validation tenth too. From the top of the
+checkout:
 
-    python -m benchmarks.few_labels --data_dir=DIR \
+    python -m benchmarks.few_labels --data_dir=DIR --first_seed=10 --seeds=1 \
         --output=benchmarks/results/few_labels
 
-Settings were chosen on seeds 10 and 11 (`--first_seed=10`). One file a run: what is
-there already is not repeated, and `--table` prints.
+That seed and those tables are what settings were chosen on. `--sets` are others, such
+as those that `benchmarks.keel` writes, in `results/few_labels_keel`. One file a run:
+what is there already is not repeated, and `--table` prints.
 """
 
 import dataclasses
