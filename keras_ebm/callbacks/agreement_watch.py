@@ -89,7 +89,7 @@ class AgreementWatch(keras.callbacks.Callback):
     def agreements(self) -> dict[str, float]:
         """The logs, of the model as it is."""
         classes, found = self._classes(), {}
-        if self.model.optimizer is not None and self.model.optimizer.use_ema:
+        if averages(self.model):
             with averaged(self.model):
                 steadier = self._classes()
             found["average_agreement"] = kappa(classes, steadier)
@@ -112,17 +112,27 @@ def averaged(model: keras.Model):
     Args:
         model: with an optimizer of `use_ema`.
     """
-    # Nothing public of Keras gives them but `finalize_variable_values`, for good.
-    averages = model.optimizer._model_variables_moving_average
-    variables = model.optimizer._trainable_variables
-    weights = [variable.numpy() for variable in variables]
+    pairs = averages(model)
+    weights = [variable.numpy() for variable, _ in pairs]
     try:
-        for variable, average in zip(variables, averages, strict=True):
+        for variable, average in pairs:
             variable.assign(average)
         yield
     finally:
-        for variable, value in zip(variables, weights, strict=True):
+        for (variable, _), value in zip(pairs, weights, strict=True):
             variable.assign(value)
+
+
+def averages(model: keras.Model) -> list[tuple]:
+    """`(variable, its moving average)` of what is trained; none without `use_ema`."""
+    optimizer = model.optimizer
+    # Which scales losses, where a model computes in float16, around the one that steps.
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    if optimizer is None or not optimizer.use_ema:
+        return []
+    # Nothing public of Keras gives them but `finalize_variable_values`, for good.
+    own = optimizer._model_variables_moving_average
+    return list(zip(optimizer._trainable_variables, own, strict=True))
 
 
 def nearest_rows(entries: np.ndarray, num_neighbours: int) -> np.ndarray:
