@@ -70,6 +70,14 @@ def test_weights_are_compared_with_their_averages():
     np.testing.assert_array_equal(model.network.get_weights()[0], -weights[0])
 
 
+def test_averages_are_found_where_a_loss_is_scaled():
+    model = a_model([1.0, -1.0], [0.0, 0.0])
+    own = keras.optimizers.SGD(0.0, use_ema=True)
+    model.compile(keras.optimizers.LossScaleOptimizer(own))
+    model.optimizer.build(model.trainable_variables)
+    assert set(watched(model)) == {"average_agreement", "neighbour_agreement"}
+
+
 class Move(keras.callbacks.Callback):
     """Moves the border from between the pairs, in the second epoch, elsewhere."""
 
