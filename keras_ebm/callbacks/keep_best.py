@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras
 
-from keras_ebm.arguments import check_choice, listed
+from keras_ebm.arguments import check_choice, check_positive, listed
 from keras_ebm.callbacks.epoch_files import epoch_files, read_notes, save_epoch
 from keras_ebm.models.reporting import direction
 
@@ -35,11 +35,14 @@ class KeepBest(keras.callbacks.Callback):
         initial_epoch: int, as it is passed to `fit`: epochs that the run has
             behind it when it is continued. 0: files in `folder` are of another
             run, and are removed when training begins.
+        tolerance: float >= 0, in units of the log. Above 0 the weights that are kept
+            are the last ones whose value is no further than this from the best.
 
     Attributes:
         epoch: how many epochs the best weights have behind them; None as long
             as no value was a number.
         value: the log's value then; infinite as long as there is none.
+        best: the best value so far, which without `tolerance` is that.
 
     Raises:
         ValueError: if `mode` breaks its rule, or the file to continue from is
@@ -62,6 +65,7 @@ class KeepBest(keras.callbacks.Callback):
         monitor: str,
         mode: str | None = None,
         initial_epoch: int = 0,
+        tolerance: float = 0.0,
     ):
         super().__init__()
         self.folder = Path(folder)
@@ -70,19 +74,21 @@ class KeepBest(keras.callbacks.Callback):
             mode = "max" if direction(monitor) == "up" else "min"
         self.mode = check_choice("mode", mode, ("min", "max"))
         self.initial_epoch = initial_epoch
+        self.tolerance = check_positive("tolerance", tolerance, zero_allowed=True)
         self._recall()
 
     def _recall(self):
         """Takes up the best of the epochs before the first."""
         self.path, self.epoch = None, None
         self.value = math.inf if self.mode == "min" else -math.inf
+        self.best = self.value
         for path, epoch in epoch_files(self.folder):
             if epoch <= self.initial_epoch:
-                self.value = self._value_in(path)
+                self.value, self.best = self._values_in(path)
                 self.path, self.epoch = path, epoch
                 return
 
-    def _value_in(self, path):
+    def _values_in(self, path) -> tuple[float, float]:
         try:
             notes = read_notes(path)
         except OSError as error:
@@ -96,7 +102,8 @@ class KeepBest(keras.callbacks.Callback):
                 f"`monitor` and `mode` must be those of {path}: {kept}. "
                 f"Received: monitor={self.monitor!r}, mode={self.mode!r}."
             )
-        return float(notes["value"])
+        value = float(notes["value"])
+        return value, float(notes.get("best", value))
 
     def on_train_begin(self, logs=None):
         self._recall()
@@ -112,12 +119,19 @@ class KeepBest(keras.callbacks.Callback):
                 f"monitor={self.monitor!r}; the logs are {listed(sorted(logs))}."
             )
         value = float(logs[self.monitor])
-        # What is not a number is no better than anything.
-        if value < self.value if self.mode == "min" else value > self.value:
+        if self._is_kept(value):
             self.value, self.epoch = value, epoch + 1
             notes = {"monitor": self.monitor, "mode": self.mode, "value": value}
+            self.best = (min if self.mode == "min" else max)(self.best, value)
+            if self.tolerance:
+                notes["best"] = self.best
             self.path = save_epoch(self.model, self.folder, self.epoch, **notes)
             self._remove_old()
+
+    def _is_kept(self, value: float) -> bool:
+        # What is not a number is no better than anything.
+        gain = self.best - value if self.mode == "min" else value - self.best
+        return gain > 0.0 or (self.tolerance > 0.0 and gain >= -self.tolerance)
 
     def _remove_old(self):
         earlier = [

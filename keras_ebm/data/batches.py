@@ -22,6 +22,8 @@ def training_batches(
     first_step: int = 0,
     augment: str = "none",
     keep_plain: bool = False,
+    guessed: np.ndarray | None = None,
+    guessed_weight: float = 1.0,
 ):
     """Builds an endless stream of shuffled batches for `fit`.
 
@@ -33,6 +35,10 @@ def training_batches(
     labelled rows, for the classifier, and one from all rows, for the density, so
     that few labels reach every step and yet weigh no more than others in `p(x)`.
     It is `((few_x, x), (few_y, y))`, and an epoch is one pass over all rows.
+
+    With `guessed` labels half of the classifier's rows are unlabelled ones with theirs,
+    and weights beside them have its loss be the mean cross-entropy of the labelled rows
+    plus `guessed_weight` times that of the guessed ones.
 
     Args:
         x: raw rows `(n, ...)`, or a dict of them.
@@ -46,13 +52,17 @@ def training_batches(
         keep_plain: bool, leaves the images of the density as they are; the inputs
             of a batch are then a pair in any case, the augmented ones for the
             classifier first.
+        guessed: `(n,)` labels of the unlabelled rows, -1 for none, or None; see
+            `keras_ebm.estimators.PseudoLabels`.
+        guessed_weight: float > 0.
 
     Returns:
         `(dataset, steps_per_epoch)`; pass both to `fit`.
 
     Raises:
         ValueError: if a batch is larger than the data, odd where it is of two
-            halves, or rows that are no images are to be augmented.
+            halves, below 4 where labels are guessed, or rows that are no images are to
+            be augmented.
     """
     check_choice("augment", augment, AUGMENTATIONS)
     if augment != "none" and getattr(x, "ndim", 0) != 4:
@@ -69,12 +79,20 @@ def training_batches(
         return tf.nest.map_structure(lambda part: tf.gather(part, rows), (x, labels))
 
     batches = order.batch(per_batch, drop_remainder=True).skip(first_step).map(read)
+    guesses = _guesses(y, guessed, per_batch) if halves else None
     if halves:
+        known = per_batch - (0 if guesses is None else per_batch // 2)
         few = np.flatnonzero(y >= 0)
-        few = _order(few, steps * per_batch, seed + 1, first_epoch)
-        few = few.batch(per_batch, drop_remainder=True).skip(first_step).map(read)
+        few = _order(few, steps * known, seed + 1, first_epoch)
+        few = few.batch(known, drop_remainder=True).skip(first_step).map(read)
         batches = tf.data.Dataset.zip(few, batches)
         batches = batches.map(lambda a, b: ((a[0], b[0]), (a[1], b[1])))
+    if guesses is not None:
+        own = _order(guesses, steps * (per_batch // 2), seed + 2, first_epoch)
+        own = own.batch(per_batch // 2, drop_remainder=True).skip(first_step)
+        answers = tf.constant(np.asarray(guessed, np.int32))
+        own = own.map(lambda rows: (read(rows)[0], tf.gather(answers, rows)))
+        batches = _beside(batches, own, per_batch, guessed_weight)
     if augment != "none":
         begin = first_epoch * steps + first_step
         batches = _augmented(batches, seed, begin, augment, keep_plain)
@@ -111,20 +129,53 @@ def steps_per_epoch(y: np.ndarray, batch_size: int) -> int:
     return len(y) // per_batch
 
 
+def _guesses(y, guessed, per_batch: int) -> np.ndarray | None:
+    """Numbers of the unlabelled rows with a guessed label; None where none has one."""
+    if guessed is None:
+        return None
+    rows = np.flatnonzero((y < 0) & (np.asarray(guessed) >= 0))
+    if not len(rows):
+        return None
+    if per_batch < 2:
+        raise ValueError(
+            "`batch_size` must be at least 4 with guessed labels, which half of the "
+            f"labelled half have. Received: batch_size={2 * per_batch}."
+        )
+    return rows
+
+
+def _beside(batches, guessed, per_batch: int, weight: float):
+    """Batches of two halves with guessed rows in the classifier's, and weights."""
+    share = per_batch // 2
+    # Both means are over their own rows, and the loss is over all of `per_batch`.
+    weights = np.full(per_batch, per_batch / (per_batch - share), np.float32)
+    weights[per_batch - share :] = weight * per_batch / share
+    pair = tf.constant(weights), tf.ones([per_batch])
+
+    def join(batch, more):
+        (few_x, x), (few_y, y) = batch
+        first = tf.nest.map_structure(
+            lambda a, b: tf.concat([a, b], 0), (few_x, few_y), more
+        )
+        return (first[0], x), (first[1], y), pair
+
+    return tf.data.Dataset.zip(batches, guessed).map(lambda *both: join(*both))
+
+
 def _augmented(batches, seed, first_step, augment, keep_plain):
     def move(images, key):
         return crop_and_flip(images, key, flip=augment == "crop_flip")
 
     def change(step, batch):
-        images, labels = batch
+        images, *others = batch
         key = tf.stack([tf.constant(seed, tf.int64), step])
         few, images = images if isinstance(images, tuple) else (None, images)
         if keep_plain:
-            return (move(images if few is None else few, key), images), labels
+            return (move(images if few is None else few, key), images), *others
         if few is None:
-            return move(images, key), labels
+            return move(images, key), *others
         other = tf.random.experimental.stateless_fold_in(key, 2, alg="philox")
-        return (move(few, other), move(images, key)), labels
+        return (move(few, other), move(images, key)), *others
 
     numbered = batches.enumerate(first_step)
     return numbered.map(change, num_parallel_calls=tf.data.AUTOTUNE)

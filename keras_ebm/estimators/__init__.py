@@ -8,6 +8,7 @@ from keras_ebm.estimators.classifier import EnergyClassifier
 from keras_ebm.estimators.few_labels import KernelClassifier
 from keras_ebm.estimators.imputer import EnergyImputer
 from keras_ebm.estimators.outlier_detector import EnergyOutlierDetector
+from keras_ebm.estimators.pseudo_labels import PseudoLabels
 
 __all__ = [
     "ClassShares",
@@ -15,4 +16,5 @@ __all__ = [
     "EnergyImputer",
     "EnergyOutlierDetector",
     "KernelClassifier",
+    "PseudoLabels",
 ]

@@ -10,11 +10,13 @@ from keras_ebm.arguments import check_choice, check_positive, check_size
 from keras_ebm.data import label_rule
 from keras_ebm.estimators import class_shares, few_labels, training
 from keras_ebm.estimators.few_labels import choose_transform
+from keras_ebm.estimators.pseudo_labels import PSEUDO_LABELS, pseudo_labels
 from keras_ebm.estimators.sklearn_base import (
     BaseEstimator,
     ClassifierMixin,
     column_or_1d,
 )
+from keras_ebm.layers.category_codes import CATEGORIES
 from keras_ebm.layers.table_statistics import TRANSFORMS
 from keras_ebm.objectives import SemiSupervised
 
@@ -57,6 +59,8 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
             `"auto"`: where some rows have no label, of the first two the one that
             `keras_ebm.estimators.few_labels.choose_transform` finds better by those
             that have one; else the first.
+        categories: what a word of a frame becomes: `"one_hot"`, or a short vector by
+            `"embedding"` or `"hashing"`; see `keras_ebm.layers.TableEncoder`.
         hidden: widths of the energy network's layers.
         dropout: float in [0, 1).
         initial_gain: float > 0; the network's weights start with variance
@@ -72,6 +76,11 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
             `"estimated"`: where some rows have no label, as common as they seem among
             these, see `ClassShares`; the energies stay. It gains where nearly all rows
             are of one class, and costs accuracy where classes are even.
+        pseudo_labels: `"none"`; `"label_spreading"`: where some rows have no label, the
+            classifier is trained on the one that spreads to them over a graph of
+            neighbours too, see `PseudoLabels`, and as much on the true ones; or
+            `"auto"`: only where labelled rows that are left out are answered better so
+            than by a kernel classifier.
         batch_size: int; half of them are labelled where some rows are not.
         learning_rate: float, of Adam.
         ramp_steps: int, steps over which all but the cross-entropy rises from 0.
@@ -87,6 +96,7 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         feature_names_in_: `(n_features_in_,)`, of a frame whose names are all str.
         feature_transform_: str, the one that was taken.
         class_shares_: `ClassShares`; None where they were not estimated.
+        pseudo_labels_: `PseudoLabels`; None where there were none.
         schema_: `keras_ebm.data.TableSchema` of a frame with words; else None.
 
     Example:
@@ -107,6 +117,7 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         method: str = "vera",
         *,
         feature_transform: str = "auto",
+        categories: str = "one_hot",
         hidden: Sequence[int] = (256, 256, 256),
         dropout: float = 0.3,
         initial_gain: float = 1 / 3,
@@ -120,12 +131,14 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         learning_rate: float = 1e-3,
         ramp_steps: int = 100,
         class_shares: str = "labelled",
+        pseudo_labels: str = "none",
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
         run_eagerly: bool = False,
     ):
         self.method = method
         self.feature_transform = feature_transform
+        self.categories = categories
         self.hidden = hidden
         self.dropout = dropout
         self.initial_gain = initial_gain
@@ -139,6 +152,7 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         self.learning_rate = learning_rate
         self.ramp_steps = ramp_steps
         self.class_shares = class_shares
+        self.pseudo_labels = pseudo_labels
         self.random_state = random_state
         self.verbose = verbose
         self.run_eagerly = run_eagerly
@@ -154,6 +168,8 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
         transforms = ("auto", *TRANSFORMS)
         check_choice("feature_transform", self.feature_transform, transforms)
         check_choice("class_shares", self.class_shares, CLASS_SHARES)
+        check_choice("categories", self.categories, CATEGORIES)
+        check_choice("pseudo_labels", self.pseudo_labels, PSEUDO_LABELS)
         check_size("steps", self.steps)
         check_size("batch_size", self.batch_size)
         check_positive("learning_rate", self.learning_rate)
@@ -171,6 +187,7 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
                 bounded=True,
                 schema=self.schema_,
                 drop_constant=self.schema_ is not None,
+                categories=self.categories,
             )
             network = training.build_network(
                 encoder, len(self.classes_), self, self.initial_gain
@@ -185,7 +202,10 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
                 **self._losses(encoder.num_entries),
             )
             optimizer = training.averaging_adam(self)
-            training.train(self.model_, optimizer, X, codes, self, seed)
+            self.pseudo_labels_ = self._pseudo_labels(X, codes)
+            found = self.pseudo_labels_
+            guessed = None if found is None else found.labels
+            training.train(self.model_, optimizer, X, codes, self, seed, guessed)
         self.class_shares_ = None
         if self.class_shares == "estimated" and (codes < 0).any():
             self._estimate_shares(X, codes)
@@ -196,6 +216,12 @@ class EnergyClassifier(training.TakesGaps, ClassifierMixin, BaseEstimator):
             return self.feature_transform
         few = (codes < 0).any()
         return choose_transform(X, codes, self.schema_) if few else "quantile"
+
+    def _pseudo_labels(self, X, codes):
+        if self.pseudo_labels == "none":
+            return None
+        entries = training.entries_of(self.model_, X)
+        return pseudo_labels(self.pseudo_labels, entries, codes)
 
     def _estimate_shares(self, X, codes):
         """Has the model answer by the shares of the classes among unlabelled rows."""

@@ -197,10 +197,15 @@ def build_encoder(
     bounded: bool = False,
     schema: TableSchema | None = None,
     drop_constant: bool = False,
+    categories: str = "one_hot",
 ) -> TableEncoder:
     """A `TableEncoder` adapted to rows `(n, columns)`, of numbers without a schema."""
     encoder = TableEncoder(
-        schema, transform=transform, bounded=bounded, drop_constant=drop_constant
+        schema,
+        transform=transform,
+        bounded=bounded,
+        drop_constant=drop_constant,
+        categories=categories,
     )
     encoder.adapt(x)
     if encoder.dropped_columns:
@@ -314,8 +319,18 @@ def train(
     y: np.ndarray,
     estimator: Any,
     seed: int,
+    guessed: np.ndarray | None = None,
 ) -> None:
     """Trains a model for the steps of an estimator.
+
+    Args:
+        model: `EnergyModel`.
+        optimizer: Keras optimizer.
+        x: rows `(n, columns)`.
+        y: labels `(n,)`, -1 for none.
+        estimator: what has the settings.
+        seed: int, of the order of the rows.
+        guessed: `(n,)` labels of unlabelled rows, or None.
 
     Raises:
         RuntimeError: if the weights do not stay finite.
@@ -327,7 +342,9 @@ def train(
         )
     model.compile(optimizer, **more, run_eagerly=estimator.run_eagerly)
     batch_size = min(estimator.batch_size, len(x) // 2 * 2 or 1)
-    batches, _ = training_batches(x, y, batch_size=batch_size, seed=seed)
+    batches, _ = training_batches(
+        x, y, batch_size=batch_size, seed=seed, guessed=guessed
+    )
     model.fit(
         batches,
         steps_per_epoch=estimator.steps,
@@ -344,6 +361,12 @@ def check_finite(model: EnergyModel) -> None:
             "Training diverged: the network has weights that are not finite. Lower "
             "`learning_rate` or `energy_weight`."
         )
+
+
+def entries_of(model: EnergyModel, x: np.ndarray) -> np.ndarray:
+    """Preprocessed rows `(n, d)`."""
+    parts = [model.preprocess(x[i : i + 4096]) for i in range(0, len(x), 4096)]
+    return np.concatenate([np.asarray(part) for part in parts])
 
 
 def logits_of(model: EnergyModel, x: np.ndarray) -> np.ndarray:

@@ -11,6 +11,12 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ebm.arguments import check_choice
+from keras_ebm.layers.category_codes import (
+    CATEGORIES,
+    code_length,
+    embedded_codes,
+    hashed_codes,
+)
 from keras_ebm.layers.numeric_columns import NumericColumns, warn_of_merged
 from keras_ebm.layers.table_statistics import (
     LISTS,
@@ -55,6 +61,11 @@ class TableEncoder(Saveable, keras.layers.Layer):
     length. Other columns are standardised, since normal scores would stretch their
     tails, and with them the distances between ordinary rows.
 
+    With `categories="hashing"` or `"embedding"` a category becomes a short vector
+    instead (`layers.category_codes`): a direction that its word draws, or one by what
+    stands beside it in the training rows. A column has `1.6 n^0.56` entries for `n - 1`
+    categories; one of so few that this is no fewer stays as it is.
+
     The entries are the numeric columns, then the indicators, then each
     categorical column's, in the order of the columns.
 
@@ -82,6 +93,10 @@ class TableEncoder(Saveable, keras.layers.Layer):
             columns and those without a number.
         high: likewise, the largest.
         bounded: bool, whether cells count as no further away than `far` begins.
+        categories: `"one_hot"`, `"embedding"` or `"hashing"`.
+        codes: list, one a column, or None where categories are one-hot: the vectors of
+            its categories and, last, of "unknown or missing"; None for columns
+            without.
         **kwargs: forwarded to `keras.layers.Layer`.
 
     Call arguments:
@@ -117,6 +132,8 @@ class TableEncoder(Saveable, keras.layers.Layer):
         "low",
         "high",
         "bounded",
+        "categories",
+        "codes",
     )
 
     # The statistics are None before `adapt`, and lists to all that reads them.
@@ -139,6 +156,8 @@ class TableEncoder(Saveable, keras.layers.Layer):
         low: Sequence[float | None] | None = None,
         high: Sequence[float | None] | None = None,
         bounded: bool = False,
+        categories: str = "one_hot",
+        codes: Sequence | None = None,
         **kwargs,
     ):
         # Keras would cast the inputs to bfloat16 under mixed precision, which
@@ -156,6 +175,8 @@ class TableEncoder(Saveable, keras.layers.Layer):
         self.wide = wide
         self.low, self.high = low, high
         self.bounded = bool(bounded)
+        self.categories = check_choice("categories", categories, CATEGORIES)
+        self.codes = codes
         if mean is not None:
             check_lengths(self._lists(), self.schema)
             self._prepare()
@@ -206,7 +227,10 @@ class TableEncoder(Saveable, keras.layers.Layer):
                 "`x` must have a column that varies. Received: "
                 f"{expected} columns, each of one value in nearly all rows."
             )
+        self.codes = None
         self._prepare()
+        if self.categories != "one_hot":
+            self.codes = self._find_codes(x)
         if self.centers is not None:
             entries = self._numeric.encode(x, self.bounded)[0]
             positions = self._numeric.positions
@@ -217,6 +241,29 @@ class TableEncoder(Saveable, keras.layers.Layer):
         is_numeric = self._is_numeric(len(self.mean))
         positions = np.flatnonzero(is_numeric & np.array(self.kept, bool))
         self._numeric = NumericColumns(positions, self._lists(), self.input_dtype)
+
+    def _find_codes(self, x: np.ndarray) -> list | None:
+        """`codes`, of training rows, while the layer's categories are one-hot."""
+        shorter = {
+            column: code_length(size)
+            for column, size in self._categorical()
+            if code_length(size) <= size
+        }
+        if not shorter:
+            return None
+        found: list = [None] * len(self.mean)
+        columns = self.entry_columns
+        rows = x if self.input_dtype == "float64" else x.astype(np.float32)
+        entries = np.asarray(self(rows), np.float64)
+        for column, length in shorter.items():
+            if self.categories == "hashing":
+                words = self.schema["columns"][column]["vocabulary"]
+                codes = hashed_codes(words, length)
+            else:
+                own = columns == column
+                codes = embedded_codes(entries[:, own], entries[:, ~own], length)
+            found[column] = codes.tolist()
+        return found
 
     @property
     def dropped_columns(self) -> list[str]:
@@ -269,8 +316,8 @@ class TableEncoder(Saveable, keras.layers.Layer):
         self._require_statistics()
         numeric = self._numeric.positions
         indicated = numeric[self._numeric.indicated]
-        one_hot = [[column] * (size + 1) for column, size in self._categorical()]
-        return np.concatenate([numeric, indicated, *one_hot]).astype(np.int64)
+        own = [[column] * self._width(column, n) for column, n in self._categorical()]
+        return np.concatenate([numeric, indicated, *own]).astype(np.int64)
 
     @property
     def num_numeric(self) -> int:
@@ -304,7 +351,9 @@ class TableEncoder(Saveable, keras.layers.Layer):
         self._check_dtype(inputs)
         parts = self._numeric.encode(inputs, self.bounded) if self.num_numeric else []
         for column, size in self._categorical():
-            parts.append(_one_hot(ops.cast(inputs[:, column], "float32"), size))
+            part = _one_hot(ops.cast(inputs[:, column], "float32"), size)
+            codes = self._codes_of(column)
+            parts.append(part if codes is None else ops.matmul(part, codes))
         return ops.cast(ops.concatenate(parts, axis=-1), self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
@@ -338,6 +387,16 @@ class TableEncoder(Saveable, keras.layers.Layer):
             for position, column in enumerate(self.schema["columns"])
             if column["kind"] != "numeric" and self.kept[position]
         ]
+
+    def _codes_of(self, column: int) -> np.ndarray | None:
+        """Vectors `(categories + 1, length)` of a column; None where it has none."""
+        codes = None if self.codes is None else self.codes[column]
+        return None if codes is None else np.asarray(codes, np.float32)
+
+    def _width(self, column: int, size: int) -> int:
+        """Entries of a column of so many categories."""
+        codes = self._codes_of(column)
+        return size + 1 if codes is None else codes.shape[1]
 
     def _require_statistics(self) -> None:
         if self.mean is None:

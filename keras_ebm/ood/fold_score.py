@@ -288,7 +288,9 @@ def encoders_beside(configs: Sequence[dict]) -> TableEncoder:
     if first["schema"] is not None:
         columns = first["schema"]["columns"] * len(configs)
         first["schema"] = {**first["schema"], "columns": columns}
-    return TableEncoder(**{key: first[key] for key in TableEncoder._values})
+    # Those of an earlier version lack some.
+    values = {key: first[key] for key in TableEncoder._values if key in first}
+    return TableEncoder(**values)
 
 
 def rank_among(margins: tf.Tensor) -> tf.Tensor:

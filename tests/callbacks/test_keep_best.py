@@ -257,3 +257,15 @@ def test_a_best_goes_back_to_every_replica(strategy, tmp_path):
 )
 def test_without_a_mode_the_log_says_what_is_best(tmp_path, monitor, mode):
     assert KeepBest(tmp_path, monitor).mode == mode
+
+
+def test_with_a_tolerance_the_last_that_is_about_as_good_is_kept(tmp_path):
+    model = make_model()
+    best = KeepBest(tmp_path, "score", "max", tolerance=0.1)
+    fit(model, best, [0.5, 0.9, 0.85, 0.2])
+    assert (best.epoch, best.value, best.best) == (3, 0.85, 0.9)
+    # A run that goes on knows the best, and .79 is close to the kept value alone.
+    again = KeepBest(tmp_path, "score", "max", initial_epoch=4, tolerance=0.1)
+    assert (again.epoch, again.value, again.best) == (3, 0.85, 0.9)
+    fit(model, again, [0, 0, 0, 0, 0.79, 0.81, NAN], initial_epoch=4)
+    assert (again.epoch, again.value, again.best) == (6, 0.81, 0.9)

@@ -75,3 +75,43 @@ def test_an_odd_batch_has_no_halves():
 def test_a_batch_that_cannot_be_filled_is_refused(y, batch_size):
     with pytest.raises(ValueError, match=f"batch_size={batch_size} for 50 rows"):
         training_batches(X, y, batch_size=batch_size, seed=0)
+
+
+def test_guessed_labels_are_half_of_the_classifiers_rows():
+    guessed = np.where(np.arange(50) < 40, 2, -1)
+    options = {"batch_size": 8, "seed": 0, "guessed": guessed, "guessed_weight": 0.5}
+    batches, steps = training_batches(X, FEW, **options)
+    for (few, x), (few_y, y), (weights, own) in itertools.islice(
+        batches.as_numpy_iterator(), 2 * steps
+    ):
+        assert set(few[:2, 0]) <= set(range(6)) and (few[2:, 0] >= 6).all()
+        assert (few[:, 0] < 40).all()
+        np.testing.assert_array_equal(few_y[:2], few[:2, 0] % 3)
+        np.testing.assert_array_equal(few_y[2:], [2, 2])
+        # The rows for the density are as without, and so are their labels.
+        np.testing.assert_array_equal(y, FEW[x[:, 0].astype(int)])
+        # The mean over four rows is that over two, plus half of that over two others.
+        np.testing.assert_array_equal(weights, [2.0, 2.0, 1.0, 1.0])
+        np.testing.assert_array_equal(own, np.ones(4))
+    rows = [
+        next(iter(training_batches(X, FEW, **{**options, "guessed": g})[0]))[0][1]
+        for g in (guessed, None)
+    ]
+    np.testing.assert_array_equal(*rows)
+
+
+def test_guessed_labels_go_on_where_a_run_was_interrupted():
+    options = {"batch_size": 10, "seed": 0, "guessed": np.full(50, 1)}
+    whole, steps = training_batches(X, FEW, **options)
+    later, _ = training_batches(X, FEW, first_epoch=1, first_step=2, **options)
+    expected = next(whole.skip(steps + 2).as_numpy_iterator())
+    for one, other in zip(expected, next(later.as_numpy_iterator()), strict=True):
+        np.testing.assert_array_equal(one[0], other[0])
+        np.testing.assert_array_equal(one[1], other[1])
+
+
+def test_a_batch_too_small_for_guessed_labels_is_refused():
+    with pytest.raises(
+        ValueError, match="`batch_size` must be at least 4 with guessed"
+    ):
+        training_batches(X, FEW, batch_size=2, seed=0, guessed=np.zeros(50, int))

@@ -80,6 +80,8 @@ def adapt_training(run, fit_class, strategy=None) -> None:
     adapt_buffer()
     if FLAGS.keep_best and run.dataset.num_classes < 2:
         adapt("keep_best", False, "there are no classes whose accuracy tells the best")
+    if FLAGS.stop_without_labels != "none":
+        adapt("keep_best", False, "stop_without_labels chooses the weights")
     fit = options.from_flags(fit_class)
     if 0 < fit.batch_size <= len(y) and fit.epochs > 0 and fit.steps >= 0:
         total = fitting.total_steps(fit, y)

@@ -19,18 +19,20 @@ from keras_ebm.callbacks import (
     SamplePictures,
     StopOnDivergence,
 )
+from keras_ebm.callbacks.agreement_watch import TOLERANCES, WATCHED
 from keras_ebm.data.batches import (
     AUGMENTATIONS,
     rows_of_worker,
     steps_per_epoch,
     training_batches,
 )
+from keras_ebm.estimators.pseudo_labels import PSEUDO_LABELS
 from keras_ebm.rows import as_rows, take, tensors
 from trainers.program import devices
 from trainers.program.options import setting
 from trainers.report.measures import measure
 from trainers.report.pictures import has_picture
-from trainers.run import backup, jobs
+from trainers.run import backup, jobs, without_labels
 from trainers.run.class_shares import CLASS_SHARES, answer_by_shares, check_shares
 from trainers.run.jobs import (
     ENOUGH_LABELS,
@@ -53,6 +55,8 @@ class FitSettings(RunSettings):
         **RunSettings.CHOICES,
         "augment": AUGMENTATIONS,
         "class_shares": CLASS_SHARES,
+        "pseudo_labels": PSEUDO_LABELS,
+        "stop_without_labels": without_labels.STOPS,
     }
 
     SUBJECTS = {
@@ -92,10 +96,27 @@ class FitSettings(RunSettings):
         "Ends with the weights of the best validation accuracy, looked at every "
         "--validate_every. Not where fewer than 20 validation rows have labels.",
     )
+    stop_without_labels: str = setting(
+        "none",
+        "Ends with the weights whose answers on training rows without labels agree, "
+        "looked at every --validate_every: the last that agree within .05 of the most "
+        "with those of the averages of the weights (agreement), or those that agree "
+        "most with the answers on the nearest rows (graph).",
+    )
     fit_temperature: bool = setting(
         True,
         "Fits the temperature and the lapse rate of the probabilities to the "
         "validation rows. Not where fewer than 20 of them have labels.",
+    )
+    pseudo_labels: str = setting(
+        "none",
+        "Labels of training rows without one, which are trained on beside the true "
+        "ones: as these spread over a graph of neighbours (label_spreading), or so "
+        "only where labelled rows left out are answered better by it than by a kernel "
+        "classifier (auto).",
+    )
+    spread_weight: float = setting(
+        1.0, "Weight of their cross-entropy, beside that of the true labels.", above=0
     )
     class_shares: str = setting(
         "labelled",
@@ -149,6 +170,7 @@ def prepare(
         plots.pyplot()  # Before any work, as it may not be installed.
     check_positive("energy_limit", fit.energy_limit)
     _check_best(run, fit)
+    without_labels.check(run, fit, model_settings.ema_momentum > 0.0)
     if fit.class_shares == "estimated":
         check_shares(run)
     backups = backup.to_resume(run, fit)
@@ -175,6 +197,7 @@ def prepare(
             first_part * part_steps,
             steps,
             strategy,
+            without_labels.guessed_labels(model, run, fit),
         ),
         validation=jobs.validation_batches(
             _taken(run, "validation", model), fit.batch_size, strategy
@@ -198,7 +221,7 @@ def _taken(run, part: str, model) -> tuple:
     return x, y
 
 
-def _training(rows, seed, fit, first_step, steps, strategy):
+def _training(rows, seed, fit, first_step, steps, strategy, guessed=None):
     """Batches from a step on, of this worker's rows."""
     batches, _ = training_batches(
         *rows,
@@ -208,6 +231,8 @@ def _training(rows, seed, fit, first_step, steps, strategy):
         first_step=first_step % steps,
         augment=fit.augment,
         keep_plain=not fit.augment_density,
+        guessed=guessed,
+        guessed_weight=fit.spread_weight,
     )
     rows = tf.nest.flatten(batches.element_spec)[0].shape[0]
     if rows != fit.batch_size:
@@ -326,11 +351,23 @@ def _label_watch(job):
     return [LabelWatch(take(x, rows), y[rows], _watched(job))]
 
 
+def _keeps_best(job) -> bool:
+    by_labels = job.fit.keep_best and enough_labels(job.run)
+    return by_labels or job.fit.stop_without_labels != "none"
+
+
 def _keep_best(job):
     # A worker that is not the first has no file of the parts before.
     first = job.first_part if job.is_chief else 0
     monitor = "sample_label_accuracy" if _watched(job) else "val_accuracy"
-    return KeepBest(job.workdir / backup.BEST, monitor, "max", initial_epoch=first)
+    watched = job.fit.stop_without_labels
+    return KeepBest(
+        job.workdir / backup.BEST,
+        WATCHED.get(watched, monitor),
+        "max",
+        initial_epoch=first,
+        tolerance=TOLERANCES.get(watched, 0.0),
+    )
 
 
 def _callbacks(job, has_averages):
@@ -340,9 +377,10 @@ def _callbacks(job, has_averages):
         *([keras.callbacks.SwapEMAWeights()] if has_averages else []),
         # Before whatever reads its logs.
         *_label_watch(job),
+        *without_labels.agreement_watch(job.run, fit),
         logger,
         EntropyWatch(),
-        *([_keep_best(job)] if fit.keep_best and enough_labels(job.run) else []),
+        *([_keep_best(job)] if _keeps_best(job) else []),
         backups,
     ]
     if fit.checkpoint_every:

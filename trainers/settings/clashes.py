@@ -60,12 +60,13 @@ DATA = [
     _taken_by("num_rows", "dataset", "toy_rows"),
     _taken_by("skip_broken_images", "dataset"),
     Rule("transform", "dataset", _VECTORS),
-    Rule("drop_constant", "dataset", data.sources_of("table")),
+    Rule("drop_constant categories", "dataset", data.sources_of("table")),
     Rule("pixel_range", "dataset", data.sources_of("image")),
 ]
 TRAINING = [
     Rule("decay_epochs decay_rate", "schedule", ("steps",)),
     Rule("pseudo_label_threshold", "pseudo_label_weight"),
+    Rule("spread_weight", "pseudo_labels", ("label_spreading", "auto")),
     Rule("adversarial_radius", "virtual_adversarial_weight"),
     Rule("adversarial_norm adversarial_steps adversarial_share", "adversarial_bound"),
     Rule("checkpoints", "checkpoint_every"),
@@ -80,7 +81,7 @@ NETWORK = [
     Rule(
         "network hidden activation base_stddev filters depth width normalization "
         "spectral_norm attention dropout initial_gain pixel_range precision "
-        "standardise transform drop_constant",
+        "standardise transform categories drop_constant",
         "init",
         ("",),
     ),

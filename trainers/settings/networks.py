@@ -11,6 +11,7 @@ import numpy as np
 from keras_ebm import networks
 from keras_ebm.arguments import listed
 from keras_ebm.layers import TableEncoder
+from keras_ebm.layers.category_codes import CATEGORIES
 from keras_ebm.layers.table_encoder import TRANSFORMS
 from keras_ebm.models.base import check_float_input
 from keras_ebm.rows import as_rows, take
@@ -43,6 +44,7 @@ NETWORK_CHOICES = {
     "pixels": PIXELS,
     "pixel_range": ("symmetric", "unit"),
     "transform": (*TRANSFORMS, "auto"),
+    "categories": CATEGORIES,
     "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
 }
 
@@ -143,6 +145,12 @@ class NetworkSettings(Checked):
         "which trains standardise and quantile and keeps the better by validation "
         "accuracy.",
     )
+    categories: str = setting(
+        "one_hot",
+        "What a category of a table becomes: an entry of its own (one_hot), or one of "
+        "fewer vectors: by what stands beside it in training rows (embedding), or by "
+        "its word alone (hashing).",
+    )
     drop_constant: bool = setting(
         True, "Leaves out columns of a table that are one value in 99.9 % of its rows."
     )
@@ -180,6 +188,7 @@ def build_preprocessor(dataset, train_x: np.ndarray, settings: NetworkSettings):
         dataset.schema,
         transform="standardise" if settings.transform == "auto" else settings.transform,
         drop_constant=settings.drop_constant and dataset.kind == "table",
+        categories=settings.categories,
         # A density of points keeps its likelihood far away.
         bounded=dataset.kind == "table" or dataset.num_classes > 1,
     )
