@@ -190,12 +190,14 @@ class Detector:
         outputs = self._outputs(x)
         logits = outputs["logits"]
         score = self.score(outputs)
-        energy, sound = score, tf.math.is_finite(score)
+        sound = tf.math.is_finite(score)
         if not isinstance(self.score, Energy):
             energy = self.model.to_energy(logits)
             sound &= tf.math.is_finite(energy)
         # Nothing is accepted of which a number is infinite.
         score = tf.where(sound, score, float("nan"))
+        if isinstance(self.score, Energy):
+            energy = score
         far = _far_cells(self.model, x) if self.guard else None
         if far is not None:
             score = _above_all(score, far)
@@ -212,7 +214,8 @@ class Detector:
 
     def _refusal(self, x, score, far):
         """Why rows would be refused, strings `(batch,)`."""
-        reason = tf.fill(tf.shape(score), UNLIKE)
+        # Each operation counts in a request of one row: texts are joined as scalars.
+        reason = tf.constant(UNLIKE)
         if far is not None:
             encoder = self.model.preprocessor
             names = encoder.column_names
@@ -222,7 +225,7 @@ class Detector:
             outside = tf.gather(tf.constant([*texts, UNLIKE]), first)
             reason = tf.where(tf.reduce_any(far, axis=1), outside, reason)
         is_table = isinstance(self.model.preprocessor, TableEncoder)
-        nothing = NOT_FINITE if is_table else _not_finite(x, score)
+        nothing = NOT_FINITE if is_table else _not_finite(x)
         return tf.where(tf.math.is_nan(score), nothing, reason)
 
     @property
@@ -294,14 +297,13 @@ def judge(
     }
 
 
-def _not_finite(x, score):
-    """What to say of rows whose score is no number: `MISSING` if a number of theirs is.
+def _not_finite(x):
+    """Of raw inputs whose score is no number: `MISSING` if a number of theirs is.
 
-    Args:
-        x: raw inputs.
-        score: `(batch,)`.
+    Returns:
+        A string, or strings `(batch,)`.
     """
-    reason = tf.fill(tf.shape(score), NOT_FINITE)
+    reason = NOT_FINITE
     for part in tree.flatten(x):
         if part.dtype.is_floating:
             absent = tf.math.is_nan(tf.reshape(part, [tf.shape(part)[0], -1]))

@@ -87,8 +87,12 @@ def complete(decision: dict, refusals: tf.Tensor | None = None) -> dict:
     answers = dict(decision)
     for name in replaced:
         value, nothing = decision[name], OUTPUTS[name].unread
-        rows = tf.reshape(unread, [-1] + [1] * (value.shape.rank - 1))
+        # Each operation counts in a request of one row.
+        rank = value.shape.rank
+        rows = unread if rank == 1 else tf.reshape(unread, [-1] + [1] * (rank - 1))
         answers[name] = tf.where(rows, tf.cast(nothing, value.dtype), value)
+    if decision["energy"] is decision["ood_score"]:
+        answers["energy"] = answers["ood_score"]
     return answers
 
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_ebm.data.image_bytes import decode_rows
 from keras_ebm.data.schema import TableSchema
 from keras_ebm.layers import TableEncoder
+from keras_ebm.models.probabilities import frozen_calibration
 from keras_ebm.ood import Detector
 from keras_ebm.serving import examples, inputs, text
 from keras_ebm.serving.outputs import complete, output_names
@@ -60,7 +61,8 @@ def served(detector: Detector, with_classes: bool) -> Served:
             rows = inputs.raw_inputs(model, given)
         else:
             rows = inputs.encode_columns(schema, given)
-        decision = detector.decide(rows, rate)
+        with frozen_calibration():
+            decision = detector.decide(rows, rate)
         return {name: decision[name] for name in names}
 
     of_bytes = inputs.takes_bytes(model)
