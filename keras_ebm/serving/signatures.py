@@ -92,11 +92,8 @@ def signatures(what: Served) -> dict:
     No output is NaN or infinite: see `keras_ebm.serving.outputs.complete`.
     """
     # Graphs that the signatures share, each traced once.
-    whole = tf.function(
-        lambda given: complete(what.answer(given, None)), autograph=False
-    )
+    whole = _traced(lambda given: complete(what.answer(given, None)), what.specs)
 
-    @tf.function(autograph=False)
     def of_files(images):
         pixels, refusals = decode_rows(images, what.image_shape)
         return complete(whole(dict.fromkeys(what.specs, pixels)), refusals)
@@ -107,11 +104,12 @@ def signatures(what: Served) -> dict:
 
     rate = tf.TensorSpec((None,), tf.float32, name=inputs.RATE)
     found = {
-        "serving_default": (whole, [what.specs]),
+        "serving_default": (lambda given: whole(given), [what.specs]),
         "at_rate": (at_rate, [{**what.specs, inputs.RATE: rate}]),
     }
     if what.image_shape is not None:
         spec = tf.TensorSpec((None,), tf.string, "images")
+        of_files = _traced(of_files, spec)
         found["encoded"] = (lambda images: of_files(images), [spec])
     if what.missing is not None:
 
@@ -123,12 +121,26 @@ def signatures(what: Served) -> dict:
     return found | _of_examples(what, whole, of_files)
 
 
+def names_of(what: Served) -> list[str]:
+    """Names of the `signatures`, which are not built."""
+    names = ["serving_default", "at_rate"]
+    names += ["encoded"] if what.image_shape is not None else []
+    names += ["text"] if what.missing is not None else []
+    if examples.features(what.specs, what.image_shape) is not None:
+        names += ["examples", "regress", *(["classify"] if what.class_names else [])]
+    return names
+
+
+def _traced(function, spec):
+    """One graph of a function, which others call."""
+    return tf.function(function, autograph=False).get_concrete_function(spec)
+
+
 def _of_examples(what: Served, whole, of_files) -> dict:
     features = examples.features(what.specs, what.image_shape)
     if features is None:
         return {}
 
-    @tf.function(autograph=False)
     def answers(serialised):
         given = tf.io.parse_example(serialised, features)
         if what.image_shape is not None:
@@ -137,6 +149,7 @@ def _of_examples(what: Served, whole, of_files) -> dict:
         return complete(whole(given), refusals)
 
     spec = [tf.TensorSpec((None,), tf.string, "inputs")]
+    answers = _traced(answers, *spec)
     found = {
         "examples": (lambda inputs: answers(inputs), spec),
         "regress": (lambda inputs: {"outputs": answers(inputs)["p_value"]}, spec),

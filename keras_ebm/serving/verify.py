@@ -16,7 +16,7 @@ from keras_ebm.serving import comparing, inputs
 from keras_ebm.serving.explanations import CHANGE, CONTRIBUTIONS
 from keras_ebm.serving.inputs import LARGEST
 from keras_ebm.serving.outputs import OUTPUTS, complete
-from keras_ebm.serving.signatures import REFUSED, Served, served, signatures
+from keras_ebm.serving.signatures import REFUSED, Served, names_of, served
 from keras_ebm.serving.warm_up import requests_of
 
 
@@ -112,7 +112,7 @@ def _load(path):
 
 
 def _require_signatures(loaded, what, explainer):
-    wanted = list(signatures(what))
+    wanted = names_of(what)
     wanted += ["explain", "acceptable"] if explainer is not None else []
     for name in wanted:
         if name not in loaded.signatures:

@@ -9,7 +9,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from keras_ebm.serving import examples, text
 from keras_ebm.serving.inputs import RATE
-from keras_ebm.serving.signatures import METHODS, Served
+from keras_ebm.serving.signatures import METHODS, Served, names_of
 
 FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 
@@ -100,8 +100,8 @@ def requests_of(what: Served, given: dict[str, tf.Tensor], rate: float) -> dict:
         given = {examples.IMAGE: files}
     if what.missing is not None:
         found["text"] = text.as_text(given)
-    if features is None:
-        return found
-    serialised = tf.constant(examples.serialise(given, features))
-    names = ["examples", "regress", *(["classify"] if what.class_names else [])]
-    return found | {name: {"inputs": serialised} for name in names}
+    if features is not None:
+        serialised = tf.constant(examples.serialise(given, features))
+        others = set(names_of(what)) - found.keys()
+        found |= {name: {"inputs": serialised} for name in sorted(others)}
+    return found
