@@ -90,6 +90,14 @@ def test_outputs_are_named_and_every_axis_0_is_a_batch(served, name, outputs):
     card = json.loads((served / name / "1/assets.extra/keras_ebm.json").read_text())
     assert set(card["outputs"]) == outputs
     assert card["calibration_rows"] == 179 and card["target_fpr"] == 0.05
+    held_out = card["about"]["held_out"]
+    assert held_out["num_rows"] == 361
+    assert (
+        held_out["refused_low"] < held_out["refused_share"] < held_out["refused_high"]
+    )
+    page = (served / name / "1/assets.extra/card.html").read_text()
+    assert f'<data value="{held_out["refused_share"]!r}">' in page
+    assert card["about"]["data"]["fingerprint"] in page
 
 
 @pytest.mark.parametrize("batch", [1, 7])
