@@ -1,5 +1,6 @@
 """Keras callbacks."""
 
+from keras_ebm.callbacks.doctor import Doctor
 from keras_ebm.callbacks.entropy_watch import EntropyWatch
 from keras_ebm.callbacks.for_optimizer import ForOptimizer
 from keras_ebm.callbacks.keep_best import KeepBest
@@ -10,6 +11,7 @@ from keras_ebm.callbacks.sample_pictures import SamplePictures
 from keras_ebm.callbacks.stop_on_divergence import StopOnDivergence
 
 __all__ = [
+    "Doctor",
     "EntropyWatch",
     "ForOptimizer",
     "KeepBest",

@@ -1,0 +1,219 @@
+"""What `Doctor` measures of a model in training: numbers by name."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_ebm.callbacks.entropy_watch import LOG as EFFECTIVE_SAMPLE_SIZE
+from keras_ebm.callbacks.entropy_watch import weighs_proposals
+from keras_ebm.callbacks.stop_on_divergence import unsound_logs
+from keras_ebm.models.base import BaseEnergyModel
+from keras_ebm.negatives import as_source
+from keras_ebm.random import StepRandom
+from keras_ebm.rows import as_rows, num_rows, take
+
+#: Data rows, samples and chains that an examination looks at, at most.
+ROWS = 64
+#: Share of a box's width that counts as its border.
+BORDER = 1e-3
+
+
+class Measures:
+    """Takes the measures of one model, in all its examinations.
+
+    Args:
+        model: the model in training.
+        x: raw data rows, of which the first `ROWS` are looked at, or None: what needs
+            them is then not measured.
+    """
+
+    def __init__(self, model: BaseEnergyModel, x: Any = None):
+        self.model = model
+        self.source = as_source(model.negatives)
+        self.x = None if x is None else _float_rows(model, x)
+        self._gaps: list[float] = []
+        self._sums = (0, 0.0)
+        self._samples: np.ndarray | None = None
+        self._walk: Callable | None = None
+        if self.x is not None:
+            entries = self.x.numpy().reshape(len(self.x), -1)
+            self.spread = float(_spread(entries)) or 1.0
+            self.entries = entries.shape[1]
+
+    @property
+    def steps(self) -> int:
+        """Steps since the last examination."""
+        return len(self._gaps)
+
+    def begin_epoch(self) -> None:
+        """The means in the logs begin anew."""
+        self._sums = (0, 0.0)
+
+    def forget(self) -> None:
+        """Nothing of the steps before counts any more, such as after a roll-back."""
+        self._gaps, self._samples = [], None
+
+    def note(self, logs: dict[str, Any]) -> None:
+        """Takes the gap of one step out of the means of the epoch so far."""
+        count, total = self._sums
+        data, negative = (
+            float(logs.get(name, math.nan))
+            for name in ("data_energy", "negative_energy")
+        )
+        mean = (negative - data) * (count + 1)
+        self._gaps.append(mean - total)
+        self._sums = (count + 1, mean)
+
+    def take(self, logs: dict[str, Any], step: int) -> dict[str, float]:
+        """The measures of an examination; those that cannot be had are left out.
+
+        Args:
+            logs: of the step or the epoch.
+            step: int, steps that the run has behind it.
+        """
+        found = {"unsound": float(len(unsound_logs(logs))), **self._of_gaps()}
+        size = logs.get(EFFECTIVE_SAMPLE_SIZE)
+        if size is not None and weighs_proposals(self.model):
+            found[EFFECTIVE_SAMPLE_SIZE] = float(size)
+        if self.x is not None:
+            found |= self._of_energies() | self._of_chain_logs(logs)
+            found |= self._of_generator() | self._of_chains(step)
+        self._gaps = []
+        # What is not finite is said once, by `unsound`, and is no evidence else.
+        finite = {name: v for name, v in found.items() if math.isfinite(v)}
+        return finite | {"unsound": found["unsound"]}
+
+    def _of_gaps(self):
+        """How far negatives lie above the data in the steps since the last time."""
+        gaps = np.asarray(self._gaps)
+        if not len(gaps) or not np.isfinite(gaps).all():
+            return {}
+        # The density ratio of the logistic objective has a gap where all is well.
+        logistic = self.model.objective == "logistic"
+        kind = "ratio_gap" if logistic else "gap"
+        found = {kind: float(abs(gaps.mean()))}
+        if len(gaps) > 3:
+            # Of a drift there is no swing, but a line.
+            line = np.polyval(np.polyfit(np.arange(len(gaps)), gaps, 1), range(len(gaps)))
+            found[f"{kind}_swing"] = float(np.std(gaps - line))
+        return found
+
+    def _of_energies(self):
+        energies = self._energies(self.x)
+        return {"energy_spread": float(np.std(energies))}
+
+    def _energies(self, x) -> np.ndarray:
+        labels = _labels(self.model, len(x))
+        if self.model.conditional and labels is None:
+            return np.full(len(x), math.nan)
+        labels = labels if self.model.conditional else None
+        return self.model.energy_fn(labels)(x).numpy()
+
+    def _of_chain_logs(self, logs):
+        """How far the chains of a step come, from what their moves log."""
+        moves = getattr(self.source, "moves", None)
+        found = {}
+        if "mala_acceptance" in logs:
+            found["acceptance"] = float(logs["mala_acceptance"])
+        if moves is None:
+            return found
+        if "chain_movement" in logs:
+            one = float(logs["chain_movement"]) / math.sqrt(self.entries)
+        elif "mala_step_size" in logs:
+            one = math.sqrt(2.0 * float(logs["mala_step_size"]) * found["acceptance"])
+            one *= moves.num_leapfrog
+        else:
+            return found
+        # A step is mostly noise, whose sum grows as the root of the steps.
+        found["chain_reach"] = one * math.sqrt(moves.num_steps) / self.spread
+        return found
+
+    def _of_generator(self):
+        generator = self.model.generator
+        if generator is None:
+            return {}
+        latents = StepRandom(0, 0).normal([ROWS, generator.latent_dim], "doctor")
+        samples = generator(latents).numpy().reshape(ROWS, -1)
+        energies = self._energies(tf.reshape(samples, [ROWS, *self.x.shape[1:]]))
+        found = {
+            "sample_spread": _spread(samples) / self.spread,
+            "sample_gap": float(energies.mean() - self._energies(self.x).mean()),
+        }
+        if self._samples is not None:
+            moved = np.sqrt(np.mean((samples - self._samples) ** 2)) / self.spread
+            # Every so many steps, whatever lies between two examinations.
+            found["sample_change"] = float(moved) / max(1.0, self.steps / 20.0)
+        self._samples = samples
+        return found
+
+    def _of_chains(self, step):
+        ends = self._chain_ends(step)
+        if ends is None:
+            return {}
+        found = {"chain_spread": _spread(ends.reshape(len(ends), -1)) / self.spread}
+        box = getattr(self.source.moves, "box", None)
+        if box is not None:
+            found["border_share"] = _at_border(ends, box) - _at_border(
+                self.x.numpy(), box
+            )
+        return found
+
+    def _chain_ends(self, step) -> np.ndarray | None:
+        """States where chains ended: of the buffer, or of a walk that changes nothing."""
+        source, random = self.source, StepRandom(self.model.seed, step)
+        if source is None or not source.walks:
+            return None
+        if source.buffer is not None:
+            if not source.buffer.whole()["visited"].any():
+                return None
+            return source.buffer.pick(ROWS, random)[0].numpy()
+        if not getattr(source.moves, "differentiable", False):
+            # Its step size would adapt, which is the training's to do.
+            return None
+        if self._walk is None:
+            self._walk = tf.function(self._fresh_walk, autograph=False)
+        ends = self._walk(tf.constant(step, tf.int64))
+        return None if ends is None else ends.numpy()
+
+    def _fresh_walk(self, step):
+        model, start = self.model, None
+        labels = _labels(model, len(self.x)) if model.conditional else None
+        if model.conditional and labels is None:
+            return None
+        random = StepRandom(model.seed, step)
+        if model.generator is not None:
+            start = model.draw(len(self.x), random).x
+        energy = model.class_energy if model.conditional else model.inputs_energy
+        made = self.source.draw(
+            energy, self.x, random, labels, training=True, start=start
+        )
+        return made.x
+
+
+def _float_rows(model, x):
+    """The first rows, preprocessed; None where they are not one tensor of floats."""
+    x = as_rows(x, "x", model.raw_spec())
+    rows = model.preprocess(take(x, slice(min(ROWS, num_rows(x)))))
+    one = hasattr(rows, "dtype") and tf.as_dtype(rows.dtype).is_floating
+    return tf.cast(rows, tf.float32) if one else None
+
+
+def _labels(model, count: int):
+    """A label for each of so many rows, all classes in turn; None for vectors."""
+    if model.label_size or model.num_classes < 2:
+        return None
+    return tf.range(count) % model.num_classes
+
+
+def _spread(rows: np.ndarray) -> float:
+    """Root of the mean variance of the entries of rows `(n, entries)`."""
+    return float(np.sqrt(np.mean(np.var(rows, axis=0))))
+
+
+def _at_border(x: np.ndarray, box) -> float:
+    low, high = box
+    near = BORDER * (high - low)
+    return float(np.mean((x <= low + near) | (x >= high - near)))
