@@ -93,8 +93,10 @@ class Doctor(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self._measures = Measures(self.model, self.x)
-        self._step = self._epoch = 0
+        self._step = int(self.model.optimizer.iterations.numpy())
+        self._epoch, self._batch = 0, -1
         self._take_up()
+        self._write()
         if self.rollback:
             self._folder = tempfile.TemporaryDirectory()
             self._kept = Path(self._folder.name) / "healthy.weights.h5"
@@ -106,13 +108,16 @@ class Doctor(keras.callbacks.Callback):
             self._folder.cleanup()
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._epoch = epoch
-        self._measures.begin_epoch()
+        self._epoch, self._batch = epoch, -1
+        self._measures.begin()
 
     def on_train_batch_end(self, batch, logs=None):
-        self._measures.note(logs or {})
-        self._step = int(self.model.optimizer.iterations.numpy())
-        if self.every and self._measures.steps >= self.every:
+        before = self._step
+        self._step += batch - self._batch
+        self._batch = batch
+        self._measures.note(batch, logs or {})
+        # By the number of the step, so that a run that is continued does the same.
+        if self.every and self._step // self.every > before // self.every:
             self._examine(logs or {})
 
     def on_epoch_end(self, epoch, logs=None):
@@ -164,7 +169,9 @@ class Doctor(keras.callbacks.Callback):
 
     def _tell(self, finding):
         rule = finding.rule
-        remedy = rule.remedy if isinstance(rule.remedy, str) else rule.remedy(self.model)
+        remedy = (
+            rule.remedy if isinstance(rule.remedy, str) else rule.remedy(self.model)
+        )
         self._findings.append(
             {
                 "state": rule.name,
@@ -203,6 +210,8 @@ class Doctor(keras.callbacks.Callback):
                 f"{self.factor:g}; {self._findings[-1]['remedy']}"
             )
             self.model.stop_training = True
+            if self.watch is not None:
+                self.watch.reason = self.reason
             return
         self._rollbacks.append(
             {
@@ -214,10 +223,11 @@ class Doctor(keras.callbacks.Callback):
             }
         )
         self.model.load_weights(self._kept)
+        self._step = self._kept_step
         self._lower_rates(self.factor ** len(self._rollbacks))
         del self._examined[self._kept_count :]
         self._measures.forget()
-        self._measures.begin_epoch()
+        self._measures.begin(self._batch + 1)
         self.model.reset_metrics()
         if self.watch is not None:
             self.watch.reason = None

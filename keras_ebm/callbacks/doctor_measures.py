@@ -35,8 +35,9 @@ class Measures:
         self.source = as_source(model.negatives)
         self.x = None if x is None else _float_rows(model, x)
         self._gaps: list[float] = []
-        self._sums = (0, 0.0)
+        self.begin()
         self._samples: np.ndarray | None = None
+        self._latents: tf.Tensor | None = None
         self._walk: Callable | None = None
         if self.x is not None:
             entries = self.x.numpy().reshape(len(self.x), -1)
@@ -48,24 +49,24 @@ class Measures:
         """Steps since the last examination."""
         return len(self._gaps)
 
-    def begin_epoch(self) -> None:
-        """The means in the logs begin anew."""
-        self._sums = (0, 0.0)
+    def begin(self, batch: int = 0) -> None:
+        """The means in the logs begin anew, with this batch of the epoch."""
+        self._first, self._count, self._total = batch, 0, 0.0
 
     def forget(self) -> None:
         """Nothing of the steps before counts any more, such as after a roll-back."""
         self._gaps, self._samples = [], None
 
-    def note(self, logs: dict[str, Any]) -> None:
-        """Takes the gap of one step out of the means of the epoch so far."""
-        count, total = self._sums
+    def note(self, batch: int, logs: dict[str, Any]) -> None:
+        """Takes the gap of a step out of the means of the epoch up to this batch."""
         data, negative = (
             float(logs.get(name, math.nan))
             for name in ("data_energy", "negative_energy")
         )
-        mean = (negative - data) * (count + 1)
-        self._gaps.append(mean - total)
-        self._sums = (count + 1, mean)
+        count = batch + 1 - self._first
+        total = (negative - data) * count
+        self._gaps.append((total - self._total) / (count - self._count))
+        self._count, self._total = count, total
 
     def take(self, logs: dict[str, Any], step: int) -> dict[str, float]:
         """The measures of an examination; those that cannot be had are left out.
@@ -79,8 +80,8 @@ class Measures:
         if size is not None and weighs_proposals(self.model):
             found[EFFECTIVE_SAMPLE_SIZE] = float(size)
         if self.x is not None:
-            found |= self._of_energies() | self._of_chain_logs(logs)
-            found |= self._of_generator() | self._of_chains(step)
+            found |= self._of_chain_logs(logs) | self._of_generator()
+            found |= self._of_chains(step)
         self._gaps = []
         # What is not finite is said once, by `unsound`, and is no evidence else.
         finite = {name: v for name, v in found.items() if math.isfinite(v)}
@@ -96,14 +97,11 @@ class Measures:
         kind = "ratio_gap" if logistic else "gap"
         found = {kind: float(abs(gaps.mean()))}
         if len(gaps) > 3:
-            # Of a drift there is no swing, but a line.
-            line = np.polyval(np.polyfit(np.arange(len(gaps)), gaps, 1), range(len(gaps)))
+            # A drift is a line, which does not swing.
+            steps = np.arange(len(gaps))
+            line = np.polyval(np.polyfit(steps, gaps, 1), steps)
             found[f"{kind}_swing"] = float(np.std(gaps - line))
         return found
-
-    def _of_energies(self):
-        energies = self._energies(self.x)
-        return {"energy_spread": float(np.std(energies))}
 
     def _energies(self, x) -> np.ndarray:
         labels = _labels(self.model, len(x))
@@ -135,12 +133,16 @@ class Measures:
         generator = self.model.generator
         if generator is None:
             return {}
-        latents = StepRandom(0, 0).normal([ROWS, generator.latent_dim], "doctor")
-        samples = generator(latents).numpy().reshape(ROWS, -1)
-        energies = self._energies(tf.reshape(samples, [ROWS, *self.x.shape[1:]]))
+        if self._latents is None:
+            shape = [ROWS, generator.latent_dim]
+            self._latents = StepRandom(0, 0).normal(shape, "doctor")
+        made = tf.cast(generator(self._latents), tf.float32)
+        # In one pass, since a pass of few rows costs as much as one of many.
+        energies = self._energies(tf.concat([made, self.x], axis=0))
+        samples = made.numpy().reshape(ROWS, -1)
         found = {
             "sample_spread": _spread(samples) / self.spread,
-            "sample_gap": float(energies.mean() - self._energies(self.x).mean()),
+            "sample_gap": float(energies[:ROWS].mean() - energies[ROWS:].mean()),
         }
         if self._samples is not None:
             moved = np.sqrt(np.mean((samples - self._samples) ** 2)) / self.spread
@@ -162,7 +164,7 @@ class Measures:
         return found
 
     def _chain_ends(self, step) -> np.ndarray | None:
-        """States where chains ended: of the buffer, or of a walk that changes nothing."""
+        """Where chains ended: states of the buffer, or a walk that changes nothing."""
         source, random = self.source, StepRandom(self.model.seed, step)
         if source is None or not source.walks:
             return None
