@@ -15,6 +15,7 @@ What is in the file already is not repeated.
 
 import dataclasses
 import os
+import time
 import warnings
 from collections.abc import Callable
 
@@ -29,7 +30,10 @@ from keras_ebm.data import load, toy
 from trainers.program import json_files, options, running
 
 STEPS, EVERY, BATCH = 240, 20, 64
+COST_STEPS = 600
 RATE, GENERATOR_RATE = 1e-3, 1e-3
+#: Of an energy whose generator has to follow it without classes to hold on to.
+SLOW_RATE = 3e-4
 #: Data sets of each part, among which seeds are dealt out, and the first seed.
 PARTS = {
     "reported": (("moons", "digits"), 0),
@@ -88,7 +92,7 @@ def vera_mixed(x, y):
 
 def starved(x, y):
     """VERA by importance sampling, of a sigma that leaves it one proposal."""
-    generator = _generator(x, initial_stddev=1e-3, stddev_bounds=(1e-4, 1e-3))
+    generator = _generator(x, initial_stddev=1e-5, stddev_bounds=(1e-6, 1e-5))
     return models.VERA(_network(x), generator, gradient_penalty=0.1)
 
 
@@ -114,9 +118,7 @@ def persistent(x, y, moves=None):
 def short_run(x, y, moves=None):
     """Fresh chains in a box."""
     box = (float(x.min()), float(x.max()))
-    source = negatives.MarkovChains(
-        moves(box) if moves else _moves(0.02, box=box), start="uniform", start_range=box
-    )
+    source = negatives.MarkovChains(moves(box) if moves else _moves(0.02, box=box))
     return models.LangevinModel(_network(x), source)
 
 
@@ -151,7 +153,7 @@ def likelihood(x, y):
 class Case:
     """A kind of run: how its model is built, its rates, and the states that are right.
 
-    A case without right states is healthy.
+    A case without right states is healthy. `steps` are those of the whole run.
     """
 
     build: Callable
@@ -160,14 +162,18 @@ class Case:
     generator_rate: float = GENERATOR_RATE
     nan_row: bool = False
     labels: bool = False
+    steps: int = STEPS
 
 
-_RATE = ("drifting", "drifting_ratio", "oscillating", "not_finite")
+_RATE = ("drifting", "oscillating", "not_finite")
+_THROWN = (*_RATE, "generator_jumping")
 _FROZEN = ("chains_frozen",)
+_LAGGING = ("generator_lagging", "drifting")
+_STEPS = ("chains_overshooting", "chains_scattered", "chains_saturated", "not_finite")
 CASES = {
-    "VERA": Case(vera),
+    "VERA": Case(vera, rate=SLOW_RATE),
     "VERA, importance": Case(
-        lambda x, y: vera(x, y, entropy=entropy.ImportanceSampling())
+        lambda x, y: vera(x, y, entropy=entropy.ImportanceSampling()), rate=SLOW_RATE
     ),
     "VERA, classes": Case(vera_classes, labels=True),
     "VERA, mixed negatives": Case(vera_mixed, labels=True),
@@ -178,21 +184,30 @@ CASES = {
     "JEM": Case(joint, labels=True),
     "logistic, jitter": Case(jitter),
     "NICE": Case(likelihood),
-    "VERA, rate x 100": Case(vera, _RATE, rate=100 * RATE),
-    "chains, rate x 100": Case(contrastive_divergence, _RATE, rate=100 * RATE),
+    "VERA, rates x 100": Case(
+        vera, _THROWN, rate=100 * SLOW_RATE, generator_rate=100 * GENERATOR_RATE
+    ),
+    "VERA, classes, rates x 100": Case(
+        vera_classes,
+        _THROWN,
+        rate=100 * RATE,
+        generator_rate=100 * GENERATOR_RATE,
+        labels=True,
+    ),
+    "chains, rate x 100": Case(
+        persistent, (*_RATE, "chains_scattered", "chains_overshooting"), rate=100 * RATE
+    ),
     "VERA, no penalty, rate x 30": Case(
         lambda x, y: vera(x, y, gradient_penalty=0.0), _RATE, rate=30 * RATE
     ),
-    "generator frozen": Case(
-        vera, ("generator_lagging", "drifting"), generator_rate=1e-9
-    ),
-    "generator rate x .001": Case(
-        vera, ("generator_lagging", "drifting"), generator_rate=1e-3 * RATE
-    ),
+    "generator frozen": Case(vera, _LAGGING, generator_rate=1e-9),
+    "generator rate x .001": Case(vera, _LAGGING, generator_rate=1e-3 * RATE),
     "no entropy": Case(
         lambda x, y: vera(x, y, entropy_weight=0.0),
-        ("generator_collapsed",),
+        ("generator_collapsed", "generator_jumping"),
+        rate=SLOW_RATE,
         generator_rate=3 * GENERATOR_RATE,
+        steps=2 * STEPS,
     ),
     "one proposal": Case(starved, ("entropy_starved",)),
     "chain step ~ 0, data": Case(
@@ -201,17 +216,13 @@ CASES = {
     "chain step ~ 0, buffer": Case(
         lambda x, y: persistent(x, y, _moves(1e-8, 1)), _FROZEN
     ),
-    "chain step x 1000": Case(
-        lambda x, y: persistent(x, y, _moves(10.0)),
-        ("chains_scattered", "not_finite"),
-    ),
+    "chain step x 1000": Case(lambda x, y: persistent(x, y, _moves(10.0)), _STEPS),
     "chain step x 1000, box": Case(
-        lambda x, y: short_run(x, y, lambda box: _moves(10.0, box=box)),
-        ("chains_saturated",),
+        lambda x, y: short_run(x, y, lambda box: _moves(10.0, box=box)), _STEPS
     ),
     "MALA, step x 1000": Case(
         lambda x, y: metropolis(x, y, initial_step_size=10.0, adaptation_rate=1e-4),
-        ("chains_rejected",),
+        ("chains_rejected", *_STEPS),
     ),
     "NaN in a row": Case(vera, ("not_finite",), nan_row=True),
 }
@@ -226,8 +237,12 @@ class Bench:
         self.model = model = case.build(self.x, self.y)
         # The seed as a variable, which a graph reads at every step.
         model.seed = tf.Variable(0, dtype=tf.int64, trainable=False)
-        rates = [case.rate, case.generator_rate][: 1 + (model.generator is not None)]
-        model.compile(*[keras.optimizers.Adam(rate) for rate in rates])
+        # The moments are those of the programs.
+        adams = [
+            keras.optimizers.Adam(case.rate, 0.9, 0.99),
+            keras.optimizers.Adam(case.generator_rate, 0.5, 0.99),
+        ]
+        model.compile(*adams[: 1 + (model.generator is not None)])
         self.begun = [variable.numpy() for variable in self._variables()]
 
     def _variables(self):
@@ -250,7 +265,7 @@ class Bench:
         if self.case.nan_row:
             x = x.copy()
             x[rng.integers(len(x)), 0] = np.nan
-        index = rng.integers(len(x), size=(STEPS, BATCH))
+        index = rng.integers(len(x), size=(self.case.steps, BATCH))
         if self.case.nan_row:
             # Of a row that a pass over the data comes to.
             index[rng.integers(EVERY), 0] = np.flatnonzero(np.isnan(x[:, 0]))[0]
@@ -267,13 +282,49 @@ class Bench:
             warnings.simplefilter("ignore", UserWarning)
             self.model.fit(
                 self._batches(seed),
-                epochs=STEPS // EVERY // (3 if self.case.right else 1),
+                epochs=self.case.steps // EVERY // (3 if self.case.right else 1),
                 steps_per_epoch=EVERY,
                 verbose=0,
                 callbacks=[doctor],
                 shuffle=False,
             )
         return doctor
+
+
+def cost(repeats: int = 5) -> dict:
+    """Seconds of `COST_STEPS` steps on digits, without a doctor and with one.
+
+    Examinations come as often as in the programs, every 100 steps.
+    """
+    found = {}
+    for name in ("VERA", "persistent chains", "short runs"):
+        bench = Bench(dataclasses.replace(CASES[name], steps=COST_STEPS), "digits")
+        seconds: dict[str, list] = {"without": [], "with": []}
+        for repeat in range(repeats + 1):
+            for kind, every in (("without", 0), ("with", 100)):
+                bench._begin(repeat)
+                callbacks = [Doctor(bench.x, every)] if every else []
+                begun = time.perf_counter()
+                bench.model.fit(
+                    bench._batches(repeat),
+                    steps_per_epoch=COST_STEPS,
+                    verbose=0,
+                    callbacks=callbacks,
+                    shuffle=False,
+                )
+                seconds[kind].append(time.perf_counter() - begun)
+        # The first is spent on tracing.
+        found[name] = {kind: float(np.median(v[1:])) for kind, v in seconds.items()}
+    return found
+
+
+def cost_line(found: dict) -> str:
+    """What a run takes with a doctor, over what it takes without."""
+    parts = [
+        f"{name} {times['with'] / times['without']:.3f}"
+        for name, times in found.items()
+    ]
+    return f"time with a doctor over time without: {', '.join(parts)}"
 
 
 def first_found(doctor: Doctor) -> list:
@@ -290,7 +341,7 @@ def verdict(case: Case, found: list) -> str:
     Of a broken run the first third of its steps counts, of a healthy one all.
     """
     if case.right:
-        found = [pair for pair in found if pair[1] <= STEPS // 3]
+        found = [pair for pair in found if pair[1] <= case.steps // 3]
     states = [state for state, _ in found]
     right = [state for state in states if state in case.right]
     if right:
@@ -386,7 +437,12 @@ def main(argv: list[str]) -> None:
             json_files.write_json(output, saved)
             if settings.measures:
                 json_files.write_json(settings.measures, measures)
+    if settings.part == "reported" and "cost" not in saved:
+        saved["cost"] = cost()
+        json_files.write_json(output, saved)
     print(table(saved["runs"]))
+    if "cost" in saved:
+        print(cost_line(saved["cost"]))
 
 
 if __name__ == "__main__":

@@ -83,7 +83,8 @@ class Doctor(keras.callbacks.Callback):
         self.path = None if path is None else Path(path)
         self.initial_epoch = initial_epoch
         self.watch = watch
-        self.state, self.reason = HEALTHY, None
+        self.state = HEALTHY
+        self.reason: str | None = None
         self._examined: list[dict] = []
         self._findings: list[dict] = []
         self._rollbacks: list[dict] = []

@@ -35,14 +35,18 @@ class Measures:
         self.source = as_source(model.negatives)
         self.x = None if x is None else _float_rows(model, x)
         self._gaps: list[float] = []
+        self._best = 0.0
         self.begin()
         self._samples: np.ndarray | None = None
         self._latents: tf.Tensor | None = None
         self._walk: Callable | None = None
+        self.entries = _num_entries(model)
+        # Energies of rows differ by the root of how many entries they have.
+        self.scale = math.sqrt(self.entries)
         if self.x is not None:
-            entries = self.x.numpy().reshape(len(self.x), -1)
-            self.spread = float(_spread(entries)) or 1.0
-            self.entries = entries.shape[1]
+            flat = _flat(self.x)
+            self.spread = _spread(flat) or 1.0
+            self.nearest = _nearest(flat) or 1.0
 
     @property
     def steps(self) -> int:
@@ -55,7 +59,7 @@ class Measures:
 
     def forget(self) -> None:
         """Nothing of the steps before counts any more, such as after a roll-back."""
-        self._gaps, self._samples = [], None
+        self._gaps, self._samples, self._best = [], None, 0.0
 
     def note(self, batch: int, logs: dict[str, Any]) -> None:
         """Takes the gap of a step out of the means of the epoch up to this batch."""
@@ -89,18 +93,15 @@ class Measures:
 
     def _of_gaps(self):
         """How far negatives lie above the data in the steps since the last time."""
-        gaps = np.asarray(self._gaps)
+        gaps = np.asarray(self._gaps) / self.scale
         if not len(gaps) or not np.isfinite(gaps).all():
             return {}
-        # The density ratio of the logistic objective has a gap where all is well.
-        logistic = self.model.objective == "logistic"
-        kind = "ratio_gap" if logistic else "gap"
-        found = {kind: float(abs(gaps.mean()))}
+        found = {"gap": float(abs(gaps.mean()))}
         if len(gaps) > 3:
             # A drift is a line, which does not swing.
             steps = np.arange(len(gaps))
             line = np.polyval(np.polyfit(steps, gaps, 1), steps)
-            found[f"{kind}_swing"] = float(np.std(gaps - line))
+            found["gap_swing"] = float(np.std(gaps - line))
         return found
 
     def _energies(self, x) -> np.ndarray:
@@ -139,15 +140,20 @@ class Measures:
         made = tf.cast(generator(self._latents), tf.float32)
         # In one pass, since a pass of few rows costs as much as one of many.
         energies = self._energies(tf.concat([made, self.x], axis=0))
-        samples = made.numpy().reshape(ROWS, -1)
+        gap = energies[:ROWS].mean() - energies[ROWS:].mean()
+        samples = _flat(made)
+        nearest = _nearest(samples) / self.nearest
+        self._best = max(self._best, nearest)
         found = {
+            "sample_gap": float(gap) / self.scale,
             "sample_spread": _spread(samples) / self.spread,
-            "sample_gap": float(energies[:ROWS].mean() - energies[ROWS:].mean()),
+            "sample_nearest": nearest,
+            "sample_kept": nearest / self._best if self._best else math.nan,
         }
         if self._samples is not None:
             moved = np.sqrt(np.mean((samples - self._samples) ** 2)) / self.spread
-            # Every so many steps, whatever lies between two examinations.
-            found["sample_change"] = float(moved) / max(1.0, self.steps / 20.0)
+            # In 20 steps. Over many steps samples forget where they were.
+            found["sample_change"] = float(moved / np.clip(self.steps / 20.0, 1.0, 5.0))
         self._samples = samples
         return found
 
@@ -155,12 +161,13 @@ class Measures:
         ends = self._chain_ends(step)
         if ends is None:
             return {}
-        found = {"chain_spread": _spread(ends.reshape(len(ends), -1)) / self.spread}
-        box = getattr(self.source.moves, "box", None)
+        found = {"chain_spread": _spread(_flat(ends)) / self.spread}
+        box = getattr(getattr(self.source, "moves", None), "box", None)
         if box is not None:
-            found["border_share"] = _at_border(ends, box) - _at_border(
-                self.x.numpy(), box
-            )
+            # Of the entries that are not there in the data, such as black pixels.
+            there = _at_border(self.x.numpy(), box)
+            share = (_at_border(ends, box) - there) / max(1e-6, 1.0 - there)
+            found["border_share"] = max(0.0, share)
         return found
 
     def _chain_ends(self, step) -> np.ndarray | None:
@@ -208,6 +215,26 @@ def _labels(model, count: int):
     if model.label_size or model.num_classes < 2:
         return None
     return tf.range(count) % model.num_classes
+
+
+def _num_entries(model) -> int:
+    """Entries of a preprocessed input; 1 where it is no single tensor."""
+    shape = model.network.input_shape
+    if not isinstance(shape, tuple) or not all(isinstance(n, int) for n in shape[1:]):
+        return 1
+    return math.prod(shape[1:])
+
+
+def _flat(x) -> np.ndarray:
+    """Rows as `(n, entries)`."""
+    return np.asarray(x).reshape(len(x), -1)
+
+
+def _nearest(rows: np.ndarray) -> float:
+    """Median over rows `(n, entries)` of the distance to the nearest other one."""
+    squares = np.sum((rows[:, None] - rows[None]) ** 2, axis=-1)
+    np.fill_diagonal(squares, np.inf)
+    return float(np.median(np.sqrt(squares.min(axis=1))))
 
 
 def _spread(rows: np.ndarray) -> float:

@@ -6,7 +6,7 @@ import keras
 
 from keras_ebm.arguments import check_positive
 from keras_ebm.entropy import ImportanceSampling, LogVolume
-from keras_ebm.protocols import Generator
+from keras_ebm.protocols import DensityGenerator
 
 LOG = "effective_sample_size"
 #: The effective sample size below which the estimate counts as starved.
@@ -70,7 +70,7 @@ def weighs_proposals(model: keras.Model) -> bool:
     return isinstance(entropy, ImportanceSampling) and entropy.num_samples > 1
 
 
-def fed_estimator(generator: Generator) -> str:
+def fed_estimator(generator: DensityGenerator) -> str:
     """An estimator without proposals that this generator can have."""
     try:
         LogVolume().build_for(generator)
