@@ -34,6 +34,8 @@ COST_STEPS = 600
 RATE, GENERATOR_RATE = 1e-3, 1e-3
 #: Of an energy whose generator has to follow it without classes to hold on to.
 SLOW_RATE = 3e-4
+#: The programs' default of the energy's rate, which rates x 100 are of.
+DEFAULT_RATE = 2e-3
 #: Data sets of each part, among which seeds are dealt out, and the first seed.
 PARTS = {
     "reported": (("moons", "digits"), 0),
@@ -185,17 +187,19 @@ CASES = {
     "logistic, jitter": Case(jitter),
     "NICE": Case(likelihood),
     "VERA, rates x 100": Case(
-        vera, _THROWN, rate=100 * SLOW_RATE, generator_rate=100 * GENERATOR_RATE
+        vera, _THROWN, rate=100 * DEFAULT_RATE, generator_rate=100 * GENERATOR_RATE
     ),
     "VERA, classes, rates x 100": Case(
         vera_classes,
         _THROWN,
-        rate=100 * RATE,
+        rate=100 * DEFAULT_RATE,
         generator_rate=100 * GENERATOR_RATE,
         labels=True,
     ),
     "chains, rate x 100": Case(
-        persistent, (*_RATE, "chains_scattered", "chains_overshooting"), rate=100 * RATE
+        persistent,
+        (*_RATE, "chains_scattered", "chains_overshooting"),
+        rate=100 * DEFAULT_RATE,
     ),
     "VERA, no penalty, rate x 30": Case(
         lambda x, y: vera(x, y, gradient_penalty=0.0), _RATE, rate=30 * RATE

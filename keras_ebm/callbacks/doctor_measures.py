@@ -35,7 +35,7 @@ class Measures:
         self.source = as_source(model.negatives)
         self.x = None if x is None else _float_rows(model, x)
         self._gaps: list[float] = []
-        self._best = 0.0
+        self._best = self._gap = 0.0
         self.begin()
         self._samples: np.ndarray | None = None
         self._latents: tf.Tensor | None = None
@@ -47,6 +47,7 @@ class Measures:
             flat = _flat(self.x)
             self.spread = _spread(flat) or 1.0
             self.nearest = _nearest(flat) or 1.0
+            self.mean = flat.mean(axis=0)
 
     @property
     def steps(self) -> int:
@@ -140,22 +141,36 @@ class Measures:
         made = tf.cast(generator(self._latents), tf.float32)
         # In one pass, since a pass of few rows costs as much as one of many.
         energies = self._energies(tf.concat([made, self.x], axis=0))
-        gap = energies[:ROWS].mean() - energies[ROWS:].mean()
+        gap = float(energies[:ROWS].mean() - energies[ROWS:].mean()) / self.scale
         samples = _flat(made)
         nearest = _nearest(samples) / self.nearest
         self._best = max(self._best, nearest)
         found = {
-            "sample_gap": float(gap) / self.scale,
+            "sample_gap": gap,
             "sample_spread": _spread(samples) / self.spread,
             "sample_nearest": nearest,
             "sample_kept": nearest / self._best if self._best else math.nan,
         }
         if self._samples is not None:
-            moved = np.sqrt(np.mean((samples - self._samples) ** 2)) / self.spread
-            # In 20 steps. Over many steps samples forget where they were.
-            found["sample_change"] = float(moved / np.clip(self.steps / 20.0, 1.0, 5.0))
-        self._samples = samples
+            found |= self._of_moved_samples(samples) | {
+                "sample_gap_rise": gap - self._gap
+            }
+        self._samples, self._gap = samples, gap
         return found
+
+    def _of_moved_samples(self, samples):
+        """How far the samples of the same latents are from where they were."""
+        moved = float(np.sqrt(np.mean((samples - self._samples) ** 2)))
+        own = max(self.spread, _spread(samples), _spread(self._samples))
+        # The way to the data is theirs to go.
+        off = self._samples.mean(axis=0) - self.mean
+        own = math.sqrt(own**2 + float(np.mean(off**2)))
+        # Over many steps samples forget where they were.
+        turns = float(np.clip(self.steps / 20.0, 1.0, 5.0))
+        return {
+            "sample_change": moved / self.spread / turns,
+            "sample_jump": moved / own,
+        }
 
     def _of_chains(self, step):
         ends = self._chain_ends(step)

@@ -127,7 +127,11 @@ RULES = (
     Rule(
         "generator_lagging",
         "the generator hardly changes while the energy tells its samples from the data",
-        {"sample_gap": above(1.5), "sample_change": below(0.02)},
+        {
+            "sample_gap": above(0.75),
+            "sample_gap_rise": above(0.1),
+            "sample_change": below(0.02),
+        },
         "raise --generator_learning_rate (generator_optimizer's rate) towards "
         "--learning_rate",
         times=2,
@@ -143,16 +147,15 @@ RULES = (
     Rule(
         "generator_jumping",
         "the generator's samples are thrown about",
-        {"sample_change": above(8.0)},
+        {"sample_jump": above(1.5)},
         "lower --generator_learning_rate (generator_optimizer's rate), or raise "
         "--entropy_weight (entropy_weight)",
-        times=2,
         cured=True,
     ),
     Rule(
         "drifting",
         "the energies of data and negatives drift apart",
-        {"gap": above(15.0)},
+        {"gap": above(8.0)},
         f"{_LOWER_RATES} or energy_l2; of chains raise --num_steps",
         times=2,
         cured=True,
@@ -160,10 +163,10 @@ RULES = (
     Rule(
         "oscillating",
         "the gap between the energies of data and negatives swings",
-        {"gap_swing": above(4.0)},
+        {"gap_swing": above(1.5)},
         _LOWER_RATES,
-        times=2,
         cured=True,
+        after=20,
     ),
 )
 
