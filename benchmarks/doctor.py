@@ -26,6 +26,7 @@ import tensorflow as tf
 from benchmarks.machine import machine
 from keras_ebm import entropy, generators, models, negatives, networks, objectives
 from keras_ebm.callbacks import Doctor
+from keras_ebm.callbacks.doctor_rules import HEALTHY
 from keras_ebm.data import load, toy
 from trainers.program import json_files, options, running
 
@@ -332,11 +333,12 @@ def cost_line(found: dict) -> str:
 
 
 def first_found(doctor: Doctor) -> list:
-    """`(state, step)` of each examination that found something: the first state."""
-    found = {}
-    for finding in doctor.report()["findings"]:
-        found.setdefault(finding["step"], finding["state"])
-    return [[state, step] for step, state in found.items()]
+    """`(state, step)` of each examination that found something."""
+    return [
+        [examined["state"], examined["step"]]
+        for examined in doctor.examinations
+        if examined["state"] != HEALTHY
+    ]
 
 
 def verdict(case: Case, found: list) -> str:

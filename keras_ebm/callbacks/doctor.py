@@ -15,6 +15,7 @@ from keras_ebm.arguments import check_integer, check_positive, check_share
 from keras_ebm.callbacks.doctor_measures import Measures
 from keras_ebm.callbacks.doctor_rules import CODES, HEALTHY, Finding, find
 from keras_ebm.callbacks.stop_on_divergence import StopOnDivergence
+from keras_ebm.models.base import BaseEnergyModel
 from keras_ebm.schedules import Scaled
 
 LOG = "doctor"
@@ -52,7 +53,7 @@ class Doctor(keras.callbacks.Callback):
         reason: why training was stopped, or None.
 
     Raises:
-        ValueError: if an argument breaks its rule.
+        ValueError: if an argument breaks its rule, or the model has no energies.
 
     Example:
 
@@ -89,8 +90,18 @@ class Doctor(keras.callbacks.Callback):
         self._findings: list[dict] = []
         self._rollbacks: list[dict] = []
         self._told: set[str] = set()
+        #: What the latest examination found, by state.
+        self._current: dict[str, dict] = {}
         self._kept: Path | None = None
         self._folder: tempfile.TemporaryDirectory | None = None
+
+    def set_model(self, model):
+        super().set_model(model)
+        if not isinstance(model, BaseEnergyModel):
+            raise ValueError(
+                "Doctor needs a model of energies, such as keras_ebm.models.VERA. "
+                f"Received: a {type(model).__name__}; use StopOnDivergence."
+            )
 
     def on_train_begin(self, logs=None):
         self._measures = Measures(self.model, self.x)
@@ -131,10 +142,11 @@ class Doctor(keras.callbacks.Callback):
         """What was found, as JSON can hold it.
 
         Returns:
-            Dict of `state`; `findings`, dicts of `state`, `meaning`, `epoch` (from 1),
-            `step`, `evidence` and `limits` by measure, and `remedy`; `rollbacks`,
-            dicts of `epoch`, `step`, `state`, `to_step` and `factor`; `reason`; and
-            `measures`, those of the latest examination.
+            Dict of `state`; `findings`, dicts of `state`, `meaning`, the `epoch` (from
+            1) and the `step` at which it was found, `until_step`, the latest in a row,
+            `evidence` and `limits` by measure, and `remedy`; `rollbacks`, dicts of
+            `epoch`, `step`, `state`, `to_step` and `factor`; `reason`; and `measures`,
+            those of the latest examination.
         """
         return {
             "state": self.state,
@@ -146,20 +158,20 @@ class Doctor(keras.callbacks.Callback):
 
     @property
     def examinations(self) -> list[dict]:
-        """Measures of all examinations that count, with the `step` of each."""
+        """Measures of all examinations that count, with `step` and `state` of each."""
         return [dict(measures) for measures in self._examined]
 
     def _examine(self, logs):
         """Looks at the run once, tells what it finds, and does what is to be done."""
-        measures = self._measures.take(logs, self._step)
+        measures: dict[str, Any] = self._measures.take(logs, self._step)
         if self.watch is not None and self.watch.reason:
             measures["unsound"] = max(1.0, measures["unsound"])
-        self._examined.append({**measures, "step": self._step})
+        self._examined.append(measures)
         first = getattr(self.model, "plain_steps", 0)
         found = find(self._examined, self._step, first)
         self.state = found[0].rule.name if found else HEALTHY
-        for finding in found:
-            self._tell(finding)
+        measures |= {"step": self._step, "state": self.state}
+        self._current = {finding.rule.name: self._tell(finding) for finding in found}
         cured = [finding for finding in found if finding.rule.cured]
         if self.rollback and cured:
             self._go_back(cured[0])
@@ -168,51 +180,42 @@ class Doctor(keras.callbacks.Callback):
         if found:
             self._write()
 
-    def _tell(self, finding):
+    def _tell(self, finding: Finding) -> dict:
+        """Goes on with what was found the last time, or begins and warns."""
         rule = finding.rule
-        remedy = (
-            rule.remedy if isinstance(rule.remedy, str) else rule.remedy(self.model)
-        )
-        self._findings.append(
-            {
-                "state": rule.name,
-                "meaning": rule.meaning,
-                "epoch": self._epoch + 1,
-                "step": self._step,
-                "evidence": finding.evidence,
-                "limits": {
-                    name: f"{limit.side} {limit.value:g}"
-                    for name, limit in rule.limits.items()
-                },
-                "remedy": remedy,
-            }
-        )
+        if rule.name in self._current:
+            told = self._current[rule.name]
+            told["until_step"] = self._step
+            return told
+        told = {
+            "state": rule.name,
+            "meaning": rule.meaning,
+            "epoch": self._epoch + 1,
+            "step": self._step,
+            "until_step": self._step,
+            "evidence": finding.evidence,
+            "limits": {name: str(limit) for name, limit in rule.limits.items()},
+            "remedy": rule.remedy
+            if isinstance(rule.remedy, str)
+            else rule.remedy(self.model),
+        }
+        self._findings.append(told)
         if rule.name not in self._told:
             self._told.add(rule.name)
             warnings.warn(
-                f"{rule.name}: {rule.meaning} after step {self._step} "
-                f"({finding.told()}); {remedy}.",
-                stacklevel=2,
+                f"{_as_line(finding, self._step)}; {told['remedy']}.", stacklevel=2
             )
+        return told
 
     def _keep(self):
         files.save_weights(self.model, self._kept, step=self._step)
         self._kept_step = self._step
-        self._kept_count = len(self._examined)
+        self._kept_count = len(self._examined), len(self._rollbacks)
 
     def _go_back(self, finding: Finding):
         """Takes up the last healthy weights at lower rates, or stops the run."""
         if len(self._rollbacks) >= self.tries:
-            rule = finding.rule
-            self.reason = (
-                f"training stopped: {rule.name}, {rule.meaning} after step "
-                f"{self._step} ({finding.told()}), and again after "
-                f"{self.tries} roll-backs that multiplied the learning rates by "
-                f"{self.factor:g}; {self._findings[-1]['remedy']}"
-            )
-            self.model.stop_training = True
-            if self.watch is not None:
-                self.watch.reason = self.reason
+            self._stop(finding)
             return
         self._rollbacks.append(
             {
@@ -223,35 +226,45 @@ class Doctor(keras.callbacks.Callback):
                 "factor": self.factor,
             }
         )
+        examined, rollbacks = self._kept_count
         self.model.load_weights(self._kept)
         self._step = self._kept_step
-        self._lower_rates(self.factor ** len(self._rollbacks))
-        del self._examined[self._kept_count :]
+        # The weights' own rate has the factors in it that they were trained with.
+        self._lower_rates(self.factor ** (len(self._rollbacks) - rollbacks))
+        del self._examined[examined:]
+        self._current = {}
         self._measures.forget()
         self._measures.begin(self._batch + 1)
         self.model.reset_metrics()
-        if self.watch is not None:
+        if self.watch is not None and self.watch.reason:
             self.watch.reason = None
-        self.model.stop_training = False
+            self.model.stop_training = False
+
+    def _stop(self, finding):
+        self.reason = (
+            f"training stopped: {_as_line(finding, self._step)}, and it was so before "
+            f"{self.tries} roll-backs that multiplied the learning rates by "
+            f"{self.factor:g}; {self._current[finding.rule.name]['remedy']}"
+        )
+        self.model.stop_training = True
+        if self.watch is not None:
+            self.watch.reason = self.reason
 
     def _lower_rates(self, factor):
-        """All rates times `factor` of what they began as; schedules go on."""
-        if not hasattr(self, "_rates"):
-            self._rates = {
-                name: optimizer._learning_rate
-                if callable(optimizer._learning_rate)
-                else float(optimizer.learning_rate)
-                for name, optimizer in self.model.named_optimizers().items()
-            }
-        retrace = False
-        for name, optimizer in self.model.named_optimizers().items():
-            rate = self._rates[name]
-            if callable(rate):
-                optimizer.learning_rate = Scaled(rate, factor)
-                retrace = True
-            else:
-                optimizer.learning_rate = rate * factor
-        if retrace:
+        """Rates that are variables times `factor`, schedules times all factors."""
+        scheduled = False
+        for optimizer in self.model.named_optimizers().values():
+            # Half precision wraps an optimizer.
+            optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+            rate = optimizer._learning_rate
+            if not callable(rate):
+                optimizer.learning_rate = float(optimizer.learning_rate) * factor
+                continue
+            scheduled = True
+            whole = math.prod(back["factor"] for back in self._rollbacks)
+            rate = rate.rate if isinstance(rate, Scaled) else rate
+            optimizer.learning_rate = Scaled(rate, whole)
+        if scheduled:
             # The schedule is a part of the graph.
             self.model.make_train_function(force=True)
 
@@ -264,14 +277,16 @@ class Doctor(keras.callbacks.Callback):
         self._findings = [f for f in kept["findings"] if f["epoch"] <= before]
         self._rollbacks = [r for r in kept["rollbacks"] if r["epoch"] <= before]
         self._told = {finding["state"] for finding in self._findings}
-        scheduled = any(
-            callable(o._learning_rate) for o in self.model.named_optimizers().values()
-        )
-        # A rate that is a variable came back with the optimizer's state.
-        if self._rollbacks and scheduled:
-            self._lower_rates(math.prod(r["factor"] for r in self._rollbacks))
+        if self._rollbacks:
+            # A rate that is a variable came back with the optimizer's state.
+            self._lower_rates(1.0)
 
     def _write(self):
         if self.path is not None:
             text = json.dumps(self.report(), indent=2, allow_nan=False)
             files.write_text(self.path, text + "\n")
+
+
+def _as_line(finding, step) -> str:
+    rule = finding.rule
+    return f"{rule.name}: {rule.meaning} after step {step} ({finding.told()})"

@@ -20,6 +20,9 @@ class Limit(NamedTuple):
     side: str
     value: float
 
+    def __str__(self) -> str:
+        return f"{self.side} {self.value:g}"
+
     def holds(self, measured: float) -> bool:
         """Whether a measure is on the side of the state."""
         compare = operator.gt if self.side == "above" else operator.lt
@@ -183,7 +186,7 @@ class Finding(NamedTuple):
     def told(self) -> str:
         """The numbers beside their limits, as a line."""
         parts = [
-            f"{name} {self.evidence[name]:.3g}, {limit.side} {limit.value:g}"
+            f"{name} {self.evidence[name]:.3g}, {limit}"
             for name, limit in self.rule.limits.items()
         ]
         return "; ".join(parts)

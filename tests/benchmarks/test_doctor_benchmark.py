@@ -38,7 +38,7 @@ def test_the_matrix_counts_runs_and_stands_beside_the_aims():
 
 
 def test_frozen_chains_are_named_in_a_run_of_the_benchmark():
-    case = dataclasses.replace(doctor.CASES["chain step ~ 0, data"], steps=180)
+    case = dataclasses.replace(doctor.CASES["chain step ~ 0, data"], steps=120)
     bench = doctor.Bench(case, "moons")
     found = doctor.first_found(bench.run(3))
     assert doctor.verdict(case, found) == "chains_frozen"
