@@ -200,8 +200,11 @@ class Doctor(keras.callbacks.Callback):
             else rule.remedy(self.model),
         }
         self._findings.append(told)
-        if rule.name not in self._told:
-            self._told.add(rule.name)
+        # What `watch` stops a run with, it says itself.
+        stopped = bool(self.watch and self.watch.reason) and not self.rollback
+        known = rule.name in self._told or (stopped and "unsound" in rule.limits)
+        self._told.add(rule.name)
+        if not known:
             warnings.warn(
                 f"{_as_line(finding, self._step)}; {told['remedy']}.", stacklevel=2
             )

@@ -194,7 +194,7 @@ class Measures:
             if not source.buffer.whole()["visited"].any():
                 return None
             return source.buffer.pick(ROWS, random)[0].numpy()
-        if not getattr(source.moves, "differentiable", False):
+        if not getattr(getattr(source, "moves", None), "differentiable", False):
             # Its step size would adapt, which is the training's to do.
             return None
         if self._walk is None:
