@@ -128,7 +128,8 @@ class Measures:
         else:
             return found
         # A step is mostly noise, whose sum grows as the root of the steps.
-        found["chain_reach"] = one * math.sqrt(moves.num_steps) / self.spread
+        found["chain_stride"] = one / self.spread
+        found["chain_reach"] = found["chain_stride"] * math.sqrt(moves.num_steps)
         return found
 
     def _of_generator(self):

@@ -109,7 +109,7 @@ RULES = (
     Rule(
         "chains_overshooting",
         "the chains' steps are far larger than the data",
-        {"chain_reach": above(8.0)},
+        {"chain_stride": above(2.5)},
         "lower --step_size or --noise_stddev (step_size and noise_stddev of the moves)",
         times=2,
     ),
@@ -158,7 +158,7 @@ RULES = (
     Rule(
         "drifting",
         "the energies of data and negatives drift apart",
-        {"gap": above(8.0)},
+        {"gap": above(15.0)},
         f"{_LOWER_RATES} or energy_l2; of chains raise --num_steps",
         times=2,
         cured=True,
@@ -166,7 +166,7 @@ RULES = (
     Rule(
         "oscillating",
         "the gap between the energies of data and negatives swings",
-        {"gap_swing": above(1.5)},
+        {"gap_swing": above(3.0)},
         _LOWER_RATES,
         cured=True,
         after=20,
