@@ -14,7 +14,7 @@ from keras_ebm import files
 from keras_ebm.arguments import check_integer, check_positive, check_share
 from keras_ebm.callbacks.doctor_measures import Measures
 from keras_ebm.callbacks.doctor_rules import CODES, HEALTHY, Finding, find
-from keras_ebm.callbacks.stop_on_divergence import StopOnDivergence
+from keras_ebm.callbacks.stop_on_divergence import StopOnDivergence, unsound_logs
 from keras_ebm.models.base import BaseEnergyModel
 from keras_ebm.schedules import Scaled
 
@@ -144,7 +144,8 @@ class Doctor(keras.callbacks.Callback):
         Returns:
             Dict of `state`; `findings`, dicts of `state`, `meaning`, the `epoch` (from
             1) and the `step` at which it was found, `until_step`, the latest in a row,
-            `evidence` and `limits` by measure, and `remedy`; `rollbacks`, dicts of
+            `evidence` and `limits` by measure, `remedy`, and of what is not finite the
+            names of the `logs`; `rollbacks`, dicts of
             `epoch`, `step`, `state`, `to_step` and `factor`; `reason`; and `measures`,
             those of the latest examination.
         """
@@ -171,6 +172,7 @@ class Doctor(keras.callbacks.Callback):
         found = find(self._examined, self._step, first)
         self.state = found[0].rule.name if found else HEALTHY
         measures |= {"step": self._step, "state": self.state}
+        self._unsound = unsound_logs(logs)
         self._current = {finding.rule.name: self._tell(finding) for finding in found}
         cured = [finding for finding in found if finding.rule.cured]
         if self.rollback and cured:
@@ -199,6 +201,8 @@ class Doctor(keras.callbacks.Callback):
             if isinstance(rule.remedy, str)
             else rule.remedy(self.model),
         }
+        if "unsound" in rule.limits:
+            told["logs"] = self._unsound
         self._findings.append(told)
         # What `watch` stops a run with, it says itself.
         stopped = bool(self.watch and self.watch.reason) and not self.rollback

@@ -170,6 +170,7 @@ def test_a_run_goes_back_at_lower_rates_and_stops_with_the_cause(scheduled):
     assert_all_equal(kept[2], kept[1])
     report = doctor.report()
     assert [back["to_step"] for back in report["rollbacks"]] == [8, 16]
+    assert "loss" in report["findings"][0]["logs"]
     assert "not_finite" in doctor.reason and "2 roll-backs" in doctor.reason
     assert watch.reason == doctor.reason and len(kept) == 9
     np.testing.assert_allclose(model.optimizer.learning_rate, 0.0025)
