@@ -5,6 +5,7 @@ import math
 import os
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,7 @@ class Doctor(keras.callbacks.Callback):
         self._findings: list[dict] = []
         self._rollbacks: list[dict] = []
         self._told: set[str] = set()
+        self._schedules: dict[str, Callable] = {}
         #: What the latest examination found, by state.
         self._current: dict[str, dict] = {}
         self._kept: Path | None = None
@@ -260,7 +262,7 @@ class Doctor(keras.callbacks.Callback):
     def _lower_rates(self, factor):
         """Rates that are variables times `factor`, schedules times all factors."""
         scheduled = False
-        for optimizer in self.model.named_optimizers().values():
+        for name, optimizer in self.model.named_optimizers().items():
             # Half precision wraps an optimizer.
             optimizer = getattr(optimizer, "inner_optimizer", optimizer)
             rate = optimizer._learning_rate
@@ -269,8 +271,8 @@ class Doctor(keras.callbacks.Callback):
                 continue
             scheduled = True
             whole = math.prod(back["factor"] for back in self._rollbacks)
-            rate = rate.rate if isinstance(rate, Scaled) else rate
-            optimizer.learning_rate = Scaled(rate, whole)
+            begun_as = self._schedules.setdefault(name, rate)
+            optimizer.learning_rate = Scaled(begun_as, whole)
         if scheduled:
             # The schedule is a part of the graph.
             self.model.make_train_function(force=True)
