@@ -16,7 +16,7 @@ from trainers.run import record
 
 #: Held-out rows that are asked at most.
 MOST_ROWS = 5000
-METRICS_FILE, HISTORY_FILE = "metrics.json", "history.csv"
+METRICS_FILE, HISTORY_FILE, DOCTOR_FILE = "metrics.json", "history.csv", "doctor.json"
 EVALUATION_SHAPE = {"ood": dict}
 
 
@@ -78,8 +78,27 @@ def _training(model: str) -> dict:
         if epochs:
             last = {f"{k}, last epoch": _number(v) for k, v in epochs[-1].items()}
             found |= {"epochs": len(epochs), **_finite(last)}
-            found.pop("epoch, last epoch", None)
+            for name in ("epoch", "doctor"):
+                found.pop(f"{name}, last epoch", None)
+    if (folder / DOCTOR_FILE).is_file():
+        found |= _health(json_files.read_json(folder / DOCTOR_FILE))
     return found
+
+
+def _health(report: Any) -> dict:
+    """What the doctor of the run said, where its file is one."""
+    if not isinstance(report, dict) or not isinstance(report.get("state"), str):
+        return {}
+    findings = report.get("findings")
+    states = [
+        str(one["state"])
+        for one in (findings if isinstance(findings, list) else [])
+        if isinstance(one, dict) and "state" in one
+    ]
+    found = {"state of the run at its end": report["state"]}
+    return found | {
+        "states it was found in": ", ".join(dict.fromkeys(states)) or "none"
+    }
 
 
 def _number(text: str | None) -> float:

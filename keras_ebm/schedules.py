@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_ebm.arguments import check_size
+from keras_ebm.arguments import check_positive, check_size
 
 
 @keras.saving.register_keras_serializable(package="keras_ebm")
@@ -39,3 +39,29 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         if isinstance(config["rate"], dict):
             config["rate"] = keras.saving.deserialize_keras_object(config["rate"])
         return cls(**config)
+
+
+@keras.saving.register_keras_serializable(package="keras_ebm")
+class Scaled(keras.optimizers.schedules.LearningRateSchedule):
+    """Another schedule times a factor.
+
+    Args:
+        rate: `LearningRateSchedule`.
+        factor: float > 0.
+    """
+
+    def __init__(self, rate: Callable, factor: float):
+        self.rate = rate
+        self.factor = check_positive("factor", factor)
+
+    def __call__(self, step: int | tf.Tensor):
+        return self.factor * self.rate(step)
+
+    def get_config(self):
+        rate = keras.saving.serialize_keras_object(self.rate)
+        return {"rate": rate, "factor": self.factor}
+
+    @classmethod
+    def from_config(cls, config):
+        rate = keras.saving.deserialize_keras_object(config["rate"])
+        return cls(rate, config["factor"])

@@ -1,6 +1,7 @@
 """Keras callbacks."""
 
 from keras_ebm.callbacks.agreement_watch import AgreementWatch
+from keras_ebm.callbacks.doctor import Doctor
 from keras_ebm.callbacks.entropy_watch import EntropyWatch
 from keras_ebm.callbacks.for_optimizer import ForOptimizer
 from keras_ebm.callbacks.keep_best import KeepBest
@@ -12,6 +13,7 @@ from keras_ebm.callbacks.stop_on_divergence import StopOnDivergence
 
 __all__ = [
     "AgreementWatch",
+    "Doctor",
     "EntropyWatch",
     "ForOptimizer",
     "KeepBest",

@@ -6,8 +6,11 @@ import keras
 
 from keras_ebm.arguments import check_positive
 from keras_ebm.entropy import ImportanceSampling, LogVolume
+from keras_ebm.protocols import DensityGenerator
 
 LOG = "effective_sample_size"
+#: The effective sample size below which the estimate counts as starved.
+WARN_BELOW = 1.05
 
 
 class EntropyWatch(keras.callbacks.Callback):
@@ -31,7 +34,7 @@ class EntropyWatch(keras.callbacks.Callback):
     >>> model.fit(x, y, callbacks=[EntropyWatch()])
     """
 
-    def __init__(self, warn_below: float = 1.05):
+    def __init__(self, warn_below: float = WARN_BELOW):
         super().__init__()
         if check_positive("warn_below", warn_below) <= 1.0:
             raise ValueError(
@@ -43,23 +46,31 @@ class EntropyWatch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         size = (logs or {}).get(LOG)
-        entropy = getattr(self.model, "entropy", None)
-        if self._warned or size is None or not isinstance(entropy, ImportanceSampling):
+        if self._warned or size is None or not weighs_proposals(self.model):
             return
-        # Of one proposal the size is 1 by its definition.
-        if entropy.num_samples < 2 or not size < self.warn_below:
+        if not size < self.warn_below:
             return
         self._warned = True
         warnings.warn(
             f"the entropy's gradient is starved: {LOG} was {size:.2f} of "
-            f"{entropy.num_samples} in epoch {epoch + 1}, so the generator trains next "
-            f"to without entropy. Take {_another(self.model.generator)}, or a larger "
-            "sigma of the generator.",
+            f"{self.model.entropy.num_samples} in epoch {epoch + 1}, so the generator "
+            f"trains next to without entropy. Take "
+            f"{fed_estimator(self.model.generator)}, or a larger sigma of the "
+            "generator.",
             stacklevel=2,
         )
 
 
-def _another(generator) -> str:
+def weighs_proposals(model: keras.Model) -> bool:
+    """Whether the effective sample size of a model's entropy can be too small.
+
+    Of one proposal it is 1 by its definition.
+    """
+    entropy = getattr(model, "entropy", None)
+    return isinstance(entropy, ImportanceSampling) and entropy.num_samples > 1
+
+
+def fed_estimator(generator: DensityGenerator) -> str:
     """An estimator without proposals that this generator can have."""
     try:
         LogVolume().build_for(generator)

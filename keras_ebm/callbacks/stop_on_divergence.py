@@ -45,9 +45,9 @@ class StopOnDivergence(keras.callbacks.Callback):
                 return
 
     def on_epoch_end(self, epoch, logs=None):
-        for name, value in (logs or {}).items():
-            if not (math.isfinite(value) or self.reason or _of_no_rows(name, logs)):
-                self._stop(name, value, f"at the end of epoch {epoch + 1}")
+        for name in unsound_logs(logs or {}):
+            if not self.reason:
+                self._stop(name, logs[name], f"at the end of epoch {epoch + 1}")
 
     def _stop(self, name, value, when):
         within = ""
@@ -60,6 +60,15 @@ class StopOnDivergence(keras.callbacks.Callback):
             "energy_l2, or let chains take more or smaller steps"
         )
         self.model.stop_training = True
+
+
+def unsound_logs(logs: dict[str, float]) -> list[str]:
+    """Names of the logs that are not finite, but for those of no rows."""
+    return [
+        name
+        for name, value in logs.items()
+        if not (math.isfinite(value) or _of_no_rows(name, logs))
+    ]
 
 
 def _of_no_rows(name: str, logs) -> bool:

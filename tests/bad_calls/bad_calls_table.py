@@ -88,6 +88,7 @@ FIT = {
     "verbose": ("-1", "3", "1.5"),
     "strategy": WORDS,
     "augment": WORDS,
+    "doctor": WORDS,
     "preset": ("nonsense",),
     "method": ("nonsense",),
     "keep_best": ("perhaps",),

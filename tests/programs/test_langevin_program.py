@@ -55,6 +55,10 @@ def digits_run(run, tmp_path_factory):
 def test_the_program_trains_saves_and_measures(digits_run):
     workdir, (code, out, err) = digits_run
     assert code == 0 and err == ""
+    assert json.loads((workdir / "doctor.json").read_text())["state"] == "healthy"
+    lines = (workdir / "history.csv").read_text().splitlines()
+    column = lines[0].split(",").index("doctor")
+    assert [float(line.split(",")[column]) for line in lines[1:]] == [0.0, 0.0]
     metrics = json.loads((workdir / "metrics.json").read_text())
     assert 0.2 < metrics["accuracy"] <= 1.0 and "accuracy" in out
     model = keras.models.load_model(workdir / "model.keras")

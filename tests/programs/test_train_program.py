@@ -35,6 +35,7 @@ def test_a_run_writes_the_files_it_promises(digits):
     assert names == {
         "model.keras",
         "history.csv",
+        "doctor.json",
         "flags.txt",
         "metrics.json",
         "run.json",

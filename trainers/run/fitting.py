@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras_ebm import plots
 from keras_ebm.arguments import check_positive, check_size
 from keras_ebm.callbacks import (
+    Doctor,
     EntropyWatch,
     KeepBest,
     KeepCheckpoints,
@@ -18,6 +19,7 @@ from keras_ebm.callbacks import (
     Progress,
     SamplePictures,
     StopOnDivergence,
+    doctor_measures,
 )
 from keras_ebm.callbacks.agreement_watch import TOLERANCES, WATCHED
 from keras_ebm.data.batches import (
@@ -45,6 +47,9 @@ from trainers.settings.data import RunData, check_features
 from trainers.settings.optimizers import OptimizerSettings, compile_model
 
 CHECKPOINTS = "checkpoints"
+DOCTOR_FILE = "doctor.json"
+#: Steps between two looks of the doctor, at least, which keep its cost small.
+DOCTOR_STEPS = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +62,7 @@ class FitSettings(RunSettings):
         "class_shares": CLASS_SHARES,
         "pseudo_labels": PSEUDO_LABELS,
         "stop_without_labels": without_labels.STOPS,
+        "doctor": ("off", "watch", "rollback"),
     }
 
     SUBJECTS = {
@@ -135,6 +141,12 @@ class FitSettings(RunSettings):
     )
     energy_limit: float = setting(
         1e6, "Nats from 0 at which a mean energy counts as diverged.", above=0
+    )
+    doctor: str = setting(
+        "watch",
+        "Names the state of the run in history.csv and doctor.json, and warns of what "
+        "is wrong and what to change (watch); or goes back to the last healthy weights "
+        "at lower rates as well, twice at most (rollback).",
     )
     verbose: int = setting(
         1,
@@ -356,6 +368,23 @@ def _keeps_best(job) -> bool:
     return by_labels or job.fit.stop_without_labels != "none"
 
 
+def _watches(job) -> list:
+    """The doctor, or without it the watch over the entropy, which it has in it."""
+    if job.fit.doctor == "off":
+        return [EntropyWatch()]
+    x, _ = _taken(job.run, "train", job.model)
+    return [
+        Doctor(
+            take(x, slice(doctor_measures.ROWS)),
+            every=DOCTOR_STEPS if job.steps < DOCTOR_STEPS else 0,
+            rollback=job.fit.doctor == "rollback",
+            path=job.workdir / DOCTOR_FILE,
+            initial_epoch=job.first_part,
+            watch=job.watch,
+        )
+    ]
+
+
 def _keep_best(job):
     # A worker that is not the first has no file of the parts before.
     first = job.first_part if job.is_chief else 0
@@ -378,8 +407,8 @@ def _callbacks(job, has_averages):
         # Before whatever reads its logs.
         *_label_watch(job),
         *without_labels.agreement_watch(job.run, fit),
+        *_watches(job),
         logger,
-        EntropyWatch(),
         *([_keep_best(job)] if _keeps_best(job) else []),
         backups,
     ]

@@ -171,7 +171,7 @@ def fit_settings(tune: TuneSettings, family: str) -> fitting.FitSettings:
     names = {field.name for field in dataclasses.fields(fitting.FitSettings)}
     values = {k: v for k, v in dataclasses.asdict(tune).items() if k in names}
     values |= {"tensorboard": False, "picture": False, "verbose": 0}
-    return fitting.FitSettings(**values, keep_best=family != "density")
+    return fitting.FitSettings(**values, keep_best=family != "density", doctor="off")
 
 
 def check_lengths(tune: TuneSettings) -> None:
