@@ -3,7 +3,8 @@ r"""Answers rows in the workers of Apache Beam.
 The rows are cut into chunks, as in one process; a worker reads a chunk, `RunInference`
 asks the export, and the answers become a file of their own. Each step depends on the
 number of the chunk alone, so that a chunk that a lost worker had is done again by
-another with the same result. The files get their names when all are there.
+another with the same result. The files get their names when all are there; until then they stand in
+a folder beside the output, from which a run that failed can be gone on with.
 
 Beam's handlers of TensorFlow models stack rows into one tensor and load models by
 `tf.keras`, which cannot read the SavedModels of exports. So there is a handler of its
@@ -26,12 +27,13 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineState
 
 from export.answering import answer_rows, columns_of, lines_of
-from export.part import Done
+from export.part import Done, check_same
 from export.rows import Rows
 
 #: What the folder of files that are not all there is called, beside the output.
 UNFINISHED = ".shards"
-SUMMARY = "summary.json"
+#: What is in it beside the files: what the run was begun as, and of each what it holds.
+RECORD, COUNTS = "begun.json", ".json"
 
 
 class ExportHandler(ModelHandler):
@@ -85,18 +87,32 @@ class WriteChunk(beam.DoFn):
         self.folder = folder
 
     def process(self, element):
-        """Yields what `Done` counts: rows, refused ones, and files left out."""
+        """Yields the index of the chunk when its file is there."""
         index, part, answers = element
         text = lines_of(columns_of(answers, part.files), True) if answers else ""
-        # Two workers may have one chunk, if one of them was taken for lost.
-        own = FileSystems.join(self.folder, f"{index}-{uuid.uuid4().hex}")
-        write_file(own, text)
-        place = FileSystems.join(self.folder, str(index))
-        if FileSystems.exists(place):
-            FileSystems.delete([place])
-        FileSystems.rename([own], [place])
-        accept = answers.get("accept", ())
-        yield len(accept), sum(not one for one in accept), part.broken
+        accept = [bool(one) for one in answers.get("accept", ())]
+        counts = {
+            "rows": len(accept),
+            "refused": len(accept) - sum(accept),
+            "broken": part.broken,
+        }
+        # The answers come last: where they are, all of the chunk is.
+        put(self.folder, f"{index}{COUNTS}", json.dumps(counts))
+        put(self.folder, f"{index}", text)
+        yield index
+
+
+def put(folder: str, name: str, text: str) -> None:
+    """Writes a file that is whole or not there.
+
+    Two workers may have one chunk, if one of them was taken for lost.
+    """
+    own = FileSystems.join(folder, f"{name}-{uuid.uuid4().hex}")
+    write_file(own, text)
+    place = FileSystems.join(folder, name)
+    if FileSystems.exists(place):
+        FileSystems.delete([place])
+    FileSystems.rename([own], [place])
 
 
 def write_file(path: str, text: str) -> None:
@@ -105,12 +121,10 @@ def write_file(path: str, text: str) -> None:
         file.write(text.encode("utf-8"))
 
 
-def total(counts) -> tuple:
-    """The sum of what `WriteChunk` yields."""
-    rows, refused, broken = 0, 0, []
-    for one in counts:
-        rows, refused, broken = rows + one[0], refused + one[1], broken + one[2]
-    return rows, refused, sorted(broken)
+def read_file(*path: str) -> dict:
+    """The JSON of a file of any of Beam's file systems."""
+    with FileSystems.open(FileSystems.join(*path)) as file:
+        return json.loads(file.read())
 
 
 def shard_name(output: str, index: int, count: int) -> str:
@@ -119,7 +133,7 @@ def shard_name(output: str, index: int, count: int) -> str:
     return str(path.with_name(f"{path.stem}-{index:05d}-of-{count:05d}{path.suffix}"))
 
 
-def answer_far(settings, version: Path, name: str, rows: Rows) -> Done:
+def answer_far(settings, version: Path, name: str, rows: Rows, begun: dict) -> Done:
     """Answers all rows in workers, and writes a file for each chunk.
 
     Args:
@@ -127,13 +141,15 @@ def answer_far(settings, version: Path, name: str, rows: Rows) -> Done:
         version: folder of the export.
         name: of its signature.
         rows: of a file or folder that all workers can read.
+        begun: all that answers depend on, see `export.part`.
 
     Returns:
         `Done`.
 
     Raises:
         ValueError: if the rows are of another source, the options are none of Beam's,
-            or the pipeline failed. No file of before is changed then.
+            what is to be gone on with is of something else, or the pipeline failed. No
+            file of before is changed then, and the chunks that are done are kept.
     """
     if not rows.is_far:
         raise ValueError(
@@ -142,33 +158,48 @@ def answer_far(settings, version: Path, name: str, rows: Rows) -> Done:
         )
     count = -(-rows.num_rows // rows.chunk)
     output = os.path.realpath(settings.output)
-    folder = f"{output}{UNFINISHED}-{uuid.uuid4().hex[:12]}"
+    folder = output + UNFINISHED
+    left = open_folder(folder, count, begun, settings.resume)
     handler = ExportHandler(str(version.resolve()), name, rows, settings.target_fpr)
-    FileSystems.mkdirs(folder)
-    try:
-        run_pipeline(settings, rows, count, handler, folder)
-        with FileSystems.open(FileSystems.join(folder, SUMMARY)) as file:
-            done = Done(rows.num_rows, *json.loads(file.read()))
-        names = [shard_name(output, index, count) for index in range(count)]
-        replace(folder, names)
-    finally:
-        FileSystems.delete([folder])
+    if left:
+        run_pipeline(settings, rows, left, handler, folder)
+    counts = [read_file(folder, f"{index}{COUNTS}") for index in range(count)]
+    done = Done(
+        rows.num_rows,
+        sum(one["rows"] for one in counts),
+        sum(one["refused"] for one in counts),
+        [name for one in counts for name in one["broken"]],
+    )
     rows.finish(done.broken, done.rows)
+    replace(folder, [shard_name(output, index, count) for index in range(count)])
+    FileSystems.delete([folder])
     return done
 
 
-def run_pipeline(settings, rows: Rows, count: int, handler, folder: str) -> None:
-    """Writes the answers to each of `count` chunks into a folder, and their sum."""
+def open_folder(folder: str, count: int, begun: dict, resume: bool) -> list[int]:
+    """The folder for the files of chunks, and which of these are to be written."""
+    record = FileSystems.join(folder, RECORD)
+    if resume and FileSystems.exists(record):
+        check_same(read_file(record), begun)
+        names = (FileSystems.join(folder, str(index)) for index in range(count))
+        return [i for i, name in enumerate(names) if not FileSystems.exists(name)]
+    if FileSystems.exists(folder):
+        FileSystems.delete([folder])
+    FileSystems.mkdirs(folder)
+    put(folder, RECORD, json.dumps(begun))
+    return list(range(count))
+
+
+def run_pipeline(settings, rows: Rows, left: list, handler, folder: str) -> None:
+    """Writes the answers to the chunks that are left into a folder."""
     pipeline = pipeline_of(settings)
     _ = (
         pipeline
-        | beam.Create(range(count))
+        | beam.Create(left)
         | beam.Reshuffle()
         | "Read" >> beam.ParDo(ReadChunk(rows))
         | "Answer" >> RunInference(handler)
         | "Write" >> beam.ParDo(WriteChunk(folder))
-        | "Count" >> beam.CombineGlobally(total)
-        | "Tell" >> beam.Map(write_summary, FileSystems.join(folder, SUMMARY))
     )
     try:
         state = pipeline.run().wait_until_finish()
@@ -178,12 +209,12 @@ def run_pipeline(settings, rows: Rows, count: int, handler, folder: str) -> None
         reason = (lines or [type(error).__name__])[-1][:500]
         raise ValueError(
             f"`runner` must come to an end. Received: {settings.runner}, which failed: "
-            f"{reason}"
+            f"{reason}. The chunks that are done are kept; --resume goes on."
         ) from error
     if state != PipelineState.DONE:
         raise ValueError(
             f"`runner` must come to an end. Received: {settings.runner}, which ended "
-            f"as {state}."
+            f"as {state}; --resume goes on."
         )
 
 
@@ -196,13 +227,6 @@ def pipeline_of(settings) -> beam.Pipeline:
     given = shlex.split(settings.pipeline_options)
     options = PipelineOptions([f"--runner={settings.runner}", *given])
     return beam.Pipeline(options=options)
-
-
-def write_summary(counts: tuple, path: str) -> None:
-    """Writes what `total` gives."""
-    if FileSystems.exists(path):
-        FileSystems.delete([path])
-    write_file(path, json.dumps(counts))
 
 
 def replace(folder: str, names: list[str]) -> None:

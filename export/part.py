@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from keras_ebm import files
@@ -25,6 +26,9 @@ SHAPE = {
     "refused": int,
     "broken": list,
 }
+
+
+REMEDY = "leave --resume out, to begin again"
 
 
 @dataclasses.dataclass
@@ -56,6 +60,8 @@ class PartFile:
         output: path of the output.
         begun_as: dict of JSON, all that answers depend on, by what it is called.
         resume: bool, whether the part of a killed process is gone on with.
+        column: None, or one more column that depends on all answers: it has a `name`,
+            `study` takes a reader of all answers, and `cell` gives that of each.
 
     Raises:
         ValueError: if there is a part of something else, or a process that lives has
@@ -63,8 +69,14 @@ class PartFile:
         OSError: if it cannot be written; it names the output.
     """
 
-    def __init__(self, output: str | os.PathLike, begun_as: dict, resume: bool):
-        self.output, self.begun_as = Path(output), begun_as
+    def __init__(
+        self,
+        output: str | os.PathLike,
+        begun_as: dict,
+        resume: bool = False,
+        column: Any = None,
+    ):
+        self.output, self.begun_as, self.column = Path(output), begun_as, column
         self.target = Path(os.path.realpath(output))
         self.done, self._file, self._header = Done(), None, True
         self.is_device = self.target.exists() and not self.target.is_file()
@@ -96,32 +108,45 @@ class PartFile:
                 self._write_record(done)
         self.done = done
 
-    def finish(self, column: Any = None) -> None:
-        """Puts the answers in the place of the output.
-
-        Args:
-            column: None, or one more column: it has a `name`, `study` takes a reader of
-                all answers, and `cell` gives that of each.
-
-        Raises:
-            ValueError: if it is asked for of a device, which cannot be read again.
-        """
-        with self._naming():
+    def finish(self) -> None:
+        """Puts the answers in the place of the output, with the column of all."""
+        with self._naming(), self._file:
             if self.is_device:
-                self._file.close()
+                if self.column is not None:
+                    with open(self.target, "wb") as output:
+                        self._write_with_column(output)
                 return
-            if column is not None:
-                self._write_with(column)
+            if self.column is not None:
+                with files.written_beside(self.target) as output:
+                    self._write_with_column(output)
                 self.path.unlink()
             else:
-                if self.target.is_file():
-                    mode = stat.S_IMODE(self.target.stat().st_mode)
-                    os.fchmod(self._file.fileno(), mode)
-                    os.fsync(self._file.fileno())
+                self._take_mode()
                 os.replace(self.path, self.target)
             self.record.unlink(missing_ok=True)
             files.sync(self.target.parent)
-            self._file.close()
+
+    def _take_mode(self) -> None:
+        """Gives the part the permissions of the file that it replaces."""
+        if self.target.is_file():
+            mode = stat.S_IMODE(self.target.stat().st_mode)
+            os.fchmod(self._file.fileno(), mode)
+            os.fsync(self._file.fileno())
+
+    def _write_with_column(self, output) -> None:
+        part = io.TextIOWrapper(self._file, encoding="utf-8", newline="")
+        part.seek(0)
+        self.column.study(csv.DictReader(part))
+        part.seek(0)
+        text = io.TextIOWrapper(output, encoding="utf-8", newline="")
+        reader, writer = csv.DictReader(part), csv.writer(text)
+        writer.writerow([*(reader.fieldnames or ()), self.column.name])
+        for row in reader:
+            writer.writerow([*row.values(), self.column.cell(row)])
+        text.flush()
+        # They are closed by those who opened them.
+        text.detach()
+        part.detach()
 
     def leave(self, discard: bool) -> None:
         """Closes the part, and removes it where nothing can go on with it."""
@@ -136,37 +161,44 @@ class PartFile:
     def _create(self) -> None:
         files.make_folder(self.target.parent)
         if self.is_device:
-            self._file = open(self.target, "wb")
+            plain = self.column is None
+            self._file = open(self.target, "wb") if plain else TemporaryFile()
             return
-        self._file = self._locked(os.O_CREAT)
+        self._file = self._locked()
         # A record of before would count bytes that are gone.
         self.record.unlink(missing_ok=True)
         self._file.truncate(0)
 
-    def _locked(self, flag: int = 0):
+    def _locked(self):
         """The part, which no other process has."""
-        descriptor = os.open(self.path, os.O_RDWR | flag, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                os.close(descriptor)
-                raise ValueError(
-                    "`output` must be written by one process at a time. Received: "
-                    f"{self.output}, whose part another process is writing; wait for "
-                    "it, or choose another path."
-                ) from error
-        return open(descriptor, "r+b")
+        while True:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                # Other errors are of file systems that know no locks.
+                if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                    os.close(descriptor)
+                    raise ValueError(
+                        "`output` must be written by one process at a time. Received: "
+                        f"{self.output}, whose part another process is writing; wait "
+                        "for it, or choose another path."
+                    ) from error
+            # Meanwhile another process may have made an output of it.
+            if self.path.exists() and os.path.samestat(
+                os.stat(self.path), os.fstat(descriptor)
+            ):
+                return open(descriptor, "r+b")
+            os.close(descriptor)
 
     def _go_on(self) -> None:
-        remedy = "leave --resume out, to begin again"
-        record = json_files.read_shaped(self.record, SHAPE, remedy)
-        self._check_same(record["begun_as"], remedy)
+        record = json_files.read_shaped(self.record, SHAPE, REMEDY)
+        check_same(record["begun_as"], self.begun_as)
         self._file = self._locked()
         if os.fstat(self._file.fileno()).st_size < record["bytes"]:
             raise ValueError(
                 f"{self.path} must hold the {record['bytes']} bytes that were kept. "
-                f"Received: a file that is shorter; {remedy}."
+                f"Received: a file that is shorter; {REMEDY}."
             )
         # What follows belongs to a chunk that was not done.
         self._file.truncate(record["bytes"])
@@ -175,35 +207,10 @@ class PartFile:
         names = [field.name for field in dataclasses.fields(Done)]
         self.done = Done(**{name: record[name] for name in names})
 
-    def _check_same(self, before: dict, remedy: str) -> None:
-        for name in {**before, **self.begun_as}:
-            old, new = before.get(name), self.begun_as.get(name)
-            if old != new:
-                values = f"{old} before and {new} now"
-                raise ValueError(
-                    "`resume` must go on with what was begun. Received: another "
-                    f"{name} ({values}); restore it, or {remedy}."
-                )
-
     def _write_record(self, done: Done) -> None:
         count = self._file.tell()
         record = {"begun_as": self.begun_as, "bytes": count, **dataclasses.asdict(done)}
         json_files.write_json(self.record, record)
-
-    def _write_with(self, column) -> None:
-        with open(self.path, newline="", encoding="utf-8") as file:
-            column.study(csv.DictReader(file))
-        with (
-            open(self.path, newline="", encoding="utf-8") as file,
-            files.written_beside(self.target) as output,
-        ):
-            text = io.TextIOWrapper(output, encoding="utf-8", newline="")
-            reader, writer = csv.DictReader(file), csv.writer(text)
-            writer.writerow([*(reader.fieldnames or ()), column.name])
-            for row in reader:
-                writer.writerow([*row.values(), column.cell(row)])
-            text.flush()
-            text.detach()
 
     @contextlib.contextmanager
     def _naming(self) -> Iterator[None]:
@@ -214,3 +221,19 @@ class PartFile:
             if error.errno is None:
                 raise
             raise OSError(error.errno, error.strerror, str(self.output)) from error
+
+
+def check_same(before: dict, now: dict) -> None:
+    """Raises ValueError unless two runs answer the same rows in the same way.
+
+    Args:
+        before: all that the answers of the run before depend on, by its name.
+        now: likewise.
+    """
+    for name in {**before, **now}:
+        old, new = before.get(name), now.get(name)
+        if old != new:
+            raise ValueError(
+                "`resume` must go on with what was begun. Received: another "
+                f"{name} ({old} before and {new} now); restore it, or {REMEDY}."
+            )

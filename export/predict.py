@@ -282,14 +282,17 @@ def answer_all(signature, rows: Rows, rate: float, part: PartFile) -> None:
     The next chunk is read, and the last one written, while one is answered.
     """
     starts = range(part.done.position, rows.num_rows, rows.chunk)
-    progress = Progress(rows.num_rows, part.done.position)
 
     def read(start):
         return rows.read(start, min(start + rows.chunk, rows.num_rows))
 
-    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+    with (
+        Progress(rows.num_rows, part.done.position) as progress,
+        ThreadPoolExecutor(1) as reader,
+        ThreadPoolExecutor(1) as writer,
+    ):
         coming = reader.submit(read, starts[0]) if starts else None
-        writing = None
+        writing = writer.submit(lambda: None)
         for start in starts:
             chunk, following = coming.result(), start + rows.chunk
             if following in starts:
@@ -297,15 +300,11 @@ def answer_all(signature, rows: Rows, rate: float, part: PartFile) -> None:
             answers = {}
             if len(next(iter(chunk.request.values()))):
                 answers = answer_rows(signature, rows, chunk.request, rate)
-            if writing is not None:
-                writing.result()
-            writing = writer.submit(
-                keep, part, answers, chunk, min(following, rows.num_rows)
-            )
-            progress.show(part.done.position)
-        if writing is not None:
             writing.result()
-    progress.clear()
+            progress.show(part.done.position)
+            end = min(following, rows.num_rows)
+            writing = writer.submit(keep, part, answers, chunk, end)
+        writing.result()
     rows.finish(part.done.broken, part.done.rows)
 
 
@@ -337,11 +336,11 @@ def answer_here(signature, rows: Rows, settings: PredictSettings, begun: dict) -
     Returns:
         `(done, refused)`: `Done`, and how many are refused in the batch.
     """
-    part = PartFile(settings.output, begun, settings.resume)
     column = BatchColumn(settings.batch_rate) if settings.batch_rate else None
+    part = PartFile(settings.output, begun, settings.resume, column)
     try:
         answer_all(signature, rows, settings.target_fpr, part)
-        part.finish(column)
+        part.finish()
     except ValueError:
         # The source must change, and what was answered is of the one before.
         part.leave(discard=True)
@@ -367,16 +366,11 @@ def check_flags() -> Path:
             "--output must lie outside of the export, whose files it might overwrite. "
             f"Received: output={output} in model={FLAGS.model}; choose another path."
         )
-    for name in ("resume", "batch_rate"):
-        if FLAGS.runner and FLAGS[name].value:
-            reason = {
-                "resume": "as Beam itself repeats what a lost worker had",
-                "batch_rate": "as it looks at all rows together",
-            }[name]
-            raise app.UsageError(
-                f"--{name} must be asked without --runner, {reason}. Received: "
-                f"--runner={FLAGS.runner}; leave one of them out."
-            )
+    if FLAGS.runner and FLAGS.batch_rate:
+        raise app.UsageError(
+            "--batch_rate must be asked without --runner, as it looks at all rows "
+            f"together. Received: --runner={FLAGS.runner}; leave one of them out."
+        )
     return output
 
 
@@ -399,12 +393,12 @@ def main(argv):
         if rows.signature:
             name = rows.signature
             signature = load_examples(version, loaded, rate)
+        begun = begun_as(settings, version, card, rows)
         if settings.runner:
             # Few have what it imports.
             beam = importlib.import_module("export.beam")
-            done, in_batch = beam.answer_far(settings, version, name, rows), 0
+            done, in_batch = beam.answer_far(settings, version, name, rows, begun), 0
         else:
-            begun = begun_as(settings, version, card, rows)
             done, in_batch = answer_here(signature, rows, settings, begun)
     print(
         f"{output}: {done.rows} rows, {done.refused} refused at a "

@@ -5,7 +5,7 @@ import time
 
 
 class Progress:
-    """Rows that are done, on stderr where that is a terminal.
+    """Rows that are done, for the time of a block, on stderr if that is a terminal.
 
     Args:
         total: int, all rows.
@@ -29,7 +29,10 @@ class Progress:
         sys.stderr.write(f"\r[{bar}] {done:,} of {self.total:,} rows, {rate:,.0f}/s ")
         sys.stderr.flush()
 
-    def clear(self) -> None:
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_) -> None:
         """Removes the line."""
         if self.is_shown:
             sys.stderr.write("\r\033[K")

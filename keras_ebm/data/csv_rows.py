@@ -8,6 +8,7 @@ import dataclasses
 import io
 import os
 import pathlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
@@ -102,8 +103,12 @@ class CsvRows:
             if first or scan.bad_row is not None:
                 self.read(first, min(first + self.every, self.num_rows))
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict:
         return self.__dict__ | {"_file": None}
+
+    def __del__(self):
+        if self.__dict__.get("_file") is not None:
+            self._file.close()
 
     def read(self, start: int, stop: int) -> dict[str, np.ndarray]:
         """Rows `start` to `stop` as `read_columns` gives them.
@@ -122,13 +127,17 @@ class CsvRows:
             )
         columns = {name: i for i, name in enumerate(self._names)}
         places = {columns[name]: name for name in self.dtypes if name in columns}
-        content = self._content(start, stop)
+        content = io.BytesIO(self._content(start, stop))
+        # Where rows are of several lengths pandas wants to know of all columns.
+        own = (sorted(places) or [0]) if self._width == len(columns) else None
         try:
-            frame = csv_text.parse_cells(
-                io.BytesIO(content), self._width, stop - start, sorted(places) or [0]
-            )
+            frame = csv_text.parse_cells(content, self._width, stop - start, own)
         except csv_text.UNREADABLE as error:
-            raise csv_text.unreadable(self.path, error) from error
+            # It counts the header as a row, and begins with the part.
+            text = re.sub(
+                r"(?<=at row )\d+", lambda m: f"{start + 1 + int(m[0])}", f"{error}"
+            )
+            raise csv_text.unreadable(self.path, ValueError(text)) from error
         frame = frame.fillna("").apply(lambda column: column.str.strip())
         frame = frame.rename(columns=places).assign(**dict.fromkeys(self._absent, ""))
         return served_columns(frame, self.dtypes, self.path, self.missing, start)
