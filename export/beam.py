@@ -3,8 +3,8 @@ r"""Answers rows in the workers of Apache Beam.
 The rows are cut into chunks, as in one process; a worker reads a chunk, `RunInference`
 asks the export, and the answers become a file of their own. Each step depends on the
 number of the chunk alone, so that a chunk that a lost worker had is done again by
-another with the same result. The files get their names when all are there; until then they stand in
-a folder beside the output, from which a run that failed can be gone on with.
+another with the same result. The files get their names when all are there. Until then
+they stand in a folder beside the output, from which a run that failed can go on.
 
 Beam's handlers of TensorFlow models stack rows into one tensor and load models by
 `tf.keras`, which cannot read the SavedModels of exports. So there is a handler of its

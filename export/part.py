@@ -194,12 +194,12 @@ class PartFile:
     def _go_on(self) -> None:
         record = json_files.read_shaped(self.record, SHAPE, REMEDY)
         check_same(record["begun_as"], self.begun_as)
-        self._file = self._locked()
-        if os.fstat(self._file.fileno()).st_size < record["bytes"]:
+        if self.path.stat().st_size < record["bytes"]:
             raise ValueError(
                 f"{self.path} must hold the {record['bytes']} bytes that were kept. "
                 f"Received: a file that is shorter; {REMEDY}."
             )
+        self._file = self._locked()
         # What follows belongs to a chunk that was not done.
         self._file.truncate(record["bytes"])
         self._file.seek(record["bytes"])

@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import tensorflow as tf
@@ -36,7 +37,7 @@ from export.loading import check_card, load_examples, load_signature
 from export.part import Done, PartFile
 from export.progress import Progress
 from export.rows import Rows, file_of, forms, open_rows
-from keras_ebm.arguments import listed
+from keras_ebm.arguments import listed, why_not_imported
 from keras_ebm.digests import check_files, file_digest, file_digests
 from keras_ebm.ood import ConformalDetector, benjamini_hochberg
 from keras_ebm.serving.export import CARD, version_number
@@ -374,6 +375,22 @@ def check_flags() -> Path:
     return output
 
 
+def import_beam() -> ModuleType:
+    """The module `export.beam`, which needs what few have.
+
+    Raises:
+        ImportError: if Apache Beam is not installed, with the command that installs it.
+    """
+    try:
+        return importlib.import_module("export.beam")
+    except ImportError as error:
+        raise ImportError(
+            f"`runner` needs `apache_beam`, which "
+            f"{why_not_imported('apache_beam', error)}. "
+            'Run `pip install "keras_ebm[beam]"`.'
+        ) from error
+
+
 def main(argv):
     del argv
     output = check_flags()
@@ -395,8 +412,7 @@ def main(argv):
             signature = load_examples(version, loaded, rate)
         begun = begun_as(settings, version, card, rows)
         if settings.runner:
-            # Few have what it imports.
-            beam = importlib.import_module("export.beam")
+            beam = import_beam()
             done, in_batch = beam.answer_far(settings, version, name, rows, begun), 0
         else:
             done, in_batch = answer_here(signature, rows, settings, begun)

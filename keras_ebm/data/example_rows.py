@@ -1,7 +1,9 @@
 """Serialised `tf.train.Example`s of TFRecord files, read a part at a time."""
 
+import gzip
 import os
 import pathlib
+import zlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,6 +11,9 @@ import tensorflow as tf
 
 #: How files are compressed, by the end of their name.
 COMPRESSION = {".gz": "GZIP", ".zlib": "ZLIB"}
+#: Bytes of a record beside its own: its length, and two sums.
+FRAME = 16
+BLOCK = 1 << 20
 
 
 class ExampleRows:
@@ -31,12 +36,15 @@ class ExampleRows:
                 f"`path` must be a TFRecord file. There is no file {path}."
             )
         try:
-            counts = self._records().batch(4096).map(tf.size)
-            self.num_rows = int(counts.reduce(0, lambda total, one: total + one))
-        except tf.errors.OpError as error:
+            sizes = self._records().batch(4096).map(_sizes).as_numpy_iterator()
+            self.num_rows, size = sum(sizes, np.zeros(2, np.int64)).tolist()
+            if size != self._size():
+                raise tf.errors.DataLossError(None, None, "it ends within a record")
+        except (tf.errors.OpError, EOFError, OSError, zlib.error) as error:
+            message = getattr(error, "message", str(error)) or type(error).__name__
             raise ValueError(
                 f"{path}: it must be a whole TFRecord file, compressed as its name "
-                f"says. Received: {error.message.splitlines()[0][:200]}"
+                f"says. Received: {message.splitlines()[0][:200]}"
             ) from error
         if not self.num_rows:
             raise ValueError(
@@ -55,6 +63,32 @@ class ExampleRows:
         self._next = stop
         return np.array([next(self._stream) for _ in range(stop - start)], object)
 
+    def _size(self) -> int:
+        """How many bytes the file has, or had before it was compressed.
+
+        TensorFlow takes a header that is cut off for the end of the file.
+        """
+        compression = self._compression()
+        if not compression:
+            return os.path.getsize(self.path)
+        if compression == "GZIP":
+            with gzip.open(self.path) as file:
+                return sum(map(len, iter(lambda: file.read(BLOCK), b"")))
+        inflate, total = zlib.decompressobj(), 0
+        with open(self.path, "rb") as file:
+            for block in iter(lambda: file.read(BLOCK), b""):
+                total += len(inflate.decompress(block))
+        return total + len(inflate.flush())
+
+    def _compression(self) -> str:
+        return COMPRESSION.get(pathlib.Path(self.path).suffix.lower(), "")
+
     def _records(self) -> tf.data.Dataset:
-        suffix = pathlib.Path(self.path).suffix.lower()
-        return tf.data.TFRecordDataset(self.path, COMPRESSION.get(suffix, ""))
+        return tf.data.TFRecordDataset(self.path, self._compression())
+
+
+def _sizes(records: tf.Tensor) -> tf.Tensor:
+    """How many records there are, and how many bytes they take in a file."""
+    lengths = tf.strings.length(records)
+    count = tf.size(records, tf.int64)
+    return tf.stack([count, FRAME * count + tf.reduce_sum(tf.cast(lengths, tf.int64))])

@@ -1,0 +1,204 @@
+r"""Rows a second and memory of `export.predict` on a table of a million rows.
+
+A classifier of a made-up table (six columns of numbers, one with gaps, and three of
+words) is exported untrained: neither rate depends on the weights. Beside the program
+stands the SavedModel's signature alone, asked in a process of its own with 1,024 rows
+that are in memory as tensors. Both are measured in turn. The program is then killed
+half way and goes on, and its file compared with that of the unbroken run. Run from the
+top of the checkout:
+
+    python -m benchmarks.predict_stream \
+        --output=benchmarks/results/predict_stream.json
+"""
+
+import dataclasses
+import json
+import multiprocessing
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from benchmarks.machine import machine
+from keras_ebm import EnergyModel, networks
+from keras_ebm.data import CsvRows, read_csv
+from keras_ebm.layers import TableEncoder
+from keras_ebm.ood import Detector
+from keras_ebm.serving import export_classifier
+from trainers.program import json_files, options, running
+
+TRAINING_ROWS, CLASSES, BATCH = 2000, 3, 1024
+WORDS = {
+    "city": ("Basel", "Bern", "Graz", "Linz", "Oslo", "Paris", "Rom", "Wien"),
+    "job": ("baker", "clerk", "nurse", "smith"),
+    "member": ("no", "yes"),
+}
+
+
+def write_table(path: Path, count: int, seed: int) -> None:
+    """Writes a made-up table, of which a tenth of one column is missing."""
+    rng = np.random.default_rng(seed)
+    cells = rng.normal(size=(6, count)).round(4).astype(str)
+    cells[0] = np.where(rng.random(count) < 0.1, "", cells[0])
+    names = [f"x{index}" for index in range(len(cells))]
+    words = [rng.choice(vocabulary, count) for vocabulary in WORDS.values()]
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(",".join([*names, *WORDS]) + "\n")
+        file.writelines(
+            ",".join(row) + "\n" for row in zip(*cells, *words, strict=True)
+        )
+
+
+def export(folder: Path) -> Path:
+    """An untrained classifier with the thresholds of its own table."""
+    keras.utils.set_random_seed(0)
+    write_table(folder / "training.csv", TRAINING_ROWS, 0)
+    dataset = read_csv(folder / "training.csv", target="")
+    encoder = TableEncoder(dataset.schema)
+    encoder.adapt(dataset.x)
+    width = encoder(dataset.x[:2]).shape[-1]
+    network = networks.mlp_energy((width,), CLASSES)
+    model = EnergyModel(network, preprocessor=encoder)
+    detector = Detector.fit(model, dataset.x, target_fpr=0.05)
+    return export_classifier(detector, folder / "served", dataset.x)
+
+
+def bare(version: str, table: str, queue) -> None:
+    """Puts rows a second of the signature alone into a queue."""
+    loaded = tf.saved_model.load(version)
+    signature = loaded.signatures["serving_default"]
+    _, specs = signature.structured_input_signature
+    dtypes = {
+        name: None if spec.dtype == tf.string else np.dtype(spec.dtype.as_numpy_dtype)
+        for name, spec in specs.items()
+    }
+    rows = CsvRows(table, dtypes, every=65536)
+    columns = rows.read(0, min(65536, rows.num_rows))
+    count = len(next(iter(columns.values()))) // BATCH
+    batches = [
+        {
+            name: tf.constant(v[i * BATCH : (i + 1) * BATCH])
+            for name, v in columns.items()
+        }
+        for i in range(count)
+    ]
+    signature(**batches[0])
+    repeats = -(-rows.num_rows // (count * BATCH))
+    begin = time.perf_counter()
+    for _ in range(repeats):
+        for batch in batches:
+            signature(**batch)
+    queue.put(repeats * count * BATCH / (time.perf_counter() - begin))
+
+
+def bare_rate(version: Path, table: Path) -> float:
+    """Rows a second of the signature alone, in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    process = context.Process(target=bare, args=(str(version), str(table), queue))
+    process.start()
+    rate = queue.get()
+    process.join()
+    return rate
+
+
+def command(version: Path, table: Path, output: Path, *more: str) -> list[str]:
+    """The program that answers a table."""
+    flags = f"--model={version}", f"--dataset=csv:{table}", f"--output={output}"
+    return [sys.executable, "-m", "export.predict", *flags, *more]
+
+
+def timed(arguments: list[str]) -> tuple[float, float]:
+    """Seconds of a program, and the mebibytes of the largest one so far."""
+    begin = time.perf_counter()
+    subprocess.run(arguments, check=True, capture_output=True)
+    seconds = time.perf_counter() - begin
+    return seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+
+
+def kill_half_way(arguments: list[str], record: Path, count: int) -> int:
+    """Kills a program once half of the rows are kept; how many there are."""
+    process = subprocess.Popen(
+        arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    rows = 0
+    while rows < count // 2 and process.poll() is None:
+        time.sleep(0.01)
+        rows = json.loads(record.read_bytes())["rows"] if record.exists() else 0
+    process.kill()
+    process.wait()
+    return json.loads(record.read_bytes())["rows"]
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamSettings:
+    """Flags of the benchmark."""
+
+    rows: int = options.setting(1_000_000, "Rows of the table.")
+    repeats: int = options.setting(3, "Runs of each.")
+    output: str = options.setting("", "JSON file to write.")
+
+
+def measure(settings: StreamSettings, folder: Path) -> dict:
+    """What the benchmark is about."""
+    version, table, few = export(folder), folder / "rows.csv", folder / "few.csv"
+    write_table(few, BATCH, 1)
+    write_table(table, settings.rows, 1)
+    output, again = folder / "answers.csv", folder / "again.csv"
+    runs = []
+    for _ in range(settings.repeats):
+        # First, as memory is that of the largest program so far.
+        start, little = timed(command(version, few, folder / "few_answers.csv"))
+        seconds, memory = timed(command(version, table, output))
+        runs.append(
+            {
+                "seconds": seconds,
+                "seconds_of_1024_rows": start,
+                "rows_a_second": settings.rows / seconds,
+                "rows_a_second_without_start": settings.rows / (seconds - start),
+                "bare_rows_a_second": bare_rate(version, table),
+                "mebibytes_of_1024_rows": little,
+                "mebibytes": memory,
+            }
+        )
+        print(runs[-1], flush=True)
+    flags = command(version, table, again)
+    kept = kill_half_way(flags, folder / "again.csv.part.json", settings.rows)
+    timed([*flags, "--resume"])
+    return {
+        "rows": settings.rows,
+        "runs": runs,
+        "rows_kept_at_the_kill": kept,
+        "same_file_after_the_kill": output.read_bytes() == again.read_bytes(),
+    }
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    settings = options.from_flags(StreamSettings)
+    with tempfile.TemporaryDirectory() as folder:
+        found = measure(settings, Path(folder))
+    runs = found["runs"]
+    medians = {name: float(np.median([run[name] for run in runs])) for name in runs[0]}
+    ratios = [r["rows_a_second_without_start"] / r["bare_rows_a_second"] for r in runs]
+    whole = [r["rows_a_second"] / r["bare_rows_a_second"] for r in runs]
+    found |= {
+        "medians": medians,
+        "share_of_bare_without_start": float(np.median(ratios)),
+        "share_of_bare": float(np.median(whole)),
+        "machine": machine(),
+    }
+    json_files.print_metrics(medians | {k: found[k] for k in list(found)[2:-1]})
+    if settings.output:
+        json_files.write_json(settings.output, found)
+
+
+if __name__ == "__main__":
+    options.define_flags(StreamSettings)
+    running.run_program(main)
