@@ -8,6 +8,7 @@ import re
 import numpy as np
 import tensorflow as tf
 
+from keras_ebm.data.example_rows import plain_message
 from keras_ebm.serving.inputs import RATE
 from keras_ebm.serving.outputs import OUTPUTS, restore
 
@@ -49,7 +50,7 @@ def answer_rows(signature, rows, request: dict, rate: float) -> dict[str, np.nda
     except tf.errors.InvalidArgumentError as error:
         raise ValueError(
             f"`dataset` must hold rows that the export can read. Received: {rows.spec}"
-            f", of which it says: {error.message.splitlines()[0][:300]}"
+            f", of which it says: {plain_message(error)}"
         ) from error
 
 

@@ -97,7 +97,9 @@ class CsvRows:
 
         The last one holds the quote that is never closed.
         """
-        rows = {scan.bad_row, self.num_rows - 1} - {None}
+        rows = [self.num_rows - 1]
+        if scan.bad_row is not None:
+            rows.append(scan.bad_row)
         for first in sorted({row // self.every * self.every for row in rows}):
             # What fits into one part is checked when that is read.
             if first or scan.bad_row is not None:

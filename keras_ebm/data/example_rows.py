@@ -1,8 +1,10 @@
 """Serialised `tf.train.Example`s of TFRecord files, read a part at a time."""
 
 import gzip
+import itertools
 import os
 import pathlib
+import re
 import zlib
 from collections.abc import Iterator
 
@@ -30,21 +32,23 @@ class ExampleRows:
     """
 
     def __init__(self, path: str | os.PathLike):
-        self.path, self._stream, self._next = os.fspath(path), None, 0
+        self.path, self._next = os.fspath(path), 0
+        self._stream: Iterator | None = None
         if not pathlib.Path(path).is_file():
             raise ValueError(
                 f"`path` must be a TFRecord file. There is no file {path}."
             )
         try:
             sizes = self._records().batch(4096).map(_sizes).as_numpy_iterator()
-            self.num_rows, size = sum(sizes, np.zeros(2, np.int64)).tolist()
+            total = sum(sizes, np.zeros(2, np.int64))
+            self.num_rows, size = int(total[0]), int(total[1])
             if size != self._size():
                 raise tf.errors.DataLossError(None, None, "it ends within a record")
         except (tf.errors.OpError, EOFError, OSError, zlib.error) as error:
-            message = getattr(error, "message", str(error)) or type(error).__name__
+            message = plain_message(error)
             raise ValueError(
                 f"{path}: it must be a whole TFRecord file, compressed as its name "
-                f"says. Received: {message.splitlines()[0][:200]}"
+                f"says. Received: {message}"
             ) from error
         if not self.num_rows:
             raise ValueError(
@@ -57,11 +61,9 @@ class ExampleRows:
     def read(self, start: int, stop: int) -> np.ndarray:
         """Records `start` to `stop`, bytes of shape `(stop - start,)`."""
         if self._stream is None or self._next != start:
-            self._stream: Iterator | None = iter(
-                self._records().skip(start).as_numpy_iterator()
-            )
+            self._stream = iter(self._records().skip(start).as_numpy_iterator())
         self._next = stop
-        return np.array([next(self._stream) for _ in range(stop - start)], object)
+        return np.array(list(itertools.islice(self._stream, stop - start)), object)
 
     def _size(self) -> int:
         """How many bytes the file has, or had before it was compressed.
@@ -85,6 +87,12 @@ class ExampleRows:
 
     def _records(self) -> tf.data.Dataset:
         return tf.data.TFRecordDataset(self.path, self._compression())
+
+
+def plain_message(error: Exception) -> str:
+    """The first line of an error without TensorFlow's names of its operations."""
+    text = getattr(error, "message", str(error)) or type(error).__name__
+    return re.sub(r"\{\{[^}]*\}\} ?| \[Op:[^]]*\]", "", text.splitlines()[0])[:300]
 
 
 def _sizes(records: tf.Tensor) -> tf.Tensor:
