@@ -184,6 +184,12 @@ def open_folder(folder: str, count: int, begun: dict, resume: bool) -> list[int]
         names = (FileSystems.join(folder, str(index)) for index in range(count))
         return [i for i, name in enumerate(names) if not FileSystems.exists(name)]
     if FileSystems.exists(folder):
+        found = FileSystems.match([FileSystems.join(folder, "*")])[0].metadata_list
+        if found and not FileSystems.exists(record):
+            raise ValueError(
+                "`output` must leave room beside it for the files of chunks. Received: "
+                f"{folder}, a folder of something else; choose another path."
+            )
         FileSystems.delete([folder])
     FileSystems.mkdirs(folder)
     put(folder, RECORD, json.dumps(begun))

@@ -34,9 +34,9 @@ from export.answering import answer as answer
 from export.answering import answer_rows, columns_of, lines_of
 from export.answering import spreadsheet_text as spreadsheet_text
 from export.loading import check_card, load_examples, load_signature
-from export.part import Done, PartFile
+from export.part import PART, Done, PartFile
 from export.progress import Progress
-from export.rows import Rows, file_of, forms, open_rows
+from export.rows import Rows, absolute, file_of, forms, open_rows
 from keras_ebm.arguments import listed, why_not_imported
 from keras_ebm.digests import check_files, file_digest, file_digests
 from keras_ebm.ood import ConformalDetector, benjamini_hochberg
@@ -361,7 +361,8 @@ def check_flags() -> Path:
     clashes.check(clashes.PREDICT)
     output = folders.require_file("output")
     read = file_of(FLAGS.dataset)
-    folders.check_apart({"output": FLAGS.output}, {"dataset": read} if read else {})
+    written = {"output": FLAGS.output, "output's part": f"{FLAGS.output}{PART}"}
+    folders.check_apart(written, {"dataset": read} if read else {})
     if Path(os.path.realpath(FLAGS.model)) in Path(os.path.realpath(output)).parents:
         raise app.UsageError(
             "--output must lie outside of the export, whose files it might overwrite. "
@@ -404,6 +405,10 @@ def main(argv):
         name = "at_rate" if rate else "serving_default"
         loaded, signature = load_signature(version, name, card)
         _, specs = signature.structured_input_signature
+        if settings.runner:
+            # Workers may be in other folders.
+            spec = absolute(settings.dataset)
+            settings = dataclasses.replace(settings, dataset=spec)
         rows = open_rows(settings, card, specs)
         if rate:
             check_rate(rate, card)

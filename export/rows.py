@@ -175,6 +175,14 @@ def file_of(spec: str) -> str | None:
     return data.file_of(spec)
 
 
+def absolute(spec: str) -> str:
+    """The spec of a file or folder of images with a path from the root."""
+    source, name = data.parse_spec(spec)
+    if not name or (source != "images" and file_of(spec) is None):
+        return spec
+    return f"{source}:{os.path.abspath(os.path.expanduser(name))}"
+
+
 def chunk_of(settings, rows: Rows) -> int:
     """Rows that are read together: those of the flag, or of the kind of rows.
 

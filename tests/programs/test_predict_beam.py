@@ -65,3 +65,11 @@ def test_what_beam_cannot_do_is_told(run, table_export, tmp_path):
     flags += ["--dataset=csv:rows.csv", "--runner=DirectRunner", "--batch_rate=0.1"]
     code, _, err = run("export.predict", *flags)
     assert code == 2 and "--batch_rate must be asked without --runner" in err
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    beam = pytest.importorskip("export.beam", exc_type=ImportError)
+    (tmp_path / "a.csv.shards").mkdir()
+    (tmp_path / "a.csv.shards" / "mine").write_text("kept")
+    with pytest.raises(ValueError, match="a folder of something else"):
+        beam.open_folder(str(tmp_path / "a.csv.shards"), 2, {}, resume=False)

@@ -1,9 +1,11 @@
 """Many rows: chunk by chunk, from files of several kinds, and on after a kill."""
 
 import csv
+import io
 import json
 import os
 import stat
+import sys
 
 import numpy as np
 import pandas
@@ -16,6 +18,7 @@ from export.answering import answer_rows, columns_of, lines_of
 from export.loading import load_examples, load_signature
 from export.part import Done, PartFile
 from export.predict import BatchColumn, PredictSettings, read_card
+from export.progress import Progress
 from export.rows import open_rows
 from keras_ebm.data import ExampleRows, ParquetRows
 from keras_ebm.ood import benjamini_hochberg
@@ -250,3 +253,17 @@ def test_a_record_file_that_is_cut_off_is_refused(tmp_path):
         path.write_bytes(content[:count])
         with pytest.raises(ValueError, match="must be a whole TFRecord file"):
             ExampleRows(path)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_how_far_it_is_stands_on_a_terminal_alone(monkeypatch):
+    for kind, text in ((Terminal, "50 of 100 rows, "), (io.StringIO, "")):
+        monkeypatch.setattr(sys, "stderr", kind())
+        with Progress(100) as progress:
+            progress.show(50)
+            assert text in sys.stderr.getvalue()
+        assert bool(text) == sys.stderr.getvalue().endswith("\033[K")
