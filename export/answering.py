@@ -1,7 +1,6 @@
 """Asks a signature for the answers to rows, and writes these as lines of csv."""
 
-import csv
-import io
+import itertools
 import os
 import re
 
@@ -71,7 +70,7 @@ def is_number(text: str) -> bool:
 
 
 def columns_of(answers: dict, files=None) -> dict[str, list[str]]:
-    """The answers as cells of a csv, the label's probability in the place of all.
+    """The answers as cells of a csv, in quotes where it needs them; the label's probability in the place of all.
 
     Texts that a spreadsheet would take for formulas begin with an apostrophe.
 
@@ -112,7 +111,7 @@ def _cells(values: np.ndarray) -> list[str]:
     if values.dtype == bool:
         return np.where(values, "true", "false").tolist()
     if values.dtype == object:
-        texts = {value: spreadsheet_text(value) for value in set(values.tolist())}
+        texts = {v: quoted(spreadsheet_text(v)) for v in set(values.tolist())}
         return [texts[value] for value in values.tolist()]
     bits = values.view(f"u{values.itemsize}") if values.dtype.kind == "f" else values
     found, places = np.unique(bits, return_inverse=True)
@@ -123,11 +122,15 @@ def _cells(values: np.ndarray) -> list[str]:
     return [texts[place] for place in places.tolist()]
 
 
+def quoted(text: str) -> str:
+    """A text as `csv.writer` writes it beside others, which takes longer."""
+    if any(mark in text for mark in ',"\r\n'):
+        return '"' + text.replace('"', '""') + '"'
+    return text
+
+
 def lines_of(columns: dict[str, list[str]], header: bool) -> str:
     """Lines of csv, that of the names before them where it is asked for."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    if header:
-        writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    return text.getvalue()
+    rows = map(",".join, zip(*columns.values(), strict=True))
+    names = [",".join(map(quoted, columns))] if header else []
+    return "".join(f"{line}\r\n" for line in itertools.chain(names, rows))

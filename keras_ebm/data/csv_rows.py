@@ -140,7 +140,9 @@ class CsvRows:
                 r"(?<=at row )\d+", lambda m: f"{start + 1 + int(m[0])}", f"{error}"
             )
             raise csv_text.unreadable(self.path, ValueError(text)) from error
-        frame = frame.fillna("").apply(lambda column: column.str.strip())
+        if own is None:
+            frame = frame.fillna("")
+        frame = frame.apply(lambda column: column.str.strip())
         frame = frame.rename(columns=places).assign(**dict.fromkeys(self._absent, ""))
         return served_columns(frame, self.dtypes, self.path, self.missing, start)
 
