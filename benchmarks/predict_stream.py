@@ -4,10 +4,10 @@ A classifier of a made-up table (six columns of numbers, one with gaps, and thre
 words) is exported untrained: neither rate depends on the weights. Beside the program
 stands the SavedModel's signature alone, asked in a process of its own with 1,024 rows
 that are in memory as tensors. Both are measured in turn, by the clock and by the
-seconds of all processors, which other work on the machine changes less; what the program
-takes for one batch, most of it the start of TensorFlow, is subtracted. The program is then killed
-half way and goes on, and its file compared with that of the unbroken run. Run from the
-top of the checkout:
+seconds of all processors, which other work on the machine changes less; what the
+program takes for one batch, most of it the start of TensorFlow, is subtracted. The
+program is then killed half way and goes on, and its file compared with that of the
+unbroken run. Run from the top of the checkout:
 
     python -m benchmarks.predict_stream \
         --output=benchmarks/results/predict_stream.json

@@ -70,9 +70,9 @@ def is_number(text: str) -> bool:
 
 
 def columns_of(answers: dict, files=None) -> dict[str, list[str]]:
-    """The answers as cells of a csv, in quotes where it needs them; the label's probability in the place of all.
+    """The answers as cells of a csv, the label's probability in the place of all.
 
-    Texts that a spreadsheet would take for formulas begin with an apostrophe.
+    They are in quotes where a csv needs them. Texts that a spreadsheet would take for formulas begin with an apostrophe.
 
     Args:
         answers: dict of arrays `(rows, ...)`.
