@@ -72,7 +72,8 @@ def is_number(text: str) -> bool:
 def columns_of(answers: dict, files=None) -> dict[str, list[str]]:
     """The answers as cells of a csv, the label's probability in the place of all.
 
-    They are in quotes where a csv needs them. Texts that a spreadsheet would take for formulas begin with an apostrophe.
+    They are in quotes where a csv needs them. Texts that a spreadsheet would take for
+    formulas begin with an apostrophe.
 
     Args:
         answers: dict of arrays `(rows, ...)`.

@@ -12,7 +12,7 @@ import pathlib
 import re
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
 
 import numpy as np
@@ -66,14 +66,16 @@ def read_text(path: str | os.PathLike):
     return frame
 
 
-def unreadable(path, error: Exception) -> ValueError:
+def unreadable(path: str | os.PathLike, error: Exception) -> ValueError:
     """The error of a file that is no csv, or is cut off."""
     return ValueError(
         f"{path}: it could not be read as comma-separated UTF-8 text: {error}"
     )
 
 
-def check_names_above(header: list[str], num_rows: int, path) -> None:
+def check_names_above(
+    header: list[str], num_rows: int, path: str | os.PathLike
+) -> None:
     """Raises ValueError unless there are rows below a line of names."""
     if num_rows == 0:
         raise ValueError(
@@ -88,7 +90,7 @@ def check_names_above(header: list[str], num_rows: int, path) -> None:
     _check_separator(header, path)
 
 
-def full_names(names: list[str], path) -> list[str]:
+def full_names(names: list[str], path: str | os.PathLike) -> list[str]:
     """The columns' names, all different, with one for each that has none."""
     _check_names(names, path)
     return [name or _free_name(i, names) for i, name in enumerate(names)]
@@ -103,7 +105,7 @@ def _scan(path) -> tuple[list[str], list[int]]:
         return header, [len(row) for row in rows]
 
 
-def text_lines(stream):
+def text_lines(stream: IO[str]) -> Iterator[str]:
     """The lines of a file of text; of another, such as one in UTF-16, an error."""
     for number, line in enumerate(stream, 1):
         if "\0" in line:
@@ -128,7 +130,9 @@ def _read_cells(path, header, sizes):
     return frame.iloc[1:].reset_index(drop=True).fillna("")
 
 
-def parse_cells(source: Any, width: int, num_rows: int, places=None) -> Any:
+def parse_cells(
+    source: Any, width: int, num_rows: int, places: Sequence[int] | None = None
+) -> Any:
     """Rows of cells as texts, the header being one of them if it is there.
 
     Args:
@@ -192,7 +196,7 @@ def count_named(names: list[str]) -> int:
     return max((i + 1 for i, name in enumerate(names) if _is_named(name)), default=0)
 
 
-def warn_of_trailing(path) -> None:
+def warn_of_trailing(path: str | os.PathLike) -> None:
     """Tells of empty columns without a name at the end of the lines."""
     warnings.warn(
         f"{path}: left out, as empty and without a name: what follows the last "
@@ -208,7 +212,9 @@ def _check_lengths(too_long, too_short, sizes, num_names, path) -> None:
         refuse_length(row, sizes[row], num_names, bool(too_long[row]), path)
 
 
-def refuse_length(row: int, size: int, num_names: int, too_long: bool, path) -> None:
+def refuse_length(
+    row: int, size: int, num_names: int, too_long: bool, path: str | os.PathLike
+) -> None:
     """Raises the ValueError of a row of the wrong length.
 
     Args:
