@@ -100,9 +100,10 @@ class PartFile:
         with self._naming():
             if self._file is None:
                 self._create()
-            self._file.write(text(self._header).encode("utf-8"))
+            content = text(self._header).encode("utf-8")
+            self._file.write(content)
             self._file.flush()
-            self._header = False
+            self._header = self._header and not content
             if not self.is_device:
                 os.fsync(self._file.fileno())
                 self._write_record(done)

@@ -13,6 +13,10 @@ take for formulas begin with an apostrophe. Run from the top of the checkout:
 
     python -m export.predict --model=served/table --dataset=csv:new.csv \
         --output=answers.csv
+
+Rows are read, answered and kept a chunk at a time: a run that was killed goes on with
+`--resume`, and Apache Beam answers chunks in its workers with `--runner` (see
+`docs/serving.md`).
 """
 
 import dataclasses
@@ -210,17 +214,6 @@ def check_batch_rate(card: dict) -> None:
             "Received: one that was calibrated across folds of its training rows, "
             "whose p-values keep no such rate; calibrate it on rows held out."
         )
-
-
-def refused_in_batch(p_values: np.ndarray, rate: float) -> np.ndarray:
-    """Which rows are refused, of the share `rate` falsely in expectation.
-
-    A row without an answer is refused as such and is none of the batch.
-    """
-    answered = ~np.isnan(p_values)
-    refused = ~answered
-    refused[answered] = benjamini_hochberg(p_values[answered], rate)
-    return refused
 
 
 class BatchColumn:

@@ -113,6 +113,18 @@ def test_a_part_that_is_cut_off_or_of_a_run_before_is_not_gone_on_with(tmp_path)
     assert (tmp_path / "out.csv").read_bytes() == b"p_value\r\n0.75\r\n"
 
 
+def test_a_chunk_of_broken_files_alone_leaves_the_header_to_the_next(tmp_path):
+    part = some(tmp_path)
+    part.add(lambda header: "", Done(2, 0, 0, ["x.png", "y.png"]))
+    part.leave(discard=False)
+    part = some(tmp_path, resume=True)
+    assert part.done.broken == ["x.png", "y.png"]
+    part.add(lambda header: "", Done(4))
+    part.add(line(0.5), Done(6, 1))
+    part.finish()
+    assert (tmp_path / "out.csv").read_bytes() == b"p_value\r\n0.5\r\n"
+
+
 def test_a_mistake_leaves_no_part(tmp_path):
     part = some(tmp_path)
     part.add(line(0.5), Done(1, 1))
