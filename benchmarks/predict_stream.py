@@ -7,10 +7,13 @@ that are in memory as tensors. Both are measured in turn, by the clock and by th
 seconds of all processors, which other work on the machine changes less; what the
 program takes for one batch, most of it the start of TensorFlow, is subtracted. The
 program is then killed half way and goes on, and its file compared with that of the
-unbroken run. Run from the top of the checkout:
+unbroken run. All of that for a csv and for a Parquet file of the same rows. Run from
+the top of the checkout:
 
     python -m benchmarks.predict_stream \
         --output=benchmarks/results/predict_stream.json
+
+What is in the file already is not repeated.
 """
 
 import dataclasses
@@ -25,6 +28,8 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pyarrow.csv
+import pyarrow.parquet
 import tensorflow as tf
 
 from benchmarks.machine import machine
@@ -36,6 +41,7 @@ from keras_ebm.serving import export_classifier
 from trainers.program import json_files, options, running
 
 TRAINING_ROWS, CLASSES, BATCH = 2000, 3, 1024
+SOURCES = ("csv", "parquet")
 WORDS = {
     "city": ("Basel", "Bern", "Graz", "Linz", "Oslo", "Paris", "Rom", "Wien"),
     "job": ("baker", "clerk", "nurse", "smith"),
@@ -113,8 +119,9 @@ def bare_rate(version: Path, table: Path) -> tuple[float, float]:
 
 
 def command(version: Path, table: Path, output: Path, *more: str) -> list[str]:
-    """The program that answers a table."""
-    flags = f"--model={version}", f"--dataset=csv:{table}", f"--output={output}"
+    """The program that answers a table, of the kind that its name ends with."""
+    spec = f"{table.suffix[1:]}:{table}"
+    flags = f"--model={version}", f"--dataset={spec}", f"--output={output}"
     return [sys.executable, "-m", "export.predict", *flags, *more]
 
 
@@ -160,17 +167,27 @@ class StreamSettings:
     output: str = options.setting("", "JSON file to write.")
 
 
-def measure(settings: StreamSettings, folder: Path) -> dict:
-    """What the benchmark is about."""
-    version, table, few = export(folder), folder / "rows.csv", folder / "few.csv"
-    write_table(few, BATCH, 1)
-    write_table(table, settings.rows, 1)
+def in_a_file(csv: Path, source: str) -> Path:
+    """The rows of a csv in a file of a source."""
+    if source == "parquet":
+        convert = pyarrow.csv.ConvertOptions(strings_can_be_null=True)
+        table = pyarrow.csv.read_csv(csv, convert_options=convert)
+        pyarrow.parquet.write_table(table, csv.with_suffix(".parquet"))
+    return csv.with_suffix(f".{source}")
+
+
+def measure(settings: StreamSettings, source: str, folder: Path) -> dict:
+    """What the benchmark is about, of rows in a file of a source."""
+    version, all_csv, few_csv = export(folder), folder / "rows.csv", folder / "few.csv"
+    write_table(few_csv, BATCH, 1)
+    write_table(all_csv, settings.rows, 1)
+    few, table = (in_a_file(path, source) for path in (few_csv, all_csv))
     output, again = folder / "answers.csv", folder / "again.csv"
     runs = []
     for _ in range(settings.repeats):
         few_rows = timed(command(version, few, folder / "few_answers.csv"))
         all_rows = timed(command(version, table, output))
-        bare_wall, bare_cpu = bare_rate(version, table)
+        bare_wall, bare_cpu = bare_rate(version, all_csv)
         net = {name: all_rows[name] - few_rows[name] for name in all_rows}
         runs.append(
             {
@@ -202,20 +219,31 @@ def share(runs: list[dict], name: str) -> float:
 def main(argv: list[str]) -> None:
     del argv
     settings = options.from_flags(StreamSettings)
-    with tempfile.TemporaryDirectory() as folder:
-        found = measure(settings, Path(folder))
+    path = Path(settings.output) if settings.output else None
+    results = json_files.read_json(path) if path and path.is_file() else {}
+    for source in SOURCES:
+        if source not in results:
+            with tempfile.TemporaryDirectory() as folder:
+                results[source] = summary(measure(settings, source, Path(folder)))
+        if path:
+            json_files.write_json(path, results)
+    for source, found in results.items():
+        print(source)
+        kept = {name: value for name, value in found.items() if name != "machine"}
+        json_files.print_metrics(kept.pop("medians") | kept)
+
+
+def summary(found: dict) -> dict:
+    """Runs with their medians, and the rates beside those of the signature alone."""
     runs = found["runs"]
     medians = {name: float(np.median([run[name] for run in runs])) for name in runs[0]}
-    found |= {
+    return found | {
         "medians": medians,
         "share_of_bare": share(runs, "rows_a_second"),
         "share_of_bare_by_processor": share(runs, "rows_a_processor_second"),
         "aim": 0.8,
         "machine": machine(),
     }
-    json_files.print_metrics(medians | {k: found[k] for k in list(found)[2:-1]})
-    if settings.output:
-        json_files.write_json(settings.output, found)
 
 
 if __name__ == "__main__":
