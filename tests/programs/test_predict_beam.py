@@ -4,6 +4,8 @@ import os
 
 import pytest
 
+from export.rows import Part
+
 NAMES = ["age", "income (k)", "city"]
 
 
@@ -44,7 +46,7 @@ def chunks(tmp_path):
     beam = pytest.importorskip("export.beam", exc_type=ImportError)
     folder, begun = str(tmp_path / "answers.csv.shards"), {"source": "a"}
     assert beam.open_folder(folder, 2, begun, resume=True) == [0, 1]
-    list(beam.WriteChunk(folder).process((1, beam.Part({}, None, ["x.png"]), {})))
+    list(beam.WriteChunk(folder).process((1, Part({}, None, ["x.png"]), {})))
     return beam, folder, begun
 
 
@@ -54,7 +56,7 @@ def test_a_run_that_failed_goes_on_with_the_chunks_that_are_left(chunks):
     with pytest.raises(ValueError, match="another source"):
         beam.open_folder(folder, 2, {"source": "b"}, resume=True)
     # A worker that was taken for lost writes its chunk again.
-    list(beam.WriteChunk(folder).process((1, beam.Part({}, None, ["x.png"]), {})))
+    list(beam.WriteChunk(folder).process((1, Part({}, None, ["x.png"]), {})))
     assert sorted(os.listdir(folder)) == ["1", "1.json", "begun.json"]
     assert beam.read_file(folder, "1.json")["broken"] == ["x.png"]
     assert beam.open_folder(folder, 2, begun, resume=False) == [0, 1]
