@@ -229,8 +229,8 @@ def main(argv: list[str]) -> None:
             json_files.write_json(path, results)
     for source, found in results.items():
         print(source)
-        kept = {name: value for name, value in found.items() if name != "machine"}
-        json_files.print_metrics(kept.pop("medians") | kept)
+        told = {k: v for k, v in found.items() if isinstance(v, int | float)}
+        json_files.print_metrics(found["medians"] | told)
 
 
 def summary(found: dict) -> dict:
