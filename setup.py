@@ -23,6 +23,8 @@ PLOTS = ["matplotlib>=3.8", "tensorboard>=2.20"]
 DATA = [
     "pandas>=2.2.1",
     "pillow>=10.0",
+    # Of `parquet:PATH`.
+    "pyarrow>=16.0",
     "scikit-learn>=1.6",
     "tensorflow-datasets>=4.9.10",
     # Which scikit-learn needs too.
@@ -39,6 +41,9 @@ HUB = ["keras-hub>=0.32"]
 
 # Episodes of `hand:reach` and `hand:block`; the hand falls apart in MuJoCo 4.
 ROBOTS = ["gymnasium-robotics>=1.4", "mujoco==3.3.7"]
+
+# `export.predict --runner`.
+BEAM = ["apache-beam>=2.70"]
 
 # What benchmarks.step_torch is written in; the library never imports it.
 BENCH = ["torch>=2.13"]
@@ -77,6 +82,7 @@ setup(
         "tune": TUNE,
         "hub": HUB,
         "robots": ROBOTS,
+        "beam": BEAM,
         "bench": BENCH,
         "dev": DEV,
     },

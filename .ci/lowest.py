@@ -9,7 +9,7 @@ import sys
 import types
 from pathlib import Path
 
-OMITTED = ("bench", "hub", "robots")
+OMITTED = ("beam", "bench", "hub", "robots")
 
 
 def requirements(setup_file: Path) -> list[str]:

@@ -101,6 +101,32 @@ def load_signature(version: Path, name: str, card: dict):
     return loaded, signature
 
 
+def load_examples(version: Path, loaded, rate: float):
+    """The signature that takes serialised `tf.train.Example`s.
+
+    Args:
+        version: folder of the SavedModel.
+        loaded: what `load_signature` gave first.
+        rate: share of known inputs that may be refused; 0 for that of the export.
+
+    Raises:
+        ValueError: if the export has none, or is asked at another rate.
+    """
+    if rate:
+        raise ValueError(
+            "`target_fpr` must be left out with tfrecord:PATH, as the signature that "
+            f"takes examples has the rate of the export. Received: target_fpr={rate}; "
+            "export the model at this rate."
+        )
+    if "examples" not in loaded.signatures:
+        raise ValueError(
+            "`model` must have the signature examples to answer tfrecord:PATH. "
+            f"Received: {version} with {listed(sorted(loaded.signatures))}; export the "
+            "model again, or give its rows as another source."
+        )
+    return loaded.signatures["examples"]
+
+
 def _check_inputs(version, specs: dict, card: dict) -> None:
     """The card and the signature must agree on what is asked for."""
     told = card.get("columns") or card.get("inputs") or {"inputs": "inputs"}

@@ -13,36 +13,42 @@ take for formulas begin with an apostrophe. Run from the top of the checkout:
 
     python -m export.predict --model=served/table --dataset=csv:new.csv \
         --output=answers.csv
+
+Rows are read, answered and kept a chunk at a time: a run that was killed goes on with
+`--resume`, and Apache Beam answers chunks in its workers with `--runner` (see
+`docs/serving.md`).
 """
 
-import csv
 import dataclasses
-import io
+import hashlib
+import importlib
 import os
-import re
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from export.loading import check_card, load_signature
-from keras_ebm import data
-from keras_ebm.archives import read_arrays
-from keras_ebm.arguments import listed
-from keras_ebm.data.schema import EARLIER_MISSING
-from keras_ebm.digests import check_files
-from keras_ebm.files import make_folder, write_text
+from export.answering import BATCH as BATCH
+from export.answering import answer as answer
+from export.answering import answer_rows, columns_of, lines_of
+from export.answering import spreadsheet_text as spreadsheet_text
+from export.loading import check_card, load_examples, load_signature
+from export.part import PART, Done, PartFile
+from export.progress import Progress
+from export.rows import Rows, absolute, file_of, forms, open_rows
+from keras_ebm.arguments import listed, why_not_imported
+from keras_ebm.digests import check_files, file_digest, file_digests
 from keras_ebm.ood import ConformalDetector, benjamini_hochberg
-from keras_ebm.rows import as_rows, num_rows
 from keras_ebm.serving.export import CARD, version_number
-from keras_ebm.serving.inputs import RATE
-from keras_ebm.serving.outputs import OUTPUTS, restore
 from trainers.program import errors, folders, json_files, options, running
 from trainers.program.options import Checked, setting
 from trainers.settings import clashes
 
-BATCH = 256
 #: What `--batch_rate` adds.
 BATCH_COLUMN = "refused_in_batch"
 FLAGS = flags.FLAGS
@@ -60,8 +66,6 @@ OPTIONAL_SHAPE = {
     "calibration_rows_by_class": (list, type(None)),
     "drift": list,
 }
-#: First characters by which a spreadsheet takes a text for a formula.
-FORMULA_MARKS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +79,7 @@ class PredictSettings(Checked):
     )
     dataset: str = setting(
         "",
-        f"Spec of the rows: {listed(data.forms(with_options=True))}.",
+        f"Spec of the rows: {listed(forms())}.",
     )
     data_dir: str = setting("", "Folder of prepared tensorflow-datasets.")
     target_fpr: float = setting(
@@ -85,7 +89,7 @@ class PredictSettings(Checked):
         below=1,
     )
     optional_columns: tuple = setting(
-        (), "Columns of the model that a csv may lack; they are missing in all rows."
+        (), "Columns of the model that a table may lack; they are missing in all rows."
     )
     batch_rate: float = setting(
         0.0,
@@ -97,6 +101,26 @@ class PredictSettings(Checked):
     output: str = setting("", "CSV file to write.")
     skip_broken_images: bool = setting(
         False, "Whether files of images:DIR that cannot be decoded are left out."
+    )
+    chunk_rows: int = setting(
+        0,
+        "Rows that are read, answered and kept together, a multiple of 4096 of a "
+        "table's and of 256 of others; 0: 32768 of a table's, 512 images. Answers do "
+        "not depend on it.",
+        low=0,
+    )
+    resume: bool = setting(
+        False,
+        "Whether to go on after the last chunk that a killed run kept beside --output.",
+    )
+    runner: str = setting(
+        "",
+        "Runner of Apache Beam that answers in its workers, such as DirectRunner, "
+        "FlinkRunner or DataflowRunner, and writes OUTPUT-00000-of-00004.csv and so "
+        "on; empty: this process.",
+    )
+    pipeline_options: str = setting(
+        "", "Options of Beam, as in a shell: --direct_num_workers=2 --job_name=answers."
     )
 
 
@@ -151,115 +175,10 @@ def read_request(settings: PredictSettings, card: dict, specs: dict) -> tuple:
     Raises:
         ValueError: if the rows cannot be read or are none of the model's.
     """
-    spec = settings.dataset
-    if "columns" in card:
-        source, path = data.parse_spec(spec)
-        if source != "csv" or not path:
-            raise ValueError(
-                "`dataset` must be csv:PATH, as the model takes the columns of a "
-                f"table. Received: dataset={spec!r}."
-            )
-        names = card["columns"]
-        types = {name: specs[served].dtype for name, served in names.items()}
-        dtypes = {
-            name: None if dtype == tf.string else dtype.as_numpy_dtype
-            for name, dtype in types.items()
-        }
-        # An export of an earlier version says nothing of them.
-        missing = card.get("missing", EARLIER_MISSING)
-        columns = data.read_columns(
-            os.path.expanduser(path), dtypes, missing, settings.optional_columns
-        )
-        return {names[name]: values for name, values in columns.items()}, None
-    served = card.get("inputs", {"inputs": "inputs"})
-    (name, *others), files = served.values(), None
-    expected = specs[name]
-    if others or expected.dtype == tf.string:
-        return _arrays(spec, served, specs), None
-    source, folder = data.parse_spec(spec)
-    if source == "images" and folder:
-        rows, files = data.read_named_images(folder, settings.skip_broken_images)
-        x = data.fit_folder(spec, rows.x, tuple(expected.shape[1:]))
-    else:
-        dtype = expected.dtype.name if expected.dtype.is_floating else None
-        x = data.read(spec, data_dir=settings.data_dir or None, dtype=dtype).x
-    if source == "python":
-        # A cell a row may lack the axis that the model has.
-        x = as_rows(x, "dataset", expected)
-    x = _in_type(x, expected.dtype.as_numpy_dtype)
-    if not expected.is_compatible_with(tf.TensorSpec(x.shape, x.dtype)):
-        raise ValueError(
-            f"`dataset` must hold rows of shape {tuple(expected.shape[1:])} and type "
-            f"{expected.dtype.name}. Received: {spec}, of shape {x.shape[1:]} and type "
-            f"{x.dtype}.{data.size_remedy(spec, tuple(expected.shape[1:]))}"
-        )
-    return {name: x}, files
-
-
-def _in_type(x: np.ndarray, dtype) -> np.ndarray:
-    """Rows in another type, where that holds all their numbers."""
-    if x.dtype == dtype:
-        return x
-    cast = x.astype(dtype)
-    return cast if np.array_equal(cast, x) else x
-
-
-def _arrays(spec: str, served: dict, specs: dict) -> dict:
-    """Arrays for each input of a model, of an npz file or of a function."""
-    source, path = data.parse_spec(spec)
-    if source == "python" and path:
-        arrays = data.read(spec).x
-        if not isinstance(arrays, dict):
-            arrays = {next(iter(served)): arrays}
-    elif source == "npz" and path:
-        arrays = _named_arrays(path, served)
-    else:
-        raise ValueError(
-            "`dataset` must be npz:PATH with an array for each input of the model, "
-            f"{listed(served)}, or python:MODULE:FUNCTION, which returns a dict of "
-            f"them. Received: dataset={spec!r}."
-        )
-    own_specs = {own: specs[name] for own, name in served.items()}
-    rows = as_rows(arrays, "dataset", own_specs)
-    if not num_rows(rows):
-        raise ValueError(f"{spec}: it must hold one row at least. Received: none.")
-    return {
-        name: _as_input(rows[own], own, specs[name]) for own, name in served.items()
-    }
-
-
-def _named_arrays(path: str, served: dict) -> dict:
-    """Arrays of an npz file, by the names of a model's inputs."""
-    path = os.path.expanduser(path)
-    try:
-        arrays, names = read_arrays(path, tuple(served))
-    except ValueError as error:
-        raise ValueError(
-            f"{path}: it must be a file of np.savez, of numbers and of strings as "
-            f'.astype("U") makes them. Received: {error}.'
-        ) from error
-    absent = [own for own in served if own not in arrays]
-    if absent:
-        raise ValueError(
-            f"{path}: it must hold an array for each input of the model, "
-            f"{listed(served)}. Received: {listed(names) or 'no array'}."
-        )
-    return arrays
-
-
-def _as_input(part: np.ndarray, own: str, spec: tf.TensorSpec) -> np.ndarray:
-    """An array in the type of its input; integers must be the same numbers in it."""
-    if spec.dtype == tf.string:
-        return part
-    with np.errstate(invalid="ignore"):  # Of NaN, which is told of below.
-        cast = part.astype(spec.dtype.as_numpy_dtype)
-    if spec.dtype.is_integer and not np.array_equal(cast, part):
-        place = tuple(int(axis[0]) for axis in np.nonzero(cast != part))
-        raise ValueError(
-            f"`dataset[{own!r}]` must hold numbers of {spec.dtype.name}. Received: "
-            f"{part[place]} at {place}."
-        )
-    return cast
+    rows = open_rows(settings, card, specs)
+    part = rows.read(0, rows.num_rows)
+    rows.finish(part.broken, len(next(iter(part.request.values()))))
+    return part.request, part.files
 
 
 def check_rate(rate: float, card: dict) -> None:
@@ -297,100 +216,178 @@ def check_batch_rate(card: dict) -> None:
         )
 
 
-def refused_in_batch(p_values: np.ndarray, rate: float) -> np.ndarray:
-    """Which rows are refused, of the share `rate` falsely in expectation.
+class BatchColumn:
+    """The column of `--batch_rate`, of all rows of a file of answers.
 
-    A row without an answer is refused as such and is none of the batch.
-    """
-    answered = ~np.isnan(p_values)
-    refused = ~answered
-    refused[answered] = benjamini_hochberg(p_values[answered], rate)
-    return refused
-
-
-def answer(signature, request: dict) -> dict[str, np.ndarray]:
-    """The outputs of a signature on all rows, in batches; NaN where there is none."""
-    count = len(next(iter(request.values())))
-    parts = [
-        signature(
-            **{k: tf.constant(v[start : start + BATCH]) for k, v in request.items()}
-        )
-        for start in range(0, count, BATCH)
-    ]
-    return restore({k: np.concatenate([part[k] for part in parts]) for k in parts[0]})
-
-
-def spreadsheet_text(text: str | bytes) -> str:
-    """A text as a cell that no spreadsheet runs: `=1+1` becomes `'=1+1`.
-
-    A label that is a number, such as -1, stays one.
-    """
-    text = text.decode("utf-8") if isinstance(text, bytes) else text
-    return (
-        f"'{text}" if text.startswith(FORMULA_MARKS) and not is_number(text) else text
-    )
-
-
-def is_number(text: str) -> bool:
-    """Whether a text is a number in digits, of which spreadsheets run nothing."""
-    return re.fullmatch(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", text) is not None
-
-
-def _cells(values: np.ndarray):
-    """An output's values as cells of a csv."""
-    if values.dtype == bool:
-        return np.where(values, "true", "false")
-    if values.dtype == object:
-        return [spreadsheet_text(text) for text in values]
-    return values
-
-
-def write_answers(path, answers: dict, files=None) -> None:
-    """Writes the answers as csv, the label's probability in the place of all.
-
-    Texts that a spreadsheet would take for formulas begin with an apostrophe.
+    Which are refused depends on how often each p-value occurs, and not on more of the
+    rows: these need not be kept in memory.
 
     Args:
-        path: of the csv.
-        answers: dict of arrays `(rows, ...)`.
-        files: what the rows were read from, one each, or None.
+        rate: expected share of false refusals among those of the column.
+
+    Attributes:
+        name: str, of the column.
+        total: int, how many rows are refused.
     """
-    # Exports of earlier versions give some of them only.
-    columns = {
-        name: _cells(answers[name])
-        for name, output in OUTPUTS.items()
-        if name in answers and output.of != "classes" and answers[name].ndim == 1
+
+    name = BATCH_COLUMN
+
+    def __init__(self, rate: float):
+        self.rate, self.total = rate, 0
+        self._cells: dict[str, str] = {}
+
+    def study(self, rows: Iterable[dict]) -> None:
+        """Goes through the answers once, before `cell` is asked of each."""
+        counts = Counter(row["p_value"] for row in rows)
+        answered = {text: n for text, n in counts.items() if text != "nan"}
+        p_values = np.array(list(answered), np.float32)
+        refused = benjamini_hochberg(
+            p_values, self.rate, np.array(list(answered.values()), np.int64)
+        )
+        cells = np.where(refused, "true", "false").tolist()
+        self._cells = dict(zip(answered, cells, strict=True))
+        # A row without an answer is refused as such and is none of the batch.
+        self._cells["nan"] = "true"
+        self.total = sum(n for p, n in counts.items() if self._cells[p] == "true")
+
+    def cell(self, row: dict) -> str:
+        """Whether a row is refused."""
+        return self._cells[row["p_value"]]
+
+
+def begun_as(settings: PredictSettings, version: Path, card: dict, rows: Rows) -> dict:
+    """All that answers depend on, by what an error calls it."""
+    digests = card.get("files") or file_digests(version)
+    export = f"{file_digest(version / CARD)}{sorted(digests.items())}"
+    return {
+        "source": {"dataset": settings.dataset, "sha256": rows.digest()},
+        "export": hashlib.sha256(export.encode()).hexdigest(),
+        "--target_fpr": settings.target_fpr,
+        "--optional_columns": sorted(settings.optional_columns),
+        "--skip_broken_images": settings.skip_broken_images,
+        "--chunk_rows": rows.chunk,
+        "TensorFlow": tf.__version__,
     }
-    if BATCH_COLUMN in answers:
-        columns[BATCH_COLUMN] = _cells(answers[BATCH_COLUMN])
-    if "label" in answers:
-        labels = [spreadsheet_text(label) for label in answers["label"]]
-        likeliest = answers["probabilities"].max(axis=-1)
-        columns = {"label": labels, "probability": likeliest, **columns}
-    if files is not None:
-        names = [spreadsheet_text(os.fspath(name)) for name in files]
-        columns = {"file": names, **columns}
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    make_folder(Path(path).parent)
-    write_text(path, text.getvalue())
 
 
-def main(argv):
-    del argv
+def answer_all(signature, rows: Rows, rate: float, part: PartFile) -> None:
+    """Answers what of the rows is left, and keeps the answers chunk by chunk.
+
+    The next chunk is read, and the last one written, while one is answered.
+    """
+    starts = range(part.done.position, rows.num_rows, rows.chunk)
+
+    def read(start):
+        return rows.read(start, min(start + rows.chunk, rows.num_rows))
+
+    with (
+        Progress(rows.num_rows, part.done.position) as progress,
+        ThreadPoolExecutor(1) as reader,
+        ThreadPoolExecutor(1) as writer,
+    ):
+        coming = reader.submit(read, starts[0]) if starts else None
+        writing = writer.submit(lambda: None)
+        for start in starts:
+            chunk, following = coming.result(), start + rows.chunk
+            if following in starts:
+                coming = reader.submit(read, following)
+            answers = {}
+            if len(next(iter(chunk.request.values()))):
+                answers = answer_rows(signature, rows, chunk.request, rate)
+            writing.result()
+            progress.show(part.done.position)
+            end = min(following, rows.num_rows)
+            writing = writer.submit(keep, part, answers, chunk, end)
+        writing.result()
+    rows.finish(part.done.broken, part.done.rows)
+
+
+def keep(part: PartFile, answers: dict, chunk, position: int) -> None:
+    """Adds the answers to a chunk to those that are kept."""
+    before = part.done
+    done = Done(
+        position,
+        before.rows + len(answers.get("accept", ())),
+        before.refused + int(np.sum(~answers["accept"])) if answers else before.refused,
+        before.broken + chunk.broken,
+    )
+    if not answers:
+        part.add(lambda header: "", done)
+        return
+    columns = columns_of(answers, chunk.files)
+    part.add(lambda header: lines_of(columns, header), done)
+
+
+def answer_here(signature, rows: Rows, settings: PredictSettings, begun: dict) -> tuple:
+    """Answers all rows in this process, and writes the output.
+
+    Args:
+        signature: of the export.
+        rows: what it is asked about.
+        settings: `PredictSettings`.
+        begun: see `begun_as`.
+
+    Returns:
+        `(done, refused)`: `Done`, and how many are refused in the batch.
+    """
+    column = BatchColumn(settings.batch_rate) if settings.batch_rate else None
+    part = PartFile(settings.output, begun, settings.resume, column)
+    try:
+        answer_all(signature, rows, settings.target_fpr, part)
+        part.finish()
+    except ValueError:
+        # The source must change, and what was answered is of the one before.
+        part.leave(discard=True)
+        raise
+    except BaseException as error:
+        part.leave(discard=False)
+        if part.done.position:
+            error.add_note(f"{part.done.rows} answers are kept; --resume goes on")
+        raise
+    return part.done, column.total if column else 0
+
+
+def check_flags() -> Path:
+    """Raises app.UsageError at flags that contradict each other; gives the output."""
     for name in ("model", "dataset"):
         options.require(name)
     clashes.check(clashes.PREDICT)
     output = folders.require_file("output")
-    files_read = folders.files_of_spec("dataset", FLAGS.dataset)
-    folders.check_apart({"output": FLAGS.output}, files_read)
+    read = file_of(FLAGS.dataset)
+    written = {"output": FLAGS.output, "output's part": f"{FLAGS.output}{PART}"}
+    folders.check_apart(written, {"dataset": read} if read else {})
     if Path(os.path.realpath(FLAGS.model)) in Path(os.path.realpath(output)).parents:
         raise app.UsageError(
             "--output must lie outside of the export, whose files it might overwrite. "
             f"Received: output={output} in model={FLAGS.model}; choose another path."
         )
+    if FLAGS.runner and FLAGS.batch_rate:
+        raise app.UsageError(
+            "--batch_rate must be asked without --runner, as it looks at all rows "
+            f"together. Received: --runner={FLAGS.runner}; leave one of them out."
+        )
+    return output
+
+
+def import_beam() -> ModuleType:
+    """The module `export.beam`, which needs what few have.
+
+    Raises:
+        ImportError: if Apache Beam is not installed, with the command that installs it.
+    """
+    try:
+        return importlib.import_module("export.beam")
+    except ImportError as error:
+        raise ImportError(
+            f"`runner` needs `apache_beam`, which "
+            f"{why_not_imported('apache_beam', error)}. "
+            'Run `pip install "keras_ebm[beam]"`.'
+        ) from error
+
+
+def main(argv):
+    del argv
+    output = check_flags()
     settings = options.from_flags(PredictSettings)
     with errors.usage_errors():
         version = find_version(Path(settings.model))
@@ -401,24 +398,29 @@ def main(argv):
         name = "at_rate" if rate else "serving_default"
         loaded, signature = load_signature(version, name, card)
         _, specs = signature.structured_input_signature
-        request, files = read_request(settings, card, specs)
+        if settings.runner:
+            # Workers may be in other folders.
+            spec = absolute(settings.dataset)
+            settings = dataclasses.replace(settings, dataset=spec)
+        rows = open_rows(settings, card, specs)
         if rate:
             check_rate(rate, card)
-            count = len(next(iter(request.values())))
-            request[RATE] = np.full(count, rate, np.float32)
-        answers = answer(signature, request)
-        if settings.batch_rate:
-            refused = refused_in_batch(answers["p_value"], settings.batch_rate)
-            answers[BATCH_COLUMN] = refused
-        write_answers(output, answers, files)
-    refused = int(np.sum(~answers["accept"]))
+        if rows.signature:
+            name = rows.signature
+            signature = load_examples(version, loaded, rate)
+        begun = begun_as(settings, version, card, rows)
+        if settings.runner:
+            beam = import_beam()
+            done, in_batch = beam.answer_far(settings, version, name, rows, begun), 0
+        else:
+            done, in_batch = answer_here(signature, rows, settings, begun)
     print(
-        f"{output}: {len(answers['accept'])} rows, {refused} refused at a "
+        f"{output}: {done.rows} rows, {done.refused} refused at a "
         f"false-alarm rate of {rate or card['target_fpr']:g}"
     )
     if settings.batch_rate:
         print(
-            f"{int(np.sum(answers[BATCH_COLUMN]))} refused in the batch, of which at "
+            f"{in_batch} refused in the batch, of which at "
             f"most {100 * settings.batch_rate:g} % are false in expectation"
         )
 

@@ -48,7 +48,9 @@ LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 # Optional or heavy packages, and the only parts that may import them.
 CONFINED = {
     "tensorflow_datasets": {"data"},
+    "apache_beam": set(),
     "pandas": {"data"},
+    "pyarrow": {"data"},
     "sklearn": {"data", "estimators", "mixtures"},
     "matplotlib": {"plots"},
     "gymnasium": {"data"},

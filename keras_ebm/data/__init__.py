@@ -1,9 +1,12 @@
 """Data sets, how they are split, and foreign rows to test a model with."""
 
+from keras_ebm.data.csv_rows import CsvRows
 from keras_ebm.data.dataset import Dataset, validate
 from keras_ebm.data.episodes import Episodes, load_episodes, read_episodes
+from keras_ebm.data.example_rows import ExampleRows
 from keras_ebm.data.foreign import dtype_of, fit_images, foreign
 from keras_ebm.data.images import (
+    ImageRows,
     decode_images,
     fit_channels,
     fit_folder,
@@ -14,6 +17,7 @@ from keras_ebm.data.images import (
 )
 from keras_ebm.data.inputs import in_types, types_of
 from keras_ebm.data.labels import mask_labels, relabel
+from keras_ebm.data.parquet_rows import ParquetRows
 from keras_ebm.data.parsing import Spec, parse_spec
 from keras_ebm.data.python_rows import import_module, read_python
 from keras_ebm.data.schema import Column, TableSchema
@@ -46,8 +50,12 @@ __all__ = [
     "EXACT",
     "SOURCES",
     "Column",
+    "CsvRows",
     "Dataset",
     "Episodes",
+    "ExampleRows",
+    "ImageRows",
+    "ParquetRows",
     "Source",
     "Spec",
     "Splits",

@@ -12,7 +12,7 @@ import pathlib
 import re
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
 
 import numpy as np
@@ -56,10 +56,28 @@ def read_text(path: str | os.PathLike):
         header, sizes = _scan(path)
         cells = _read_cells(path, header, sizes)
     except UNREADABLE as error:
-        raise ValueError(
-            f"{path}: it could not be read as comma-separated UTF-8 text: {error}"
-        ) from error
-    if len(cells) == 0:
+        raise unreadable(path, error) from error
+    check_names_above(header, len(cells), path)
+    names = [name.strip() for name in header]
+    cells = cells.apply(lambda column: column.str.strip())
+    names = _without_trailing(names, cells, sizes, path)
+    frame = cells.iloc[:, : len(names)]
+    frame.columns = full_names(names, path)
+    return frame
+
+
+def unreadable(path: str | os.PathLike, error: Exception) -> ValueError:
+    """The error of a file that is no csv, or is cut off."""
+    return ValueError(
+        f"{path}: it could not be read as comma-separated UTF-8 text: {error}"
+    )
+
+
+def check_names_above(
+    header: list[str], num_rows: int, path: str | os.PathLike
+) -> None:
+    """Raises ValueError unless there are rows below a line of names."""
+    if num_rows == 0:
         raise ValueError(
             f"{path}: there must be a header line and at least one row below it. "
             f"Received: {len(header)} columns and no rows."
@@ -70,25 +88,24 @@ def read_text(path: str | os.PathLike):
             "names. Write a line of names above the rows."
         )
     _check_separator(header, path)
-    names = [name.strip() for name in header]
-    cells = cells.apply(lambda column: column.str.strip())
-    names = _without_trailing(names, cells, sizes, path)
+
+
+def full_names(names: list[str], path: str | os.PathLike) -> list[str]:
+    """The columns' names, all different, with one for each that has none."""
     _check_names(names, path)
-    frame = cells.iloc[:, : len(names)]
-    frame.columns = [name or _free_name(i, names) for i, name in enumerate(names)]
-    return frame
+    return [name or _free_name(i, names) for i, name in enumerate(names)]
 
 
 def _scan(path) -> tuple[list[str], list[int]]:
     """The header's cells, and how many cells each row has; not of blank lines."""
     opener = OPENERS.get(pathlib.Path(path).suffix.lower(), open)
     with opener(path, "rt", encoding="utf-8-sig", newline="") as stream:
-        rows = (row for row in csv.reader(_text_lines(stream)) if not _is_blank(row))
+        rows = (row for row in csv.reader(text_lines(stream)) if not is_blank(row))
         header = next(rows, [])
         return header, [len(row) for row in rows]
 
 
-def _text_lines(stream):
+def text_lines(stream: IO[str]) -> Iterator[str]:
     """The lines of a file of text; of another, such as one in UTF-16, an error."""
     for number, line in enumerate(stream, 1):
         if "\0" in line:
@@ -99,7 +116,8 @@ def _text_lines(stream):
         yield line
 
 
-def _is_blank(row: list[str]) -> bool:
+def is_blank(row: list[str]) -> bool:
+    """Whether a row is that of a line with nothing in it, which counts for none."""
     return not row or (len(row) == 1 and row[0].isspace())
 
 
@@ -108,13 +126,36 @@ def _read_cells(path, header, sizes):
     pandas = require("pandas")
     if not sizes:
         return pandas.DataFrame()
+    frame = parse_cells(path, max(len(header), *sizes), len(sizes) + 1)
+    return frame.iloc[1:].reset_index(drop=True).fillna("")
+
+
+def parse_cells(
+    source: Any, width: int, num_rows: int, places: Sequence[int] | None = None
+) -> Any:
+    """Rows of cells as texts, the header being one of them if it is there.
+
+    Args:
+        source: path or binary file of UTF-8.
+        width: int, the length of the longest row.
+        num_rows: int, how many rows there are.
+        places: positions of the columns to keep, ascending; all by default.
+
+    Returns:
+        `pandas.DataFrame` whose columns are positions; NaN where a row has no cell.
+
+    Raises:
+        ValueError: if that is no csv, or of another number of rows.
+    """
+    pandas = require("pandas")
     try:
         # Pandas would rename columns of one name, and take the first one for an index
         # where rows are longer than the header. So the header is a row to it.
         frame = pandas.read_csv(
-            path,
+            source,
             header=None,
-            names=range(max(len(header), *sizes)),
+            names=range(width),
+            usecols=places,
             index_col=False,
             dtype=object,
             na_filter=False,
@@ -122,9 +163,9 @@ def _read_cells(path, header, sizes):
         )
     except pandas.errors.ParserError as error:
         raise ValueError(str(error)) from error
-    if len(frame) != len(sizes) + 1:
+    if len(frame) != num_rows:
         raise ValueError("its quotes do not tell where a row ends")
-    return frame.iloc[1:].reset_index(drop=True).fillna("")
+    return frame
 
 
 def _check_separator(header, path) -> None:
@@ -141,28 +182,50 @@ def _without_trailing(names, cells, sizes, path) -> list[str]:
     """The names but for those of empty columns at the end; checks the rows' lengths."""
     filled = [column for column in cells if (cells[column] != "").any()]
     last_filled = max(filled, default=-1) + 1
-    last_named = max(
-        (i + 1 for i, name in enumerate(names) if _is_named(name)), default=0
-    )
+    last_named = count_named(names)
     width = max(last_named, min(last_filled, len(names)))
     too_long = (cells.iloc[:, len(names) :] != "").any(axis=1).to_numpy()
     _check_lengths(too_long, np.array(sizes) < last_named, sizes, last_named, path)
     if max(len(names), *sizes) > width:
-        warnings.warn(
-            f"{path}: left out, as empty and without a name: what follows the last "
-            "separator of its lines",
-            stacklevel=4,
-        )
+        warn_of_trailing(path)
     return names[:width]
+
+
+def count_named(names: list[str]) -> int:
+    """How many columns there are up to the last one that has a name."""
+    return max((i + 1 for i, name in enumerate(names) if _is_named(name)), default=0)
+
+
+def warn_of_trailing(path: str | os.PathLike) -> None:
+    """Tells of empty columns without a name at the end of the lines."""
+    warnings.warn(
+        f"{path}: left out, as empty and without a name: what follows the last "
+        "separator of its lines",
+        stacklevel=5,
+    )
 
 
 def _check_lengths(too_long, too_short, sizes, num_names, path) -> None:
     bad = too_long | too_short
-    if not bad.any():
-        return
-    row = int(np.argmax(bad))
-    received = f"{sizes[row]} in row {row} (counted from 0) for {num_names} names"
-    if too_long[row]:
+    if bad.any():
+        row = int(np.argmax(bad))
+        refuse_length(row, sizes[row], num_names, bool(too_long[row]), path)
+
+
+def refuse_length(
+    row: int, size: int, num_names: int, too_long: bool, path: str | os.PathLike
+) -> None:
+    """Raises the ValueError of a row of the wrong length.
+
+    Args:
+        row: counted from 0 without the header.
+        size: how many cells it has.
+        num_names: how many columns have names.
+        too_long: whether it has more than the header.
+        path: of the file.
+    """
+    received = f"{size} in row {row} (counted from 0) for {num_names} names"
+    if too_long:
         raise ValueError(
             f"{path}: a row must not have more cells than its header has names. "
             f"Received: {received}. Name every column, and put cells that hold a "

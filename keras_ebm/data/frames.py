@@ -117,15 +117,23 @@ def _cells(frame):
             f"{listed(map(repr, twice))}. Rename one of each."
         )
     columns = {
-        name: _plain_column(frame.iloc[:, place], name)
+        name: plain_column(frame.iloc[:, place], name)
         for place, name in enumerate(names)
     }
     return require("pandas").DataFrame(columns)
 
 
-def _plain_column(cells, name):
-    """One column without its index, under a name that is a str."""
+def plain_column(cells: Any, name: str, words: bool = False) -> Any:
+    """One column of texts, "" where a cell is missing, or of numbers in numpy's types.
+
+    Args:
+        cells: pandas `Series`.
+        name: str, what it is called from now on.
+        words: bool, whether numbers become texts too.
+    """
     cells = cells.reset_index(drop=True).rename(name)
+    if words and is_number_column(cells):
+        return _texts(cells)
     if _is_numeric_type(cells.dtype) and cells.dtype.kind != "c":
         return _numbers(cells)
     return _texts(cells)

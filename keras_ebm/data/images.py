@@ -126,10 +126,22 @@ def _visible(folder: Path, skipped: Skipped) -> list[Path]:
 
 def _read_all(paths, skipped: Skipped, skip_broken: bool, read):
     """The paths that could be read, and their images; at least one."""
-    found = []
+    found = _read_some(paths, skipped, skip_broken, read)
+    if not found[0]:
+        raise ValueError(
+            f"images:{skipped.folder}: there must be a folder with image files "
+            f"({', '.join(SUFFIXES)}). Received: none"
+            f"{f' but {skipped}' if str(skipped) else ''}."
+        )
+    return found
+
+
+def _read_some(paths, skipped: Skipped, skip_broken: bool, read) -> tuple[list, list]:
+    """The paths that could be read, and their images."""
+    found: tuple[list, list] = ([], [])
     for path in paths:
         try:
-            found.append((path, read(path)))
+            image = read(path)
         except tf.errors.InvalidArgumentError as error:
             if not skip_broken:
                 raise ValueError(
@@ -138,13 +150,10 @@ def _read_all(paths, skipped: Skipped, skip_broken: bool, read):
                     "files with --skip_broken_images (`skip_broken_images=True`)."
                 ) from error
             skipped.broken.append(path)
-    if not found:
-        raise ValueError(
-            f"images:{skipped.folder}: there must be a folder with image files "
-            f"({', '.join(SUFFIXES)}). Received: none"
-            f"{f' but {skipped}' if str(skipped) else ''}."
-        )
-    return zip(*found, strict=True)
+        else:
+            found[0].append(path)
+            found[1].append(image)
+    return found
 
 
 def _stack(images, skipped: Skipped) -> np.ndarray:
@@ -197,6 +206,73 @@ def read_named_images(
     dataset, files, skipped = _read_named(name, skip_broken)
     skipped.warn()
     return dataset, files
+
+
+class ImageRows:
+    """The images that `read_image_folder` reads, a part at a time.
+
+    Args:
+        name: `DIR` or `DIR@SIZE`, see `read_image_folder`.
+        skip_broken: bool, whether files that cannot be decoded are left out.
+
+    Raises:
+        ValueError: if there is no image.
+    """
+
+    def __init__(self, name: str, skip_broken: bool = False):
+        self.skipped, self._paths, self._size = _find_images(name)
+        self.skip_broken, self.num_rows = skip_broken, len(self._paths)
+        if not self._paths:
+            _read_all([], self.skipped, skip_broken, _read_image)
+
+    def read(self, start: int, stop: int) -> tuple[np.ndarray, list[str], list[str]]:
+        """The images of the files `start` to `stop`, of which some may be broken.
+
+        Returns:
+            `(x, files, broken)`: uint8 array, and the paths below `DIR` of its rows and
+            of what was left out.
+
+        Raises:
+            ValueError: if a file cannot be decoded, or their sizes differ.
+        """
+        skipped = Skipped(self.skipped.folder)
+        paths, images = _read_some(
+            self._paths[start:stop], skipped, self.skip_broken, self._read
+        )
+        broken = [str(path.relative_to(skipped.folder)) for path in skipped.broken]
+        files = [str(path.relative_to(skipped.folder)) for path in paths]
+        x = _stack(images, skipped) if images else np.zeros((0, 1, 1, 3), np.uint8)
+        return x, files, broken
+
+    def stamps(self) -> list[tuple[str, int, int]]:
+        """Path below `DIR`, size and time of each file, in the order of the rows."""
+        found = []
+        for path in self._paths:
+            about = path.stat()
+            name = str(path.relative_to(self.skipped.folder))
+            found.append((name, about.st_size, about.st_mtime_ns))
+        return found
+
+    def tell_skipped(self, broken: list[str], num_read: int) -> None:
+        """Warns of what was passed over, and refuses a folder with broken files alone.
+
+        Args:
+            broken: paths below `DIR` that could not be decoded.
+            num_read: int, how many images were read.
+        """
+        folder = self.skipped.folder
+        told = dataclasses.replace(
+            self.skipped, broken=[folder / name for name in broken]
+        )
+        if not num_read:
+            _read_all([], told, True, _read_image)
+        told.warn()
+
+    def _read(self, path):
+        image = _read_image(path)
+        if not self._size:
+            return image
+        return middle_square(tf.constant(image), self._size).numpy()
 
 
 def image_files(name: str, skip_broken: bool = False) -> list[str]:

@@ -86,7 +86,7 @@ def read_csv(
         changed: dict[str, Any] = {} if target is None else {"target": target or None}
         changed |= {} if missing is None else {"missing": tuple(missing)}
         schema = dataclasses.replace(schema, **changed)
-    _check_columns(frame, [column.name for column in schema.columns], path)
+    _check_columns(frame.columns, [column.name for column in schema.columns], path)
     return Dataset(
         x=encode_cells(frame, schema, origin),
         y=_encode_target(frame, schema, path),
@@ -144,7 +144,29 @@ def read_columns(
         ValueError: if the file cannot be read, lacks a column, or a cell that should
             be a number is none.
     """
-    frame = _with_columns(read_text(path), dtypes, optional, path)
+    frame = read_text(path)
+    absent = absent_columns(frame.columns, dtypes, optional, path)
+    return served_columns(
+        frame.assign(**dict.fromkeys(absent, "")), dtypes, path, missing
+    )
+
+
+def served_columns(
+    frame: Any,
+    dtypes: Mapping[str, np.dtype | None],
+    path: str | os.PathLike,
+    missing: Sequence[str] = MISSING,
+    first: int = 0,
+) -> dict[str, np.ndarray]:
+    """Columns of a frame as a table that is served takes them; see `read_columns`.
+
+    Args:
+        frame: pandas `DataFrame` of texts or numbers, with these columns.
+        dtypes: see `read_columns`.
+        path: of the table, for errors.
+        missing: see `read_columns`.
+        first: int, the number of the frame's first row in the table, for errors.
+    """
     words = ("", *missing)
     return {
         name: frame[name].to_numpy(object)
@@ -154,37 +176,52 @@ def read_columns(
             Column(name, "numeric", wide=dtype == np.float64),
             path,
             words,
+            first,
         )
         for name, dtype in dtypes.items()
     }
 
 
-def _check_columns(frame, names, path, remedy: str = "") -> None:
-    absent = [name for name in names if name not in frame.columns]
+def _check_columns(found, names, path, remedy: str = "") -> None:
+    absent = [name for name in names if name not in found]
     if absent:
         raise ValueError(
             f"{path}: every column of the schema must be in the file. Missing: "
-            f"{listed(absent)}. The file has: {listed(frame.columns)}.{remedy}"
+            f"{listed(absent)}. The file has: {listed(found)}.{remedy}"
         )
 
 
-def _with_columns(frame, names, optional, path):
-    """The table with empty cells in the `optional` columns that it lacks."""
+def absent_columns(
+    found: Sequence[str],
+    names: Mapping[str, Any],
+    optional: Sequence[str],
+    path: str | os.PathLike,
+) -> list[str]:
+    """The `optional` columns that a table lacks, which a `UserWarning` says.
+
+    Args:
+        found: names of the table's columns.
+        names: those that are asked for.
+        optional: those of them that may be absent.
+        path: of the table, for messages.
+
+    Raises:
+        ValueError: if another one is absent, or an optional one is not asked for.
+    """
     unknown = sorted(set(optional) - set(names))
     if unknown:
         raise ValueError(
             "`optional_columns` must be columns of the model. Received: "
             f"{listed(unknown)}. The columns are: {listed(names)}."
         )
-    absent = [name for name in optional if name not in frame.columns]
+    absent = [name for name in optional if name not in found]
     if absent:
         warnings.warn(
             f"{path}: taken as missing in all rows: {listed(absent)}", stacklevel=3
         )
-    frame = frame.assign(**dict.fromkeys(absent, ""))
     remedy = " Name those that may be missing by `optional_columns`."
-    _check_columns(frame, names, path, remedy)
-    return frame
+    _check_columns([*found, *absent], names, path, remedy)
+    return absent
 
 
 def _leave_out(frame, ignore_columns, path):
@@ -225,7 +262,7 @@ def _tell_missing(frame, schema: TableSchema, path: Origin) -> None:
         )
 
 
-def _encode(cells, column: Column, path, words=MISSING) -> np.ndarray:
+def _encode(cells, column: Column, path, words=MISSING, first: int = 0) -> np.ndarray:
     missing = is_missing(cells, words).to_numpy()
     if column.kind != "numeric":
         cells = cells.str.lower() if column.kind == "boolean" else cells
@@ -246,7 +283,7 @@ def _encode(cells, column: Column, path, words=MISSING) -> np.ndarray:
             received = cells.iloc[row : row + 1].tolist()[0]
             raise ValueError(
                 f"{path}: a cell of the numeric column {column.name!r} must {rule}. "
-                f"Received: {received!r} in row {row} (counted from 0). "
+                f"Received: {received!r} in row {first + row} (counted from 0). "
                 "Correct or empty the cell."
             )
     return values

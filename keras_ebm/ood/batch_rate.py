@@ -5,7 +5,9 @@ import numpy as np
 from keras_ebm.ood.conformal_rates import EPSILON, check_in_unit_interval
 
 
-def benjamini_hochberg(p_values: np.ndarray, rate: float) -> np.ndarray:
+def benjamini_hochberg(
+    p_values: np.ndarray, rate: float, counts: np.ndarray | None = None
+) -> np.ndarray:
     """Says which rows of a batch are refused, so that few refusals are false.
 
     Of `m` p-values in ascending order the first `k` are refused, for the largest `k`
@@ -22,6 +24,9 @@ def benjamini_hochberg(p_values: np.ndarray, rate: float) -> np.ndarray:
     Args:
         p_values: float array `(rows,)`, of all rows of the batch.
         rate: float in (0, 1), the expected share of false ones among refusals.
+        counts: int array `(rows,)`, how many rows each p-value stands for. Defaults
+            to one each. A conformal detector's p-values are few, so that those of any
+            number of rows can be counted in little memory.
 
     Returns:
         Bool array `(rows,)`; nothing may be refused.
@@ -47,8 +52,19 @@ def benjamini_hochberg(p_values: np.ndarray, rate: float) -> np.ndarray:
             "`p_values` must be from 0 to 1, of shape `(rows,)`. Received: shape "
             f"{p_values.shape} with {_worst(p_values)}; leave rows without one out."
         )
-    ascending = np.sort(p_values)
-    bounds = rate * np.arange(1, len(p_values) + 1) / max(len(p_values), 1)
+    counts = np.ones(len(p_values), np.int64) if counts is None else np.asarray(counts)
+    if (
+        counts.shape != p_values.shape
+        or counts.dtype.kind not in "iu"
+        or (counts.size and counts.min() < 1)
+    ):
+        raise ValueError(
+            "`counts` must be integers of at least 1, one for each p-value. Received: "
+            f"shape {counts.shape} of {counts.dtype} for {len(p_values)} p-values."
+        )
+    order = np.argsort(p_values)
+    ascending, ranks = p_values[order], np.cumsum(counts[order])
+    bounds = rate * ranks / max(counts.sum(), 1)
     # As elsewhere, what float32 alone keeps above a bound is at it.
     below = np.flatnonzero(ascending <= bounds * (1.0 + EPSILON["float32"]))
     return p_values <= (ascending[below[-1]] if len(below) else -1.0)

@@ -184,7 +184,8 @@ EXPORT = [
     _taken_by("skip_broken_images", "calibration"),
 ]
 PREDICT = [
-    Rule("optional_columns", "dataset", ("csv",)),
+    Rule("optional_columns", "dataset", ("csv", "parquet")),
+    Rule("pipeline_options", "runner"),
     _taken_by("skip_broken_images", "dataset"),
 ]
 
