@@ -63,7 +63,11 @@ def test_a_table_of_an_earlier_version_is_decided_and_served_as_it_was():
     served = tf.saved_model.load(str(KEPT / "export" / "1"))
     request = {k: tf.constant(v, specs[k].dtype) for k, v in columns.items()}
     answers = served.signatures["serving_default"](**request)
-    for found in (detector.predict(x[100:116]), {k: answers[k] for k in expected}):
+    decided = detector.predict(x[100:116])
+    # Earlier versions gave no reason for what was accepted.
+    reasons = decided["reason"].astype(object)
+    decided["reason"] = np.where(reasons == b"accepted", b"", reasons)
+    for found in (decided, {k: answers[k] for k in expected}):
         for name, values in expected.items():
             if values.dtype.kind == "f":
                 np.testing.assert_allclose(found[name], values, **TOLERANCE)
