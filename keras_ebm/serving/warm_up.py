@@ -14,10 +14,14 @@ from keras_ebm.serving.signatures import METHODS, Served, names_of
 FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 
 
+#: Rows of a second request of raw rows, and its bytes at most.
+ROWS, MOST_BYTES = 64, 1_000_000
+
+
 def write_warm_up(
     path: Path, requests: dict[str, dict[str, np.ndarray | tf.Tensor]]
 ) -> None:
-    """Writes a request for each signature beside a SavedModel.
+    """Writes a request for each signature beside a SavedModel, and one of many rows.
 
     TF Serving sends them to a version that it loads before any other request, so that
     no client waits for what is only done once.
@@ -29,11 +33,21 @@ def write_warm_up(
     References:
         - TF Serving, "SavedModel Warmup": a TFRecord of `PredictionLog`s.
     """
-    file = path / FILE
+    file, first = path / FILE, "serving_default"
     file.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(file)) as writer:
-        for signature, request in requests.items():
+        for signature, request in [*requests.items(), (first, many(requests[first]))]:
             writer.write(log_of(signature, request).SerializeToString())
+
+
+def many(request: dict[str, np.ndarray | tf.Tensor]) -> dict[str, tf.Tensor]:
+    """A request of the same row `ROWS` times, or fewer of large ones."""
+    proto = {name: tf.make_tensor_proto(value) for name, value in request.items()}
+    size = sum(value.ByteSize() for value in proto.values())
+    count = max(2, min(ROWS, MOST_BYTES // size))
+    return {
+        name: tf.repeat(value[:1], count, axis=0) for name, value in request.items()
+    }
 
 
 def log_of(signature: str, request: dict) -> prediction_log_pb2.PredictionLog:

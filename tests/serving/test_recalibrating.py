@@ -91,7 +91,7 @@ def test_every_signature_of_a_table_is_there_and_warm(table_export, tmp_path):
     loaded = tf.saved_model.load(str(path))
     asked = replay(loaded, path / FILE)
     first = tf.saved_model.load(str(table_export.path))
-    assert sorted(asked) == sorted(loaded.signatures) == sorted(first.signatures)
+    assert set(asked) == set(loaded.signatures) == set(first.signatures)
     cells = {"age": ["41", "1e9"], "city": ["Wien", "Linz"], "when": ["", "x"]}
     before, after = (
         answers_of(version, cells, "text") for version in (table_export.path, path)

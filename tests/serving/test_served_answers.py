@@ -138,13 +138,13 @@ def test_a_decision_that_is_not_finite_is_refused_in_process_too(vector_export):
 
 
 @pytest.mark.parametrize("name", ["table_export", "digits_export", "vector_export"])
-def test_the_warm_up_asks_every_signature_once(name, request):
+def test_the_warm_up_asks_every_signature_and_once_for_many_rows(name, request):
     export = request.getfixturevalue(name)
     loaded = tf.saved_model.load(str(export.path))
     asked = replay(loaded, export.path / FILE)
-    assert sorted(asked) == sorted(loaded.signatures)
+    assert sorted(asked) == sorted([*loaded.signatures, "serving_default"])
     card = json.loads((export.path / "assets.extra/keras_ebm.json").read_text())
-    assert card["signatures"] == sorted(asked)
+    assert card["signatures"] == sorted(set(asked))
     # Whoever keeps the server may put requests of their own there.
     assert str(FILE) not in card["files"]
 
