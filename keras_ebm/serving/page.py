@@ -48,8 +48,8 @@ TITLES = {
 }
 PROMISE = (
     "A row that is exchangeable with the calibration rows is refused with a "
-    "probability of {rate} at most, on the mean over sets of {rows} calibration rows, "
-    "whatever the network."
+    "probability of {rate} at most, on the mean over sets of {rows}, whatever the "
+    "network."
 )
 #: What a reader might take for promised.
 NOT_PROMISED = (
@@ -115,9 +115,11 @@ def _summary(card: dict) -> str:
 
 
 def _promises(card: dict) -> str:
-    rate, rows = card["false_alarms_at_most"], card["calibration_rows"]
+    rate = card["false_alarms_at_most"]
+    rows = f"{card['calibration_rows']} calibration rows"
     if card["per_class"]:
-        rows = f"{min(card['calibration_rows_by_class'])} or more, by class,"
+        fewest = min(card["calibration_rows_by_class"])
+        rows = f"at least {fewest} calibration rows of its predicted class"
     held = PROMISE.format(rate=f"{rate:.4g}", rows=rows)
     items = "\n".join(f"<li>{html.escape(text)}</li>" for text in NOT_PROMISED)
     return (
