@@ -13,10 +13,10 @@ from keras_ebm.metrics import expected_calibration_error
 from keras_ebm.rows import num_rows, take
 from trainers.program import json_files
 from trainers.run import record
+from trainers.run.backup import DOCTOR_FILE, HISTORY_FILE, METRICS_FILE
 
 #: Held-out rows that are asked at most.
 MOST_ROWS = 5000
-METRICS_FILE, HISTORY_FILE, DOCTOR_FILE = "metrics.json", "history.csv", "doctor.json"
 EVALUATION_SHAPE = {"ood": dict}
 
 
@@ -35,7 +35,7 @@ def about(settings, detector: ood.Detector) -> dict[str, Any]:
     return {name: values for name, values in found.items() if values}
 
 
-def share_interval(count: int, total: int, coverage: float = 0.95) -> tuple:
+def exact_interval(count: int, total: int, coverage: float = 0.95) -> tuple:
     """The exact interval of Clopper and Pearson for one look at a share.
 
     Args:
@@ -125,7 +125,7 @@ def _held_out(settings, detector: ood.Detector) -> dict:
         return {}
     answers = detector.predict(take(x, slice(total)))
     refused = int(np.sum(~answers["accept"]))
-    low, high = share_interval(refused, total)
+    low, high = exact_interval(refused, total)
     found = {
         "num_rows": total,
         "refused": refused,

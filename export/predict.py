@@ -69,27 +69,36 @@ OPTIONAL_SHAPE = {
 
 
 @dataclasses.dataclass(frozen=True)
-class PredictSettings(Checked):
-    """What answers which rows."""
+class AskedSettings(Checked):
+    """Which export is asked, and how its rows are read."""
 
     model: str = setting(
         "",
         "Export: DIR/NAME, of which the latest version, or one. What it holds is run: "
         "only from people you trust.",
     )
+    data_dir: str = setting("", "Folder of prepared tensorflow-datasets.")
+    optional_columns: tuple = setting(
+        (), "Columns of the model that a table may lack; they are missing in all rows."
+    )
+    skip_broken_images: bool = setting(
+        False, "Whether files of images:DIR that cannot be decoded are left out."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictSettings(AskedSettings):
+    """What answers which rows."""
+
     dataset: str = setting(
         "",
         f"Spec of the rows: {listed(forms())}.",
     )
-    data_dir: str = setting("", "Folder of prepared tensorflow-datasets.")
     target_fpr: float = setting(
         0.0,
         "Share of known inputs that may be refused; 0: that of the export.",
         low=0,
         below=1,
-    )
-    optional_columns: tuple = setting(
-        (), "Columns of the model that a table may lack; they are missing in all rows."
     )
     batch_rate: float = setting(
         0.0,
@@ -99,9 +108,6 @@ class PredictSettings(Checked):
         below=1,
     )
     output: str = setting("", "CSV file to write.")
-    skip_broken_images: bool = setting(
-        False, "Whether files of images:DIR that cannot be decoded are left out."
-    )
     chunk_rows: int = setting(
         0,
         "Rows that are read, answered and kept together, a multiple of 4096 of a "

@@ -14,30 +14,30 @@ import dataclasses
 from pathlib import Path
 
 from export.loading import load_signature
-from export.predict import PredictSettings, find_version, read_card, read_request
+from export.predict import (
+    AskedSettings,
+    PredictSettings,
+    find_version,
+    read_card,
+    read_request,
+)
 from keras_ebm.arguments import listed
 from keras_ebm.data import forms
 from keras_ebm.serving.export import version_number
 from keras_ebm.serving.recalibrating import recalibrate
 from trainers.program import errors, options, running
-from trainers.program.options import Checked, setting
+from trainers.program.options import setting
 
 
 @dataclasses.dataclass(frozen=True)
-class RecalibrateSettings(Checked):
+class RecalibrateSettings(AskedSettings):
     """Which export gets which thresholds."""
 
-    model: str = setting(
-        "",
-        "Export: DIR/NAME, of which the latest version, or one. What it holds is run: "
-        "only from people you trust.",
-    )
     calibration: str = setting(
         "",
         "Spec of known rows that training and the choice of the model did not see: "
         f"{listed(forms(with_options=True))}.",
     )
-    data_dir: str = setting("", "Folder of prepared tensorflow-datasets.")
     target_fpr: float | None = setting(
         None,
         "Share of known inputs that may be refused; default that of the export.",
@@ -45,12 +45,6 @@ class RecalibrateSettings(Checked):
         below=1,
     )
     per_class: bool = setting(False, "Calibrate within each predicted class.")
-    optional_columns: tuple = setting(
-        (), "Columns of the model that a csv may lack; they are missing in all rows."
-    )
-    skip_broken_images: bool = setting(
-        False, "Whether files of images:DIR that cannot be decoded are left out."
-    )
 
 
 def main(argv):
@@ -63,12 +57,10 @@ def main(argv):
         card = read_card(version)
         loaded, signature = load_signature(version, "at_rate", card)
         specs = loaded.signatures["serving_default"].structured_input_signature[1]
-        asked = PredictSettings(
-            dataset=settings.calibration,
-            data_dir=settings.data_dir,
-            optional_columns=settings.optional_columns,
-            skip_broken_images=settings.skip_broken_images,
-        )
+        read = {
+            f.name: getattr(settings, f.name) for f in dataclasses.fields(AskedSettings)
+        }
+        asked = PredictSettings(dataset=settings.calibration, **read)
         request, _ = read_request(asked, card, specs)
         numbered = version_number(version) is not None
         path, conformal = recalibrate(

@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ebm import files
-from keras_ebm.digests import array_digest
 from keras_ebm.ood import ConformalDetector, judge
 from keras_ebm.serving.export import (
     conformal_card,
@@ -232,15 +231,3 @@ def _verify(saved: Path, request, measured, conformal, rate) -> None:
                 f"The recalibrated export disagrees: `{name}` differs from what the "
                 "calibration says. No version was written; export the model again."
             )
-
-
-def weights_digest(version: Path) -> str:
-    """SHA-256 of all variables of a SavedModel, whatever their names.
-
-    Args:
-        version: its folder.
-    """
-    reader = tf.train.load_checkpoint(str(version / "variables" / "variables"))
-    names = [n for n in reader.get_variable_to_shape_map() if "OBJECT_GRAPH" not in n]
-    digests = sorted(array_digest([reader.get_tensor(name)]) for name in names)
-    return array_digest([np.array(digests)])

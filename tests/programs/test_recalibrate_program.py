@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.about import share_interval
+from export.about import exact_interval
 from keras_ebm.serving.export import CARD
 
 KEPT = Path(__file__).parents[1] / "kept" / "export"
@@ -57,8 +57,8 @@ def test_what_cannot_be_had_is_refused_and_no_version_written(
 
 def test_an_interval_of_one_share_is_that_of_clopper_and_pearson():
     # For no row of n refused it ends at 1 - (alpha / 2)^(1 / n).
-    low, high = share_interval(0, 20)
+    low, high = exact_interval(0, 20)
     assert low == 0.0 and high == pytest.approx(1 - 0.025 ** (1 / 20))
-    assert share_interval(20, 20) == pytest.approx((0.025 ** (1 / 20), 1.0))
+    assert exact_interval(20, 20) == pytest.approx((0.025 ** (1 / 20), 1.0))
     # By scipy.stats.binomtest(6, 361).proportion_ci().
-    assert share_interval(6, 361) == pytest.approx((0.0061232, 0.0358231), abs=1e-6)
+    assert exact_interval(6, 361) == pytest.approx((0.0061232, 0.0358231), abs=1e-6)

@@ -15,6 +15,8 @@ from trainers.run.record import same_data
 
 METRICS_FILE = "metrics.json"
 HISTORY_FILE = "history.csv"
+#: What `keras_ebm.callbacks.Doctor` found.
+DOCTOR_FILE = "doctor.json"
 #: Folder of the best weights so far.
 BEST = "best"
 

@@ -47,7 +47,6 @@ from trainers.settings.data import RunData, check_features
 from trainers.settings.optimizers import OptimizerSettings, compile_model
 
 CHECKPOINTS = "checkpoints"
-DOCTOR_FILE = "doctor.json"
 #: Steps between two looks of the doctor, at least, which keep its cost small.
 DOCTOR_STEPS = 100
 
@@ -378,7 +377,7 @@ def _watches(job) -> list:
             take(x, slice(doctor_measures.ROWS)),
             every=DOCTOR_STEPS if job.steps < DOCTOR_STEPS else 0,
             rollback=job.fit.doctor == "rollback",
-            path=job.workdir / DOCTOR_FILE,
+            path=job.workdir / backup.DOCTOR_FILE,
             initial_epoch=job.first_part,
             watch=job.watch,
         )
