@@ -315,13 +315,17 @@ def figure(folder: Path, task: Task, seeds: int):
         1, 4, figsize=(14, 3.8), width_ratios=(1, 1, 2, 2), layout="constrained"
     )
     foreign = list(task.foreign)
-    for index, method in enumerate(METHODS):
-        runs = [r for r in runs_of(folder, method, seeds) if "diverged" not in r]
+    found = {
+        method: [r for r in runs_of(folder, method, seeds) if "diverged" not in r]
+        for method in METHODS
+    }
+    found = {method: runs for method, runs in found.items() if runs}
+    for index, runs in enumerate(found.values()):
         for axis, name in zip(axes, ("accuracy", "ece"), strict=False):
             values = [100 * run[name] for run in runs]
             axis.plot([index] * len(runs), values, "o", color=f"C{index}")
         for axis, score in zip(axes[2:], ("energy", "max_softmax"), strict=True):
-            shift = 0.15 * (index - 0.5 * (len(METHODS) - 1))
+            shift = 0.8 / len(found) * (index - 0.5 * (len(found) - 1))
             places = np.arange(len(foreign)) + shift
             for run in runs:
                 values = [100 * run["auroc"][spec][score] for spec in foreign]
@@ -336,16 +340,14 @@ def figure(folder: Path, task: Task, seeds: int):
         axis.set_title(title, fontsize=10)
     for axis in axes[:2]:
         axis.set_ylim(bottom=0)
-        axis.set_xlim(-0.5, len(METHODS) - 0.5)
+        axis.set_xlim(-0.5, len(found) - 0.5)
         axis.set_xticks([])
     for axis in axes[2:]:
         axis.axhline(50, color="grey", linewidth=0.8, linestyle=":")
         axis.set_xticks(range(len(foreign)), foreign, fontsize=8)
         axis.set_ylim(-3, 103)
     dots = axes[0].lines
-    drawn.legend(
-        dots, METHODS, loc="outside lower center", ncols=len(METHODS), fontsize=9
-    )
+    drawn.legend(dots, found, loc="outside lower center", ncols=5, fontsize=9)
     return drawn
 
 
