@@ -71,6 +71,8 @@ setup(
     ),
     long_description=Path(__file__).with_name("README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
+    py_modules=["keras_ebm_cli"],
+    entry_points={"console_scripts": ["keras-ebm = keras_ebm_cli:main"]},
     packages=find_packages(include=["keras_ebm", "keras_ebm.*"]),
     # Says that the annotations are meant for the type checkers of users.
     package_data={"keras_ebm": ["py.typed"]},

@@ -6,9 +6,16 @@ import sys
 
 import keras_ebm
 
+#: Modules of the package whose packages are extras, which they alone import.
+OF_EXTRAS = {
+    "keras_ebm.export.beam",
+    "keras_ebm.trainers.search.trials",
+    "keras_ebm.trainers.tune",
+}
 names = [
     module.name
     for module in pkgutil.walk_packages(keras_ebm.__path__, prefix="keras_ebm.")
+    if module.name not in OF_EXTRAS
 ]
 for name in names:
     importlib.import_module(name)

@@ -24,7 +24,7 @@ import tensorflow as tf
 
 import keras_ebm as ebm
 from benchmarks.machine import machine
-from trainers.program import json_files, options, running
+from keras_ebm.trainers.program import json_files, options, running
 
 BATCHES = (1, 8, 32)
 ROWS = 256

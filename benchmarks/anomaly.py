@@ -46,7 +46,7 @@ from benchmarks.machine import machine
 from keras_ebm.estimators import EnergyOutlierDetector
 from keras_ebm.layers.table_encoder import TRANSFORMS
 from keras_ebm.ood import conformal_band, network_outputs
-from trainers.program import json_files, options, running
+from keras_ebm.trainers.program import json_files, options, running
 
 SETS = (
     "2_annthyroid",

@@ -25,14 +25,14 @@ from benchmarks.machine import machine
 from keras_ebm import data, metrics, ood
 from keras_ebm.networks import body_features
 from keras_ebm.serving import export_classifier
-from trainers.adopt import HEAD
-from trainers.program import json_files, options, running
-from trainers.run import bodies, transforms
-from trainers.settings.data import DataSettings, load
-from trainers.settings.negatives import bank_of
-from trainers.settings.starting import build_body
-from trainers.settings.vera import ModelSettings, build_model
-from trainers.vera import FitSettings
+from keras_ebm.trainers.adopt import HEAD
+from keras_ebm.trainers.program import json_files, options, running
+from keras_ebm.trainers.run import bodies, transforms
+from keras_ebm.trainers.settings.data import DataSettings, load
+from keras_ebm.trainers.settings.negatives import bank_of
+from keras_ebm.trainers.settings.starting import build_body
+from keras_ebm.trainers.settings.vera import ModelSettings, build_model
+from keras_ebm.trainers.vera import FitSettings
 
 DATASET = "tfds:cifar10"
 FOREIGN = ("tfds:cifar100", "tfds:mnist", "noise:uniform")

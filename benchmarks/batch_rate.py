@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.machine import machine
 from keras_ebm.ood import benjamini_hochberg
-from trainers.program import json_files, options, running
+from keras_ebm.trainers.program import json_files, options, running
 
 RATE, BATCH, SHIFT = 0.1, 200, 3.0
 ROWS, FOREIGN = (200, 1_000, 10_000), (0, 4, 20, 60)

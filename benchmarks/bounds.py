@@ -15,13 +15,13 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.machine import machine
-from trainers import bounds, langevin, likelihood
-from trainers.program import json_files, options, running
-from trainers.program.options import setting
-from trainers.run import density_fitting
-from trainers.settings.chains import ChainSettings
-from trainers.settings.data import DataSettings, load
-from trainers.settings.density import DensitySettings
+from keras_ebm.trainers import bounds, langevin, likelihood
+from keras_ebm.trainers.program import json_files, options, running
+from keras_ebm.trainers.program.options import setting
+from keras_ebm.trainers.run import density_fitting
+from keras_ebm.trainers.settings.chains import ChainSettings
+from keras_ebm.trainers.settings.data import DataSettings, load
+from keras_ebm.trainers.settings.density import DensitySettings
 
 #: Temperatures of each direction.
 STEPS = (100, 1_000)

@@ -17,10 +17,10 @@ import numpy as np
 
 from benchmarks.machine import machine
 from keras_ebm import files, plots
-from trainers import compose
-from trainers.program import json_files, options, running
-from trainers.program.options import setting
-from trainers.settings.composing import ComposeSettings
+from keras_ebm.trainers import compose
+from keras_ebm.trainers.program import json_files, options, running
+from keras_ebm.trainers.program.options import setting
+from keras_ebm.trainers.settings.composing import ComposeSettings
 
 FOLD = 1
 #: Seeds that also train a network of all labels at once.

@@ -20,10 +20,10 @@ import numpy as np
 
 from benchmarks.machine import machine
 from keras_ebm import plots
-from trainers.continual import StreamSettings, learn_stream
-from trainers.program import json_files, options, running
-from trainers.program.options import Checked, integers, setting
-from trainers.settings.continual import LEARNERS, LearnerSettings
+from keras_ebm.trainers.continual import StreamSettings, learn_stream
+from keras_ebm.trainers.program import json_files, options, running
+from keras_ebm.trainers.program.options import Checked, integers, setting
+from keras_ebm.trainers.settings.continual import LEARNERS, LearnerSettings
 
 #: Other settings than the program's, by part.
 PARTS = {

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from keras_ebm.data import load, resize_images
-from trainers.program import folders, options, running
+from keras_ebm.trainers.program import folders, options, running
 
 
 def build_classifier(image_size: int, seed: int = 0) -> keras.Model:

@@ -15,13 +15,13 @@ import numpy as np
 
 from benchmarks.machine import machine
 from examples.demo import serve
-from export.common import ExportSettings, fit_detector
+from keras_ebm.export.common import ExportSettings, fit_detector
 from keras_ebm.ood import conformal_band
 from keras_ebm.serving import export_classifier
-from trainers.program import folders, json_files, options, running
-from trainers.settings import data
-from trainers.settings.vera import ModelSettings
-from trainers.vera import FitSettings, train
+from keras_ebm.trainers.program import folders, json_files, options, running
+from keras_ebm.trainers.settings import data
+from keras_ebm.trainers.settings.vera import ModelSettings
+from keras_ebm.trainers.vera import FitSettings, train
 
 RATES = (0.02, 0.05, 0.1)
 

@@ -28,7 +28,7 @@ from keras_ebm import entropy, generators, models, negatives, networks, objectiv
 from keras_ebm.callbacks import Doctor
 from keras_ebm.callbacks.doctor_rules import HEALTHY
 from keras_ebm.data import load, toy
-from trainers.program import json_files, options, running
+from keras_ebm.trainers.program import json_files, options, running
 
 STEPS, EVERY, BATCH = 240, 20, 64
 COST_STEPS = 400

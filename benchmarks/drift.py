@@ -28,7 +28,7 @@ from keras_ebm import plots
 from keras_ebm.serving import DriftMonitor
 from keras_ebm.serving.betting import DEAL, stake
 from keras_ebm.serving.reference import Reference, place
-from trainers.program import json_files, options, running
+from keras_ebm.trainers.program import json_files, options, running
 
 LEVEL, RATE = 0.01, 0.05
 ROWS = (200, 1_000, 10_000)

@@ -45,7 +45,7 @@ from keras_ebm.entropy import (
 )
 from keras_ebm.models.updating import descend
 from keras_ebm.random import StepRandom
-from trainers.program import json_files, options, running
+from keras_ebm.trainers.program import json_files, options, running
 
 
 def _hmc(num: int, compat: bool = False):

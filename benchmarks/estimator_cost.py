@@ -25,7 +25,7 @@ from benchmarks.machine import machine
 from benchmarks.step_time import WEIGHTS, alternate, plain_classifier, step_function
 from keras_ebm import VERA, GaussianGenerator, networks
 from keras_ebm.entropy import ESTIMATORS
-from trainers.program import json_files, options, running
+from keras_ebm.trainers.program import json_files, options, running
 
 FEATURES, CLASSES, BATCH = 561, 6, 64
 LATENTS = (2, 32, 128)

@@ -20,12 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-import trainers.vera
 from benchmarks.machine import machine
 from keras_ebm.ood import Detector
-from trainers.program import json_files, options, running
-from trainers.settings.data import DataSettings, load
-from trainers.settings.vera import ModelSettings
+from keras_ebm.trainers import vera
+from keras_ebm.trainers.program import json_files, options, running
+from keras_ebm.trainers.settings.data import DataSettings, load
+from keras_ebm.trainers.settings.vera import ModelSettings
 
 SETS = (
     "letter",
@@ -63,12 +63,10 @@ def measure(path: Path, seed: int, epochs: int) -> dict:
     settings = DataSettings(dataset=f"csv:{path}", seed=seed, train_size=TRAIN_ROWS)
     run = load(settings)
     with tempfile.TemporaryDirectory() as workdir:
-        fit = trainers.vera.FitSettings(
+        fit = vera.FitSettings(
             workdir=workdir, tensorboard=False, verbose=0, epochs=epochs
         )
-        model, metrics = trainers.vera.train(
-            run, ModelSettings(negatives="generator"), fit
-        )
+        model, metrics = vera.train(run, ModelSettings(negatives="generator"), fit)
     found = {"accuracy": metrics["accuracy"], "accepted": {}, "false_alarms": {}}
     test = run.rows("test")[0]
     for kind, (score, bounded, guard) in KINDS.items():

@@ -12,13 +12,13 @@ import h5py
 import numpy as np
 import tensorflow as tf
 
-from export import predict
 from keras_ebm import data
+from keras_ebm.export import predict
 from keras_ebm.files import UNFINISHED
 from keras_ebm.serving.export import version_number
-from trainers.program import folders, json_files, keras_files
-from trainers.run import backup
-from trainers.run.jobs import HISTORY_FILE
+from keras_ebm.trainers.program import folders, json_files, keras_files
+from keras_ebm.trainers.run import backup
+from keras_ebm.trainers.run.jobs import HISTORY_FILE
 
 ROWS = 400
 FORMER = "former answers\n"

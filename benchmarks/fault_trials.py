@@ -19,8 +19,8 @@ from benchmarks.fault_jobs import (
     unfinished,
 )
 from keras_ebm.serving.export import versions
+from keras_ebm.trainers.run import backup
 from tests.forks import Fork, Forks
-from trainers.run import backup
 
 PAGE = 4096
 NO_ROOM = "No space left on device"

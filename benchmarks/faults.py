@@ -38,9 +38,9 @@ from benchmarks.fault_jobs import (
 from benchmarks.fault_trials import cut, export_together, fill, kill
 from benchmarks.machine import machine
 from benchmarks.saved import read_saved
+from keras_ebm.trainers.program import folders, json_files, options, running
+from keras_ebm.trainers.program.options import setting
 from tests.forks import Forks
-from trainers.program import folders, json_files, options, running
-from trainers.program.options import setting
 
 #: Said to the program that starts itself anew where mounts are its own.
 OWN_MOUNTS = "KERAS_EBM_OWN_MOUNTS"

@@ -34,9 +34,9 @@ from keras_ebm.callbacks.agreement_watch import TOLERANCES, averaged
 from keras_ebm.data.batches import training_batches
 from keras_ebm.estimators import PseudoLabels
 from keras_ebm.estimators.few_labels import choose_transform, evenly
-from trainers import presets
-from trainers.program import json_files, options, running
-from trainers.settings.optimizers import compile_model
+from keras_ebm.trainers import presets
+from keras_ebm.trainers.program import json_files, options, running
+from keras_ebm.trainers.settings.optimizers import compile_model
 
 METHODS = ("supervised", "supervised+spread", "vera", "vera+spread")
 #: Unlabelled rows of which the agreements are.

@@ -31,13 +31,13 @@ from sklearn.svm import SVC
 from benchmarks.backbone import DATASET, split_settings
 from benchmarks.machine import machine
 from keras_ebm.estimators import PseudoLabels
-from trainers.adopt import HEAD
-from trainers.program import json_files, options, running
-from trainers.run import bodies, transforms
-from trainers.settings.data import DataSettings, load
-from trainers.settings.starting import build_body
-from trainers.settings.vera import ModelSettings, build_model
-from trainers.vera import FitSettings
+from keras_ebm.trainers.adopt import HEAD
+from keras_ebm.trainers.program import json_files, options, running
+from keras_ebm.trainers.run import bodies, transforms
+from keras_ebm.trainers.settings.data import DataSettings, load
+from keras_ebm.trainers.settings.starting import build_body
+from keras_ebm.trainers.settings.vera import ModelSettings, build_model
+from keras_ebm.trainers.vera import FitSettings
 
 LABELS_PER_CLASS = 10
 COMPONENTS, NEIGHBOURS = 128, 30

@@ -27,7 +27,7 @@ from keras_ebm.data import load
 from keras_ebm.metrics import auroc
 from keras_ebm.mixtures import fit_mixture
 from keras_ebm.random import StepRandom
-from trainers.program import json_files, options, running
+from keras_ebm.trainers.program import json_files, options, running
 
 SHAPE, CLASSES = (8, 8, 1), 10
 TRAIN, BATCH = 1_000, 100

@@ -26,7 +26,7 @@ from benchmarks.foreign_kinds import KINDS, REFUSED, Kind, probabilities
 from benchmarks.machine import machine
 from keras_ebm import rows
 from keras_ebm.serving import inputs
-from trainers.program import json_files, options, running
+from keras_ebm.trainers.program import json_files, options, running
 
 SIZES = (1, 7, 50)
 #: Asks exports, in a process without Keras and this project.

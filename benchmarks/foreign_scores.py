@@ -22,11 +22,11 @@ import numpy as np
 
 from benchmarks.machine import machine
 from benchmarks.saved import read_saved, spread
-from trainers.evaluate import EvaluateSettings, evaluate
-from trainers.program import folders, json_files, options, running
-from trainers.settings import data
-from trainers.settings.vera import ModelSettings
-from trainers.vera import FitSettings, train
+from keras_ebm.trainers.evaluate import EvaluateSettings, evaluate
+from keras_ebm.trainers.program import folders, json_files, options, running
+from keras_ebm.trainers.settings import data
+from keras_ebm.trainers.settings.vera import ModelSettings
+from keras_ebm.trainers.vera import FitSettings, train
 
 TASKS = {
     "ten classes": ((), ("rotate:90", "tfds:cifar10", "noise:uniform")),

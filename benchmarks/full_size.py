@@ -23,15 +23,15 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.machine import machine
-from trainers.presets import JEM_CIFAR10, VERA_CIFAR10
-from trainers.program import errors, json_files, options, running
-from trainers.run.dry_run import synthetic
-from trainers.run.flops import step_flops
-from trainers.settings.chains import ChainSettings, build_langevin
-from trainers.settings.data import DataSettings
-from trainers.settings.optimizers import compile_model
-from trainers.settings.unlabelled import VERA_METHODS
-from trainers.settings.vera import ModelSettings, build_model
+from keras_ebm.trainers.presets import JEM_CIFAR10, VERA_CIFAR10
+from keras_ebm.trainers.program import errors, json_files, options, running
+from keras_ebm.trainers.run.dry_run import synthetic
+from keras_ebm.trainers.run.flops import step_flops
+from keras_ebm.trainers.settings.chains import ChainSettings, build_langevin
+from keras_ebm.trainers.settings.data import DataSettings
+from keras_ebm.trainers.settings.optimizers import compile_model
+from keras_ebm.trainers.settings.unlabelled import VERA_METHODS
+from keras_ebm.trainers.settings.vera import ModelSettings, build_model
 
 #: Preset, class of its model's settings and function that builds the model.
 CASES = {

@@ -40,9 +40,9 @@ from benchmarks.machine import machine
 from benchmarks.step_time import alternate, step_function
 from keras_ebm import data
 from keras_ebm.data.batches import training_batches
-from trainers.program import json_files, options, running
-from trainers.settings.optimizers import compile_model
-from trainers.settings.vera import ModelSettings, build_model
+from keras_ebm.trainers.program import json_files, options, running
+from keras_ebm.trainers.settings.optimizers import compile_model
+from keras_ebm.trainers.settings.vera import ModelSettings, build_model
 
 BATCHES = (40, 64)
 SHAPE, CLASSES = (32, 32, 3), 10

@@ -31,13 +31,13 @@ from benchmarks.machine import machine
 from benchmarks.saved import read_saved, spread
 from benchmarks.step_time import alternate, step_function
 from keras_ebm import plots
-from trainers import langevin, vera
-from trainers.evaluate import EvaluateSettings, evaluate
-from trainers.program import folders, json_files, options, running
-from trainers.settings import data
-from trainers.settings.chains import ChainSettings, build_langevin
-from trainers.settings.optimizers import compile_model
-from trainers.settings.vera import ModelSettings, build_model
+from keras_ebm.trainers import langevin, vera
+from keras_ebm.trainers.evaluate import EvaluateSettings, evaluate
+from keras_ebm.trainers.program import folders, json_files, options, running
+from keras_ebm.trainers.settings import data
+from keras_ebm.trainers.settings.chains import ChainSettings, build_langevin
+from keras_ebm.trainers.settings.optimizers import compile_model
+from keras_ebm.trainers.settings.vera import ModelSettings, build_model
 
 #: Scores to report: of the energy, and free ones of any classifier.
 SCORES = ("energy", "max_softmax", "approximate_mass", "knn", "energy+knn")

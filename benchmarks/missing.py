@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from benchmarks import tabular
 from benchmarks.machine import machine
 from keras_ebm.estimators import EnergyClassifier
-from trainers.program import folders, json_files, options, running
+from keras_ebm.trainers.program import folders, json_files, options, running
 
 SETS = ("segment", "spambase", "waveform5000")
 WAYS = ("complete", "known to be missing", "mean filled in")

@@ -26,7 +26,7 @@ from sklearn.neighbors import NearestNeighbors
 from benchmarks.machine import machine
 from keras_ebm import mixtures
 from keras_ebm.estimators.training import build_encoder
-from trainers.program import json_files, options, running
+from keras_ebm.trainers.program import json_files, options, running
 
 COMPONENTS, SMALL, MOST_ROWS = 10, 400, 20_000
 #: Table and the places of its normal classes in the order of their names.

@@ -15,11 +15,11 @@ from benchmarks.machine import machine
 from benchmarks.step_time import alternate, step_function
 from keras_ebm import data
 from keras_ebm.data.schema import Column, TableSchema
-from trainers.program import json_files, options, running
-from trainers.settings.chains import ChainSettings, build_langevin
-from trainers.settings.negatives import IMAGES, NEGATIVES, ROWS
-from trainers.settings.optimizers import compile_model
-from trainers.settings.vera import ModelSettings, build_model
+from keras_ebm.trainers.program import json_files, options, running
+from keras_ebm.trainers.settings.chains import ChainSettings, build_langevin
+from keras_ebm.trainers.settings.negatives import IMAGES, NEGATIVES, ROWS
+from keras_ebm.trainers.settings.optimizers import compile_model
+from keras_ebm.trainers.settings.vera import ModelSettings, build_model
 
 BATCH, CLASSES, COLUMNS = 64, 10, 16
 PLAIN = "none"

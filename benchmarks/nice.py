@@ -20,11 +20,11 @@ import numpy as np
 from benchmarks.machine import machine
 from benchmarks.saved import read_saved
 from keras_ebm import plots
-from trainers import likelihood
-from trainers.presets import VERA_NICE
-from trainers.program import json_files, options, running
-from trainers.settings import data
-from trainers.settings.density import DensitySettings
+from keras_ebm.trainers import likelihood
+from keras_ebm.trainers.presets import VERA_NICE
+from keras_ebm.trainers.program import json_files, options, running
+from keras_ebm.trainers.settings import data
+from keras_ebm.trainers.settings.density import DensitySettings
 
 #: One Hamiltonian transition a step for each of 100 chains.
 HMC_NAMES = (

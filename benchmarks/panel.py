@@ -38,14 +38,20 @@ from benchmarks.saved import read_saved, spread
 from keras_ebm import data, metrics, ood
 from keras_ebm.networks import body_features
 from keras_ebm.rows import take
-from trainers.adopt import HEAD
-from trainers.program import folders, json_files, keras_files, options, running
-from trainers.run import bodies, transforms
-from trainers.settings.data import DataSettings, RunData, load
-from trainers.settings.negatives import bank_of
-from trainers.settings.starting import build_body
-from trainers.settings.vera import ModelSettings, build_model
-from trainers.vera import FitSettings, train
+from keras_ebm.trainers.adopt import HEAD
+from keras_ebm.trainers.program import (
+    folders,
+    json_files,
+    keras_files,
+    options,
+    running,
+)
+from keras_ebm.trainers.run import bodies, transforms
+from keras_ebm.trainers.settings.data import DataSettings, RunData, load
+from keras_ebm.trainers.settings.negatives import bank_of
+from keras_ebm.trainers.settings.starting import build_body
+from keras_ebm.trainers.settings.vera import ModelSettings, build_model
+from keras_ebm.trainers.vera import FitSettings, train
 
 #: Foreign rows of a set and known ones at most, and training rows of letters.
 ROWS, KNOWN, LETTERS = 2000, 5000, 4000

@@ -19,13 +19,13 @@ import numpy as np
 from benchmarks.machine import machine
 from benchmarks.saved import read_saved
 from keras_ebm import plots
-from trainers import langevin, likelihood, vera
-from trainers.presets import PCD, VERA_2D, VERA_TOY, with_preset
-from trainers.program import json_files, options, running
-from trainers.settings import data
-from trainers.settings.chains import ChainSettings
-from trainers.settings.density import DensitySettings
-from trainers.settings.vera import ModelSettings
+from keras_ebm.trainers import langevin, likelihood, vera
+from keras_ebm.trainers.presets import PCD, VERA_2D, VERA_TOY, with_preset
+from keras_ebm.trainers.program import json_files, options, running
+from keras_ebm.trainers.settings import data
+from keras_ebm.trainers.settings.chains import ChainSettings
+from keras_ebm.trainers.settings.density import DensitySettings
+from keras_ebm.trainers.settings.vera import ModelSettings
 
 DENSITIES = ("8gaussians", "rings", "moons", "checkerboard")
 #: Half the side of the square in the picture.

@@ -38,7 +38,7 @@ from keras_ebm.data import CsvRows, read_csv
 from keras_ebm.layers import TableEncoder
 from keras_ebm.ood import Detector
 from keras_ebm.serving import export_classifier
-from trainers.program import json_files, options, running
+from keras_ebm.trainers.program import json_files, options, running
 
 TRAINING_ROWS, CLASSES, BATCH = 2000, 3, 1024
 SOURCES = ("csv", "parquet")

@@ -34,11 +34,11 @@ from keras_ebm import data, networks, plots
 from keras_ebm.estimators import EnergyImputer
 from keras_ebm.random import StepRandom
 from keras_ebm.restore import choose_walk, hidden_entries, psnr, restore
-from trainers.program import json_files, options, running
-from trainers.program.options import Checked, integers, setting
-from trainers.restore import train_energy
-from trainers.settings.data import DataSettings, load
-from trainers.settings.restore import EnergySettings, parse_corruption, walks
+from keras_ebm.trainers.program import json_files, options, running
+from keras_ebm.trainers.program.options import Checked, integers, setting
+from keras_ebm.trainers.restore import train_energy
+from keras_ebm.trainers.settings.data import DataSettings, load
+from keras_ebm.trainers.settings.restore import EnergySettings, parse_corruption, walks
 
 CORRUPTIONS = ("salt:0.1", "gaussian:0.3", "lower_half")
 #: Chains of each restoration: as many as were asked of the hidden half.

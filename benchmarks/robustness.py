@@ -27,11 +27,11 @@ from keras_ebm import EnergyModel, LangevinModel, files, networks, plots
 from keras_ebm.negatives import LangevinMoves, MarkovChains, ReplayBuffer
 from keras_ebm.ood import Detector
 from keras_ebm.robust import Adversarial
-from trainers.attack import attack, refusals, target_of
-from trainers.program import json_files, options, running
-from trainers.program.options import Checked, integers, setting
-from trainers.settings.attack import AttackSettings
-from trainers.settings.data import DataSettings, load
+from keras_ebm.trainers.attack import attack, refusals, target_of
+from keras_ebm.trainers.program import json_files, options, running
+from keras_ebm.trainers.program.options import Checked, integers, setting
+from keras_ebm.trainers.settings.attack import AttackSettings
+from keras_ebm.trainers.settings.data import DataSettings, load
 
 BOX = (0.0, 1.0)
 #: Passes through the training rows.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainers.program.json_files import read_json
+from keras_ebm.trainers.program.json_files import read_json
 
 
 def read_saved(paths: Iterable[Path]) -> list[dict]:

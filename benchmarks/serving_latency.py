@@ -24,7 +24,7 @@ from keras_ebm import EnergyModel, networks
 from keras_ebm.ood import ConformalDetector, Detector, make_score
 from keras_ebm.serving import export_classifier
 from keras_ebm.serving.warm_up import FILE, replay
-from trainers.program import json_files, options, running
+from keras_ebm.trainers.program import json_files, options, running
 
 #: Processes that each first answer is measured in.
 STARTS = 5

@@ -25,7 +25,7 @@ from benchmarks.saved import read_saved
 from keras_ebm import VERA, GaussianGenerator, data, metrics, networks, plots
 from keras_ebm.data.batches import training_batches
 from keras_ebm.entropy import ESTIMATORS
-from trainers.program import folders, json_files, options, running
+from keras_ebm.trainers.program import folders, json_files, options, running
 
 DATASET = "stacked:mnist"
 #: Rows made; the last sixth stacks digits of the test split.

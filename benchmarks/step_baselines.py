@@ -48,7 +48,7 @@ from benchmarks.step_two_tapes import (
 from keras_ebm import VERA, GaussianGenerator, LangevinModel, networks
 from keras_ebm.entropy import ImportanceSampling
 from keras_ebm.negatives import LangevinMoves, MarkovChains, ReplayBuffer
-from trainers.program import json_files, options, running
+from keras_ebm.trainers.program import json_files, options, running
 
 CHAIN_STEPS = 20
 

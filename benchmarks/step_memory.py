@@ -35,7 +35,7 @@ from benchmarks.step_time import WEIGHTS, step_function
 from keras_ebm import VERA, GaussianGenerator, networks, plots
 from keras_ebm.entropy import Estimate, ImportanceSampling
 from keras_ebm.random import StepRandom
-from trainers.program import json_files, options, running
+from keras_ebm.trainers.program import json_files, options, running
 
 BATCHES, BATCH = (16, 32, 64, 128), 64
 SAMPLES, SAMPLE = (1, 5, 10, 20, 40), 20

@@ -16,7 +16,7 @@ import tensorflow as tf
 from benchmarks.machine import machine
 from keras_ebm import VERA, EnergyModel, GaussianGenerator, networks
 from keras_ebm.entropy import ImportanceSampling
-from trainers.program import json_files, options, running
+from keras_ebm.trainers.program import json_files, options, running
 
 BATCH = 128
 LATENT = 32

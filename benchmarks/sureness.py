@@ -19,8 +19,8 @@ import numpy as np
 
 from benchmarks import tabular
 from benchmarks.machine import machine
-from trainers.program import json_files, options, running
-from trainers.report.measures import classification_measures
+from keras_ebm.trainers.program import json_files, options, running
+from keras_ebm.trainers.report.measures import classification_measures
 
 MEASURES = {"nll": 1, "ece": 100, "brier": 1}
 

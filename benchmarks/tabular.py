@@ -46,12 +46,12 @@ from keras_ebm.data.batches import training_batches
 from keras_ebm.estimators.class_shares import ClassShares
 from keras_ebm.estimators.few_labels import choose_transform, shares_of
 from keras_ebm.layers import TableEncoder
-from trainers import presets
-from trainers.program import json_files, options, running
-from trainers.settings.chains import ChainSettings, build_langevin
-from trainers.settings.optimizers import compile_model
-from trainers.settings.unlabelled import CHAIN_METHODS, VERA_METHODS
-from trainers.settings.vera import ModelSettings, build_model
+from keras_ebm.trainers import presets
+from keras_ebm.trainers.program import json_files, options, running
+from keras_ebm.trainers.settings.chains import ChainSettings, build_langevin
+from keras_ebm.trainers.settings.optimizers import compile_model
+from keras_ebm.trainers.settings.unlabelled import CHAIN_METHODS, VERA_METHODS
+from keras_ebm.trainers.settings.vera import ModelSettings, build_model
 
 SETS = (
     "letter",

@@ -24,6 +24,8 @@ from keras_ebm import plots
 from keras_ebm.data import load_episodes
 from keras_ebm.metrics import auroc
 from keras_ebm.random import StepRandom
+from keras_ebm.trainers import rollout as program
+from keras_ebm.trainers.program import json_files, options, running
 from keras_ebm.trajectories import (
     StepChains,
     StepNoise,
@@ -35,8 +37,6 @@ from keras_ebm.trajectories import (
     transition_score,
     windows,
 )
-from trainers import rollout as program
-from trainers.program import json_files, options, running
 
 SPEC, JOINTS = "hand:block", 24
 #: Steps from the start to the goal of a plan, and plans of a seed.

@@ -1,5 +1,5 @@
 """Short programs to read and to copy."""
 
-from trainers.program.quiet import import_tensorflow
+from keras_ebm_cli import import_tensorflow
 
 import_tensorflow()

@@ -14,16 +14,16 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from export.common import ExportSettings, fit_detector
 from keras_ebm import metrics, ood, plots
 from keras_ebm.data import fit_images
+from keras_ebm.export.common import ExportSettings, fit_detector
 from keras_ebm.serving import export_classifier
-from trainers.evaluate import fitted_scores
-from trainers.program import folders, json_files, options, running
-from trainers.run import record
-from trainers.settings import data
-from trainers.settings.vera import ModelSettings
-from trainers.vera import FitSettings, train
+from keras_ebm.trainers.evaluate import fitted_scores
+from keras_ebm.trainers.program import folders, json_files, options, running
+from keras_ebm.trainers.run import record
+from keras_ebm.trainers.settings import data
+from keras_ebm.trainers.settings.vera import ModelSettings
+from keras_ebm.trainers.vera import FitSettings, train
 
 TARGET_FPR = 0.05
 FREE_SCORES = ("max_softmax", "energy", "knn")

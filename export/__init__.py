@@ -1,5 +1,1 @@
-"""Programs that turn a `.keras` file into a SavedModel."""
-
-from trainers.program.quiet import import_tensorflow
-
-import_tensorflow()
+"""Programs around SavedModels; their code is in `keras_ebm.export`."""

@@ -1,17 +1,6 @@
-r"""Exports a trained model as a SavedModel: a classifier that refuses foreign inputs.
+"""`python -m export.classifier`: the program `keras-ebm export-classifier`."""
 
-Run from the top of the checkout:
-
-    python -m export.classifier --model=runs/digits/model.keras \
-        --calibration=digits --target_fpr=0.01 --output=served/digits
-"""
-
-from export.common import define_flags, main_of
-from keras_ebm.serving import export_classifier
-from trainers.program import running
-
-main = main_of(export_classifier)
+from keras_ebm_cli import run
 
 if __name__ == "__main__":
-    define_flags()
-    running.run_program(main)
+    run("export-classifier")

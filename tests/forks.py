@@ -87,9 +87,9 @@ def main():
     import sklearn.datasets  # noqa: F401
 
     # These import TensorFlow as the programs do, without its start-up chatter.
-    import export.common  # noqa: F401
-    import trainers.run.recipes  # noqa: F401
-    import trainers.run.transforms  # noqa: F401
+    import keras_ebm.export.common  # noqa: F401
+    import keras_ebm.trainers.run.recipes  # noqa: F401
+    import keras_ebm.trainers.run.transforms  # noqa: F401
 
     # Without it each fork takes five seconds more, and nothing else shows that.
     assert "tensorflow" in sys.modules

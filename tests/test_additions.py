@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import trainers.vera
 from keras_ebm import data
 from keras_ebm.entropy import ESTIMATORS, EntropyEstimator, Estimate
 from keras_ebm.models import EnergyModel
@@ -25,11 +24,16 @@ from keras_ebm.ood.combined import SCORE_CLASSES
 from keras_ebm.random import StepRandom
 from keras_ebm.serving import export_ood_scorer, verify
 from keras_ebm.serving.outputs import OUTPUTS, Output
-from trainers.presets import VERA_PRESETS, with_preset
-from trainers.program.options import choices_of
-from trainers.settings.data import DataSettings, load
-from trainers.settings.negatives import NEGATIVES, ROWS, Source
-from trainers.settings.vera import ModelSettings, build_model, resolved_negatives
+from keras_ebm.trainers import vera
+from keras_ebm.trainers.presets import VERA_PRESETS, with_preset
+from keras_ebm.trainers.program.options import choices_of
+from keras_ebm.trainers.settings.data import DataSettings, load
+from keras_ebm.trainers.settings.negatives import NEGATIVES, ROWS, Source
+from keras_ebm.trainers.settings.vera import (
+    ModelSettings,
+    build_model,
+    resolved_negatives,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -216,7 +220,7 @@ def test_a_preset_of_the_table_gives_settings_that_flags_may_override(monkeypatc
     settings = with_preset(recipe, ModelSettings, latent_dim=3)
     assert (settings.hidden, settings.latent_dim) == ((8,), 3)
     assert with_preset(recipe, DataSettings).dataset == "toy:rings"
-    assert with_preset(recipe, trainers.vera.FitSettings).epochs == 3
+    assert with_preset(recipe, vera.FitSettings).epochs == 3
 
 
 def test_the_guide_names_files_and_tables_that_exist():

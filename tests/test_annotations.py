@@ -67,7 +67,10 @@ def untyped(source):
 
 
 def test_every_public_argument_has_a_type():
+    # The programs take flags, whose types are those of their settings.
+    programs = {PACKAGE / "trainers", PACKAGE / "export"}
     modules = sorted(PACKAGE.rglob("*.py"))
+    modules = [path for path in modules if not programs & set(path.parents)]
     assert len(modules) > 100
     found = {
         str(path.relative_to(PACKAGE)): untyped(path.read_text("utf-8"))

@@ -10,9 +10,13 @@ import numpy as np
 
 import keras_ebm
 from keras_ebm import data
-from trainers.presets import LANGEVIN_PRESETS, LIKELIHOOD_PRESETS, VERA_PRESETS
-from trainers.program.options import choices_of
-from trainers.settings.generator import SamplingSettings
+from keras_ebm.trainers.presets import (
+    LANGEVIN_PRESETS,
+    LIKELIHOOD_PRESETS,
+    VERA_PRESETS,
+)
+from keras_ebm.trainers.program.options import choices_of
+from keras_ebm.trainers.settings.generator import SamplingSettings
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")

@@ -4,12 +4,12 @@ import dataclasses
 
 import pytest
 
-from trainers import attack, langevin, likelihood, presets, rollout, vera
-from trainers.program.options import Checked, setting
-from trainers.settings.chains import ChainSettings
-from trainers.settings.data import DataSettings
-from trainers.settings.density import DensitySettings
-from trainers.settings.vera import ModelSettings
+from keras_ebm.trainers import attack, langevin, likelihood, presets, rollout, vera
+from keras_ebm.trainers.program.options import Checked, setting
+from keras_ebm.trainers.settings.chains import ChainSettings
+from keras_ebm.trainers.settings.data import DataSettings
+from keras_ebm.trainers.settings.density import DensitySettings
+from keras_ebm.trainers.settings.vera import ModelSettings
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,1 @@
-"""Programs that train and evaluate; run as `python -m trainers.NAME`."""
-
-from trainers.program.quiet import import_tensorflow
-
-import_tensorflow()
+"""Programs that train, evaluate and apply; their code is in `keras_ebm.trainers`."""

@@ -1,37 +1,6 @@
-r"""Trains an energy model by Markov chains: IGEBM, JEM, persistent and short-run.
+"""`python -m trainers.langevin`: the program `keras-ebm train-langevin`."""
 
-Run from the top of the checkout:
-
-    python -m trainers.langevin --dataset=digits --workdir=runs/digits
-    python -m trainers.langevin --dataset=toy:rings --preset=pcd --workdir=runs/rings
-    python -m trainers.langevin --preset=igebm_cifar10 --dry_run
-"""
-
-import keras
-
-from trainers.run import recipes, training
-from trainers.run.jobs import Job
-from trainers.run.transforms import Candidates
-from trainers.settings.chains import ChainSettings
-from trainers.settings.data import RunData
-
-RECIPE = recipes.CHAINS
-FitSettings = RECIPE.fit
-
-
-def prepare(
-    run: RunData, model_settings: ChainSettings, fit: FitSettings, strategy=None
-) -> Job | Candidates:
-    """Builds what `train` needs; see `transforms.prepare`."""
-    return RECIPE.prepare(run, model_settings, fit, strategy)
-
-
-def train(
-    run: RunData, model_settings: ChainSettings, fit: FitSettings, strategy=None
-) -> tuple[keras.Model, dict]:
-    """Trains, saves and measures one model; see `trainers.vera.train`."""
-    return prepare(run, model_settings, fit, strategy).perform()
-
+from keras_ebm_cli import run
 
 if __name__ == "__main__":
-    training.run_program(RECIPE)
+    run("train-langevin")

@@ -1,35 +1,6 @@
-r"""Trains a density by one of many methods, and measures its likelihood.
+"""`python -m trainers.likelihood`: the program `keras-ebm train-likelihood`."""
 
-Run from the top of the checkout:
-
-    python -m trainers.likelihood --dataset=tfds:mnist --data_dir=DIR \\
-        --method=maximum_likelihood --workdir=runs/nice
-    python -m trainers.likelihood --dataset=toy:rings --network=mlp --method=grid \\
-        --workdir=runs/rings
-
-Images become the logits of their dequantised pixels, in which likelihoods are
-measured. Labels are not used. A density has no threshold, so of `trainers.vera`'s
-split the validation rows are trained on and the calibration rows validate: of
-MNIST, 54,000, 6,000 and 10,000.
-"""
-
-import keras
-
-from trainers.run import density_fitting, recipes, training
-from trainers.run.density_fitting import StepSettings
-from trainers.settings.data import RunData
-from trainers.settings.density import DensitySettings
-
-RECIPE = recipes.DENSITY
-prepare = density_fitting.prepare
-
-
-def train(
-    run: RunData, settings: DensitySettings, fit: StepSettings, strategy=None
-) -> tuple[keras.Model, dict]:
-    """Trains, saves and measures one density; see `density_fitting.prepare`."""
-    return prepare(run, settings, fit, strategy).perform()
-
+from keras_ebm_cli import run
 
 if __name__ == "__main__":
-    training.run_program(RECIPE)
+    run("train-likelihood")

@@ -1,61 +1,6 @@
-r"""Trains an energy model against a generator (VERA), and what it compares to.
+"""`python -m trainers.vera`: the program `keras-ebm train-vera`."""
 
-Run from the top of the checkout:
-
-    python -m trainers.vera --dataset=digits --workdir=runs/digits
-    python -m trainers.vera --dataset=csv:table.csv --workdir=runs/table
-    python -m trainers.vera --dataset=toy:rings --preset=vera_2d --workdir=runs/rings
-    python -m trainers.vera --preset=vera_cifar10 --dry_run
-
-A table with few labels, by one of many methods:
-
-    python -m trainers.vera --dataset=csv:table.csv --labels_per_class=10 \
-        --preset=tabular --method=vera+vat --workdir=runs/table
-
-`--preset=vera_nice` is one of `trainers.likelihood`, and `--method=chains` one of
-`trainers.langevin`, which then take over, with their flags.
-"""
-
-import keras
-
-from trainers.run import recipes, training
-from trainers.run.jobs import Job
-from trainers.run.transforms import Candidates
-from trainers.settings.data import RunData
-from trainers.settings.vera import ModelSettings
-
-RECIPE = recipes.VERA
-FitSettings = RECIPE.fit
-
-
-def prepare(
-    run: RunData, model_settings: ModelSettings, fit: FitSettings, strategy=None
-) -> Job | Candidates:
-    """Builds what `train` needs; see `transforms.prepare`."""
-    return RECIPE.prepare(run, model_settings, fit, strategy)
-
-
-def train(
-    run: RunData, model_settings: ModelSettings, fit: FitSettings, strategy=None
-) -> tuple[keras.Model, dict]:
-    """Trains, saves and measures one model.
-
-    Args:
-        run: `RunData`, the split data.
-        model_settings: `ModelSettings`.
-        fit: `FitSettings`; `workdir` is created if absent.
-        strategy: `tf.distribute` strategy or None.
-
-    Returns:
-        See `jobs.Job.perform`.
-
-    Raises:
-        ValueError: before training, if the settings do not fit the data.
-        RuntimeError: if training diverged.
-        KeyboardInterrupt: after saving the model, if training was interrupted.
-    """
-    return prepare(run, model_settings, fit, strategy).perform()
-
+from keras_ebm_cli import run
 
 if __name__ == "__main__":
-    training.run_program(RECIPE, recipes.CHAINS, recipes.DENSITY)
+    run("train-vera")

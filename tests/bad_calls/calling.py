@@ -15,7 +15,7 @@ from pathlib import Path
 
 from absl import flags
 
-from trainers.program import running
+from keras_ebm.trainers.program import running
 
 
 def refusals(program: str, calls: list) -> list:

@@ -6,7 +6,6 @@ import pytest
 import support
 import tensorflow as tf
 
-from export.predict import spreadsheet_text
 from keras_ebm import EnergyModel
 from keras_ebm.arguments import listed
 from keras_ebm.data.labels import class_codes
@@ -14,6 +13,7 @@ from keras_ebm.data.npz import read_npz
 from keras_ebm.data.tables import read_csv
 from keras_ebm.estimators import EnergyClassifier
 from keras_ebm.explain import Explainer
+from keras_ebm.export.predict import spreadsheet_text
 from keras_ebm.layers import TableEncoder
 from keras_ebm.negatives import (
     Bank,
@@ -29,7 +29,7 @@ from keras_ebm.negatives import (
 from keras_ebm.ood import ConformalDetector, Detector, Energy, make_score
 from keras_ebm.ood.training_rows import read_matrix
 from keras_ebm.precision import warn_of_merged_integers
-from trainers.program.options import integers
+from keras_ebm.trainers.program.options import integers
 
 X, Y = support.rows(24)
 

@@ -6,8 +6,8 @@ import shutil
 import pytest
 import tensorflow as tf
 
-from export.loading import load_signature
-from export.predict import find_version, read_card
+from keras_ebm.export.loading import load_signature
+from keras_ebm.export.predict import find_version, read_card
 from keras_ebm.serving.export import CARD
 
 GOOD = {"target_fpr": 0.1, "per_class": False, "calibration_rows": 9}

@@ -5,14 +5,14 @@ import json
 
 import pytest
 
-from trainers.program import json_files
-from trainers.run import backup
-from trainers.run.record import same_data
-from trainers.search import setup
-from trainers.search.trial_files import read_result, read_values
-from trainers.settings.data import DataSettings, load
+from keras_ebm.trainers.program import json_files
+from keras_ebm.trainers.run import backup
+from keras_ebm.trainers.run.record import same_data
+from keras_ebm.trainers.search import setup
+from keras_ebm.trainers.search.trial_files import read_result, read_values
+from keras_ebm.trainers.settings.data import DataSettings, load
 
-trials = pytest.importorskip("trainers.search.trials")
+trials = pytest.importorskip("keras_ebm.trainers.search.trials")
 
 NO_OBJECT = {
     b"": "cannot be read",

@@ -5,7 +5,7 @@ import json
 import pytest
 from bad_calls_table import PROGRAMS, is_told
 
-from trainers.run.record import read_record
+from keras_ebm.trainers.run.record import read_record
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

@@ -12,7 +12,7 @@ from benchmarks import (
 )
 from benchmarks.foreign_scores import file_of, tables
 from keras_ebm import plots
-from trainers.program.json_files import write_json
+from keras_ebm.trainers.program.json_files import write_json
 
 
 def test_the_shares_of_a_step_sum_to_one():

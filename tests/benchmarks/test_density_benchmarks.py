@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import nice, plane
-from trainers.program.json_files import write_json
+from keras_ebm.trainers.program.json_files import write_json
 
 TFDS = Path(__file__).parents[3] / "shared" / "data" / "tfds"
 

@@ -5,7 +5,7 @@ from benchmarks.far_rows import KINDS, share_accepted, table
 from keras_ebm.layers import TableEncoder
 from keras_ebm.models import EnergyModel
 from keras_ebm.ood import Detector
-from trainers.program import json_files
+from keras_ebm.trainers.program import json_files
 
 
 def test_rows_moved_far_in_a_column_are_refused_and_those_left_alone_are_not():

@@ -7,7 +7,7 @@ from benchmarks import fault_disks, fault_jobs
 from benchmarks.fault_trials import cut
 from benchmarks.faults import faults_of, found_before, read_results, table
 from keras_ebm.files import UNFINISHED
-from trainers.program import json_files
+from keras_ebm.trainers.program import json_files
 
 
 class Short(fault_jobs.Backup):

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks import few_labels, few_labels_features, tabular
-from trainers.program.json_files import write_json
+from keras_ebm.trainers.program.json_files import write_json
 
 
 def step(accuracy, average, neighbour):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import messy_tables
-from trainers.program.json_files import write_json
+from keras_ebm.trainers.program.json_files import write_json
 
 
 @pytest.fixture(scope="module")

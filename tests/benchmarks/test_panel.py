@@ -5,7 +5,7 @@ import pytest
 from sklearn.datasets import load_digits, load_wine
 
 from benchmarks import foreign_sets, panel
-from trainers.program.json_files import write_json
+from keras_ebm.trainers.program.json_files import write_json
 
 IMAGES = np.kron(load_digits().images[:40], np.ones((1, 4, 4)))[..., None]
 IMAGES = (IMAGES * 15.9).astype(np.uint8)

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import anomaly, missing, sureness, tabular
 from keras_ebm.metrics import negative_log_likelihood
-from trainers.program.json_files import write_json
+from keras_ebm.trainers.program.json_files import write_json
 
 
 @pytest.fixture(scope="module")

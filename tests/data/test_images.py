@@ -6,7 +6,7 @@ import pytest
 
 from keras_ebm import data
 from keras_ebm.data import read_images
-from trainers.settings.data import DataSettings, load
+from keras_ebm.trainers.settings.data import DataSettings, load
 
 
 def test_a_folder_is_read_in_the_order_of_names_and_resized(tmp_path):

@@ -9,9 +9,9 @@ from support import CLASSES, batches, rows
 from keras_ebm.models import VERA, LangevinModel
 from keras_ebm.negatives import LangevinMoves, MarkovChains, ReplayBuffer
 from keras_ebm.random import StepRandom
-from trainers.settings.chains import ChainSettings, build_langevin
-from trainers.settings.data import DataSettings, load
-from trainers.settings.vera import ModelSettings, build_model
+from keras_ebm.trainers.settings.chains import ChainSettings, build_langevin
+from keras_ebm.trainers.settings.data import DataSettings, load
+from keras_ebm.trainers.settings.vera import ModelSettings, build_model
 
 POLICIES = ["mixed_bfloat16", "mixed_float16"]
 DATA = load(DataSettings(dataset="digits", train_size=128))

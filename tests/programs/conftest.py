@@ -6,11 +6,11 @@ import gzip
 import numpy as np
 import pytest
 
-import trainers.vera
-from export.common import ExportSettings, fit_detector
+from keras_ebm.export.common import ExportSettings, fit_detector
 from keras_ebm.serving import export_classifier
-from trainers.settings.data import DataSettings, load
-from trainers.settings.vera import ModelSettings
+from keras_ebm.trainers import vera
+from keras_ebm.trainers.settings.data import DataSettings, load
+from keras_ebm.trainers.settings.vera import ModelSettings
 
 
 @pytest.fixture(scope="session")
@@ -21,10 +21,10 @@ def train():
         rows = load(DataSettings(dataset=str(dataset), **settings))
         model = {"hidden": ("32",), "generator_hidden": ("16",), **(model or {})}
         fit = {"epochs": 1, "tensorboard": False, "verbose": 0, **(fit or {})}
-        return trainers.vera.train(
+        return vera.train(
             rows,
             ModelSettings(**{"latent_dim": 4, "importance_samples": 4, **model}),
-            trainers.vera.FitSettings(workdir=str(workdir), **fit),
+            vera.FitSettings(workdir=str(workdir), **fit),
             strategy,
         )
 

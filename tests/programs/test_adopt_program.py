@@ -13,24 +13,23 @@ import tensorflow as tf
 from foreign_layers import Twice
 from keras import layers
 
-import trainers.adopt
-import trainers.langevin
-import trainers.vera
-from export.common import ExportSettings, calibration_rows, fit_detector
-from export.predict import PredictSettings, answer, read_card, read_request
 from keras_ebm import data
+from keras_ebm.export.common import ExportSettings, calibration_rows, fit_detector
+from keras_ebm.export.predict import PredictSettings, answer, read_card, read_request
 from keras_ebm.serving import export_classifier
-from trainers.evaluate import EvaluateSettings, evaluate
-from trainers.program import keras_files
-from trainers.program.imports import ImportSettings
-from trainers.run import bodies
-from trainers.run.dry_run import dry_run
-from trainers.run.record import recall
-from trainers.settings.adoption import AdoptSettings, fresh_splits
-from trainers.settings.chains import ChainSettings
-from trainers.settings.data import DataSettings, load
-from trainers.settings.starting import build_body
-from trainers.settings.vera import ModelSettings, build_model
+from keras_ebm.trainers import adopt as adoption
+from keras_ebm.trainers import langevin, vera
+from keras_ebm.trainers.evaluate import EvaluateSettings, evaluate
+from keras_ebm.trainers.program import keras_files
+from keras_ebm.trainers.program.imports import ImportSettings
+from keras_ebm.trainers.run import bodies
+from keras_ebm.trainers.run.dry_run import dry_run
+from keras_ebm.trainers.run.record import recall
+from keras_ebm.trainers.settings.adoption import AdoptSettings, fresh_splits
+from keras_ebm.trainers.settings.chains import ChainSettings
+from keras_ebm.trainers.settings.data import DataSettings, load
+from keras_ebm.trainers.settings.starting import build_body
+from keras_ebm.trainers.settings.vera import ModelSettings, build_model
 
 SEVERAL, OTHERS = "python:foreign_rows:several", "python:foreign_rows:others"
 PICTURES, POINTS = "python:foreign_rows:pictures", "python:foreign_rows:points"
@@ -82,7 +81,7 @@ def adopt(network, dataset, workdir, holdout=(), **settings):
     """Adopts in this process: `(model, metrics)`."""
     rows = DataSettings(dataset=dataset, holdout_classes=holdout)
     settings = AdoptSettings(network=str(network), workdir=str(workdir), **settings)
-    return trainers.adopt.prepare(rows, settings).perform()
+    return adoption.prepare(rows, settings).perform()
 
 
 @pytest.fixture(scope="module")
@@ -260,23 +259,23 @@ def train(program, workdir, dataset, settings, **fit):
 def test_several_inputs_are_trained_on_without_negatives(adopted, tmp_path):
     init = str(adopted / "model.keras")
     settings = ModelSettings(init=init, negatives="none", learning_rate=0.01)
-    model, metrics = train(trainers.vera, tmp_path, SEVERAL, settings, epochs=6)
+    model, metrics = train(vera, tmp_path, SEVERAL, settings, epochs=6)
     before = json.loads((adopted / "metrics.json").read_text())
     assert metrics["nll"] < before["nll"] and metrics["accuracy"] > 0.8
     assert (tmp_path / "history.csv").is_file() and model.preprocessor is None
     rows = DataSettings(dataset=SEVERAL)
-    cost = dry_run(rows, settings, trainers.vera.FitSettings(), build_model)
+    cost = dry_run(rows, settings, vera.FitSettings(), build_model)
     assert cost["flops_step"] > cost["flops_energy"] > 0
 
 
 @pytest.mark.parametrize(
     "program, settings, told",
     [
-        (trainers.vera, ModelSettings(), "trainers.adopt --network.*--init=DIR"),
-        (trainers.langevin, ChainSettings(), "trainers.adopt --network.*--init=DIR"),
-        (trainers.vera, "generator", "negatives=generator` needs.*negatives=none"),
-        (trainers.vera, "shuffle", "negatives=shuffle` needs a network of one input"),
-        (trainers.langevin, "chains", "`negatives` needs a network of one input"),
+        (vera, ModelSettings(), "trainers.adopt --network.*--init=DIR"),
+        (langevin, ChainSettings(), "trainers.adopt --network.*--init=DIR"),
+        (vera, "generator", "negatives=generator` needs.*negatives=none"),
+        (vera, "shuffle", "negatives=shuffle` needs a network of one input"),
+        (langevin, "chains", "`negatives` needs a network of one input"),
     ],
 )
 def test_negatives_of_several_inputs_are_refused(
@@ -298,10 +297,10 @@ SMALL = {"learning_rate": 1e-12}
     "program, settings",
     [
         (
-            trainers.vera,
+            vera,
             {"settings": ModelSettings, "latent_dim": 2, "generator_hidden": ("8",)},
         ),
-        (trainers.langevin, {"settings": ChainSettings, "num_steps": 1}),
+        (langevin, {"settings": ChainSettings, "num_steps": 1}),
     ],
 )
 def test_training_starts_from_adopted_weights(
@@ -343,16 +342,16 @@ def headed(body, tmp_path_factory):
     """Run folder of a head on the body, with its model and metrics."""
     workdir = tmp_path_factory.mktemp("headed")
     settings = head(body, learning_rate=0.05)
-    return workdir, *train(trainers.vera, workdir, PICTURES, settings, epochs=8)
+    return workdir, *train(vera, workdir, PICTURES, settings, epochs=8)
 
 
 def test_features_of_a_body_are_computed_once(body, headed):
     workdir = headed[0]
     (kept,) = (workdir / "features").iterdir()
     written = kept.stat().st_mtime_ns
-    fit = trainers.vera.FitSettings(workdir=str(workdir), batch_size=32)
+    fit = vera.FitSettings(workdir=str(workdir), batch_size=32)
     rows = load(DataSettings(dataset=PICTURES))
-    trainers.vera.prepare(rows, head(body, learning_rate=0.01), fit)
+    vera.prepare(rows, head(body, learning_rate=0.01), fit)
     assert [*(workdir / "features").iterdir()] == [kept]
     assert kept.stat().st_mtime_ns == written
 
@@ -375,7 +374,7 @@ def test_a_head_is_saved_and_exported_with_its_body(headed, tmp_path):
 
 def test_pictures_are_not_moved_before_a_frozen_body(body, tmp_path):
     with pytest.raises(ValueError, match="`augment` must be none, as the features"):
-        train(trainers.vera, tmp_path, PICTURES, head(body), augment="crop")
+        train(vera, tmp_path, PICTURES, head(body), augment="crop")
 
 
 def test_mirrored_images_train_beside_the_others(body, tmp_path):
@@ -397,7 +396,7 @@ def test_mirrored_images_train_beside_the_others(body, tmp_path):
 
 
 def test_a_head_on_a_body_has_a_dry_run(body):
-    fit = trainers.vera.FitSettings(batch_size=8)
+    fit = vera.FitSettings(batch_size=8)
     cost = dry_run(DataSettings(dataset=PICTURES), head(body), fit, build_model)
     # Four features to eight units to three classes.
     assert cost["parameters"] == 4 * 8 + 8 + 8 * 3 + 3
@@ -448,12 +447,12 @@ def test_a_run_starts_with_plain_epochs(tmp_path):
         hidden=("8",), latent_dim=2, generator_hidden=("8",), importance_samples=2
     )
     fit = {"epochs": 2, "plain_epochs": 1}
-    model, _ = train(trainers.vera, tmp_path, POINTS, settings, **fit)
+    model, _ = train(vera, tmp_path, POINTS, settings, **fit)
     # 63 training rows are one batch of 32 an epoch.
     assert model.plain_steps == 1
     assert keras_files.load_model(tmp_path / "model.keras").plain_steps == 1
     fit = {"epochs": 2, "plain_epochs": 2}
     with pytest.raises(ValueError, match="`plain_epochs` must be shorter.* 2 steps"):
-        train(trainers.vera, tmp_path, POINTS, settings, **fit)
+        train(vera, tmp_path, POINTS, settings, **fit)
     with pytest.raises(ValueError, match="`plain_epochs` needs classes"):
-        train(trainers.vera, tmp_path, "toy:rings", settings, **fit)
+        train(vera, tmp_path, "toy:rings", settings, **fit)

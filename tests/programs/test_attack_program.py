@@ -6,11 +6,11 @@ import keras
 import numpy as np
 import pytest
 
-from trainers.attack import attack, dry_run, find, masking, measure, target_of
-from trainers.settings.attack import AttackSettings
-from trainers.settings.chains import ChainSettings, build_langevin
-from trainers.settings.data import DataSettings, load
-from trainers.settings.vera import ModelSettings, build_model
+from keras_ebm.trainers.attack import attack, dry_run, find, masking, measure, target_of
+from keras_ebm.trainers.settings.attack import AttackSettings
+from keras_ebm.trainers.settings.chains import ChainSettings, build_langevin
+from keras_ebm.trainers.settings.data import DataSettings, load
+from keras_ebm.trainers.settings.vera import ModelSettings, build_model
 
 
 @pytest.fixture(scope="module")

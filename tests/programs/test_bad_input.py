@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import trainers.vera
-from export.common import ExportSettings, fit_detector
+from keras_ebm.export.common import ExportSettings, fit_detector
 from keras_ebm.serving import export_classifier
-from trainers.program import keras_files
-from trainers.settings.data import DataSettings, load
-from trainers.settings.vera import ModelSettings
+from keras_ebm.trainers import vera
+from keras_ebm.trainers.program import keras_files
+from keras_ebm.trainers.settings.data import DataSettings, load
+from keras_ebm.trainers.settings.vera import ModelSettings
 
 X = np.arange(120, dtype=np.float32).reshape(40, 3)
 Y = np.arange(40) % 2
@@ -19,8 +19,8 @@ Y = np.arange(40) % 2
 def prepare(tmp_path, dataset="digits", model=None, fit=None, **settings):
     """Everything `trainers.vera` does before it trains and writes."""
     rows = load(DataSettings(dataset=dataset, **settings))
-    fit = trainers.vera.FitSettings(workdir=str(tmp_path / "run"), **(fit or {}))
-    return trainers.vera.prepare(rows, ModelSettings(**(model or {})), fit)
+    fit = vera.FitSettings(workdir=str(tmp_path / "run"), **(fit or {}))
+    return vera.prepare(rows, ModelSettings(**(model or {})), fit)
 
 
 def assert_one_line(err, program, *fragments):

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from keras import layers
 
-import trainers.vera
 from keras_ebm.negatives import Bank, Mixed
 from keras_ebm.networks import body_features
-from trainers.settings.data import DataSettings, load
-from trainers.settings.negatives import bank_of
-from trainers.settings.vera import ModelSettings
+from keras_ebm.trainers import vera
+from keras_ebm.trainers.settings.data import DataSettings, load
+from keras_ebm.trainers.settings.negatives import bank_of
+from keras_ebm.trainers.settings.vera import ModelSettings
 
 
 @pytest.fixture(scope="module")
@@ -19,8 +19,8 @@ def digits():
 
 
 def prepared(run, folder, **settings):
-    fit = trainers.vera.FitSettings(workdir=str(folder), batch_size=32)
-    return trainers.vera.prepare(run, ModelSettings(**settings), fit).model
+    fit = vera.FitSettings(workdir=str(folder), batch_size=32)
+    return vera.prepare(run, ModelSettings(**settings), fit).model
 
 
 def test_a_bank_is_all_of_the_negatives_or_a_half_of_them(digits, tmp_path):

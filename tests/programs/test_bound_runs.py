@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from processes import DIE
 
-import trainers.run.record
-from export.common import ExportSettings, fit_detector
 from keras_ebm import data
-from trainers.evaluate import EvaluateSettings, evaluate
-from trainers.program import json_files, keras_files
+from keras_ebm.export.common import ExportSettings, fit_detector
+from keras_ebm.trainers.evaluate import EvaluateSettings, evaluate
+from keras_ebm.trainers.program import json_files, keras_files
+from keras_ebm.trainers.run import record
 
 FILES = ("model.keras", "run.json", "split.npz")
 
@@ -62,7 +62,7 @@ def test_a_run_that_does_not_finish_leaves_the_one_before_as_it_was(
         code, _, err = run("trainers.vera", *flags, "--energy_limit=1e-9")
         assert code == 1 and "training stopped" in err
     else:
-        program = ["trainers.vera", "trainers.run.backup:save_epoch", "1"]
+        program = ["trainers.vera", "keras_ebm.trainers.run.backup:save_epoch", "1"]
         code, _, _ = run(DIE, *program, *flags)
         assert code == -signal.SIGKILL
     assert content(tmp_path / "run") == before
@@ -97,10 +97,10 @@ def test_files_that_change_while_they_are_read_are_refused_by_name(
 ):
     shutil.copytree(finished, tmp_path / "run")
     model = tmp_path / "run" / "model.keras"
-    with trainers.run.record.held_still(model):
+    with record.held_still(model):
         pass
     with pytest.raises(ValueError, match=rf"{name}, which another process has"):
-        with trainers.run.record.held_still(model):
+        with record.held_still(model):
             (tmp_path / "run" / name).write_bytes(b"of another run")
 
 
@@ -113,7 +113,11 @@ def test_a_run_that_ends_during_an_export_stops_it(
     flags = [f"--model={tmp_path / 'run' / 'model.keras'}", f"--calibration={spec}"]
     flags += [f"--output={tmp_path / 'served'}", "--target_fpr=0.1"]
     # Both ways in: all files at once before the rows are read, as a run writes them.
-    program = ["export.classifier", "trainers.run.record:check_bound", str(tmp_path)]
+    program = [
+        "export.classifier",
+        "keras_ebm.trainers.run.record:check_bound",
+        str(tmp_path),
+    ]
     code, _, err = run("tests.programs.replace", *program, *flags)
     assert code == 2 and "another process has written meanwhile" in err
     assert not (tmp_path / "served").exists()
@@ -135,7 +139,7 @@ def test_a_run_of_an_earlier_version_is_taken_as_it_is(finished, table, tmp_path
     record = json_files.read_json(tmp_path / "run" / "run.json")
     path = str(tmp_path / "run" / "model.keras")
     with pytest.raises(ValueError, match="model.keras, which is of another run"):
-        trainers.run.record.check_bound(model, path)
+        record.check_bound(model, path)
     del record["split"]
     json_files.write_json(tmp_path / "run" / "run.json", record)
-    trainers.run.record.check_bound(model, path)
+    record.check_bound(model, path)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_ebm import EnergyModel
-from trainers.run.class_shares import answer_by_shares, check_shares
+from keras_ebm.trainers.run.class_shares import answer_by_shares, check_shares
 
 
 def a_run(train_labels, validation_labels, kind="table"):

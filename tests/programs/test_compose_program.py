@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from keras_ebm.data import draw_sprites
-from trainers.run.composing import Judge, Targets
-from trainers.run.sprite_rows import FIRST, ORDER, sprite_rows
-from trainers.settings.composing import ComposeSettings
+from keras_ebm.trainers.run.composing import Judge, Targets
+from keras_ebm.trainers.run.sprite_rows import FIRST, ORDER, sprite_rows
+from keras_ebm.trainers.settings.composing import ComposeSettings
 
 TINY = (
     *("--rows=100", "--side=16", "--steps=2", "--batch_size=4", "--filters=2"),

@@ -6,22 +6,22 @@ import numpy as np
 import pytest
 
 from keras_ebm.data import Dataset
-from trainers.continual import (
+from keras_ebm.trainers.continual import (
     StreamSettings,
     dry_run,
     learn_stream,
     stream_shape,
     write,
 )
-from trainers.run.dry_run import KNOWN
-from trainers.settings.continual import (
+from keras_ebm.trainers.run.dry_run import KNOWN
+from keras_ebm.trainers.settings.continual import (
     LEARNERS,
     PRESETS,
     LearnerSettings,
     StreamShape,
     build_learner,
 )
-from trainers.settings.data import DataSettings, load
+from keras_ebm.trainers.settings.data import DataSettings, load
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.common import ExportSettings, fit_detector
 from keras_ebm.data.image_bytes import MAX_PIXELS, NO_SUCH_KIND, NOT_AN_IMAGE, TOO_LARGE
+from keras_ebm.export.common import ExportSettings, fit_detector
 from keras_ebm.serving import export_classifier
-from trainers.run.record import recall
+from keras_ebm.trainers.run.record import recall
 
 Image = pytest.importorskip("PIL.Image")
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import trainers.evaluate
-from export.common import ExportSettings, fit_detector
 from keras_ebm import metrics, ood
-from trainers.program import keras_files
-from trainers.run.record import recall
+from keras_ebm.export.common import ExportSettings, fit_detector
+from keras_ebm.trainers import evaluate as program
+from keras_ebm.trainers.program import keras_files
+from keras_ebm.trainers.run.record import recall
 
 SETS = ("noise:uniform", "noise:gaussian", "rotate:90", "holdout")
 
@@ -17,9 +17,7 @@ SETS = ("noise:uniform", "noise:gaussian", "rotate:90", "holdout")
 def evaluate(workdir, foreign, **settings):
     settings = {"dataset": "digits", "resamples": 50, **settings}
     model = str(workdir / "model.keras")
-    return trainers.evaluate.evaluate(
-        trainers.evaluate.EvaluateSettings(model=model, **settings), foreign
-    )
+    return program.evaluate(program.EvaluateSettings(model=model, **settings), foreign)
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import trainers.evaluate
 from keras_ebm import EnergyModel, LangevinModel, metrics, plots
 from keras_ebm.negatives import LangevinMoves, MarkovChains, ReplayBuffer
-from trainers.program import keras_files
-from trainers.report import html as report
-from trainers.report.samples import prepare_samples, sample_images
-from trainers.run.record import recall
-from trainers.settings.data import DataSettings, load
+from keras_ebm.trainers import evaluate as evaluation
+from keras_ebm.trainers.program import keras_files
+from keras_ebm.trainers.report import html as report
+from keras_ebm.trainers.report.samples import prepare_samples, sample_images
+from keras_ebm.trainers.run.record import recall
+from keras_ebm.trainers.settings.data import DataSettings, load
 
 SETS = ("noise:uniform", "rotate:90")
 
@@ -120,8 +120,9 @@ def page(program):
 
 def evaluate(model, foreign=(), **settings):
     settings = {"dataset": "digits", "resamples": 2, "scores": "energy", **settings}
-    return trainers.evaluate.examine(
-        trainers.evaluate.EvaluateSettings(model=str(model), **settings), foreign
+    return evaluation.examine(
+        evaluation.EvaluateSettings(model=str(model), **settings),
+        foreign,
     )
 
 
@@ -315,7 +316,7 @@ def test_a_density_of_the_plane_is_drawn_as_such():
 def test_samples_are_those_of_models_of_images(digits_model):
     model = keras_files.load_model(digits_model)
     run = types.SimpleNamespace(dataset=types.SimpleNamespace(kind="vector"))
-    settings = trainers.evaluate.EvaluateSettings(samples=10)
+    settings = evaluation.EvaluateSettings(samples=10)
     with pytest.raises(ValueError, match="a VERA of vector rows"):
         prepare_samples(model, run, settings)
 
@@ -331,7 +332,7 @@ def test_chains_are_sampled_where_they_need_no_data(buffer):
     moves = LangevinMoves(2, 0.01)
     model = LangevinModel(image_network(), MarkovChains(moves, buffer))
     assert model.can_sample
-    settings = trainers.evaluate.EvaluateSettings()
+    settings = evaluation.EvaluateSettings()
     images = sample_images(model, 5, settings)
     assert images.shape == (5, 4, 4, 1) and images.dtype == np.uint8
     assert len(np.unique(images)) > 10

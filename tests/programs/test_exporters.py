@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import trainers.settings.data
-from export.common import ExportSettings, fit_detector, fit_explainer
-from export.predict import find_version
 from keras_ebm import ood
 from keras_ebm.digests import array_digest
 from keras_ebm.explain import Explainer
+from keras_ebm.export.common import ExportSettings, fit_detector, fit_explainer
+from keras_ebm.export.predict import find_version
 from keras_ebm.ood import ConformalDetector, Detector
 from keras_ebm.serving import export, export_classifier, export_ood_scorer
 from keras_ebm.serving.export import CARD, model_card
-from trainers.program import json_files, keras_files
-from trainers.run.record import recall
+from keras_ebm.trainers.program import json_files, keras_files
+from keras_ebm.trainers.run.record import recall
+from keras_ebm.trainers.settings import data
 
 SCORER = {"energy", "ood_score", "p_value", "accept", "reason"}
 CLASSIFIER = SCORER | {"class_id", "label", "probabilities"}
@@ -571,9 +571,7 @@ def test_gaps_and_long_numbers_are_taken_in_any_part_and_served(
         rows = np.column_stack([when, cells, np.where(label, "yes", "no")])
         return write_table(tmp_path / name, rows.tolist(), names)
 
-    parts = trainers.settings.data.load(
-        trainers.settings.data.DataSettings(dataset=write("full.csv", age))
-    ).splits
+    parts = data.load(data.DataSettings(dataset=write("full.csv", age))).splits
     for part in ("validation", "calibration", "test"):
         age[getattr(parts, part)[:2]] = ""
     spec = write("gaps.csv", age)

@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from trainers.presets import PCD
-from trainers.program import options
-from trainers.run import recipes
-from trainers.run.recipes import CHAINS, DENSITY, VERA, choose
+from keras_ebm.trainers.presets import PCD
+from keras_ebm.trainers.program import options
+from keras_ebm.trainers.run import recipes
+from keras_ebm.trainers.run.recipes import CHAINS, DENSITY, VERA, choose
 
 
 @pytest.fixture(scope="module")

@@ -7,18 +7,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import trainers.evaluate
-import trainers.langevin
-import trainers.run.dry_run
-import trainers.sample
-import trainers.vera
 from keras_ebm.gradients import energy_and_gradient
-from trainers.presets import LANGEVIN_PRESETS, VERA_PRESETS, with_preset
-from trainers.program.options import choices_of
-from trainers.run.flops import count_flops
-from trainers.settings.chains import ChainSettings, build_langevin
-from trainers.settings.data import DataSettings, load
-from trainers.settings.vera import ModelSettings
+from keras_ebm.trainers import evaluate, langevin, sample, vera
+from keras_ebm.trainers.presets import LANGEVIN_PRESETS, VERA_PRESETS, with_preset
+from keras_ebm.trainers.program.options import choices_of
+from keras_ebm.trainers.run import dry_run
+from keras_ebm.trainers.run.flops import count_flops
+from keras_ebm.trainers.settings.chains import ChainSettings, build_langevin
+from keras_ebm.trainers.settings.data import DataSettings, load
+from keras_ebm.trainers.settings.vera import ModelSettings
 
 SMALL = {"hidden": ("32",), "num_steps": 5, "buffer_size": 300}
 
@@ -26,10 +23,10 @@ SMALL = {"hidden": ("32",), "num_steps": 5, "buffer_size": 300}
 def train(workdir, dataset="digits", model=None, fit=None, **settings):
     rows = load(DataSettings(dataset=dataset, **settings))
     fit = {"epochs": 2, "tensorboard": False, "verbose": 0, **(fit or {})}
-    return trainers.langevin.train(
+    return langevin.train(
         rows,
         ChainSettings(**{**SMALL, **(model or {})}),
-        trainers.langevin.FitSettings(workdir=str(workdir), **fit),
+        langevin.FitSettings(workdir=str(workdir), **fit),
     )
 
 
@@ -75,10 +72,10 @@ def test_samples_are_drawn_from_every_start(digits_run, origin, tmp_path):
             image = np.full((20, 20, 1), 80 * i, np.uint8)
             keras.utils.save_img(tmp_path / f"{i}.png", image, scale=False)
         origin = f"images:{tmp_path}"
-    settings = trainers.sample.SampleSettings(
+    settings = sample.SampleSettings(
         model=str(workdir / "model.keras"), num=7, from_=origin, steps=0
     )
-    x, energies, model = trainers.sample.sample(settings)
+    x, energies, model = sample.sample(settings)
     assert x.shape == (7, 8, 8, 1)
     np.testing.assert_allclose(energies, model.to_energy(model.network(x)), rtol=1e-5)
     if origin.startswith("images"):
@@ -105,9 +102,9 @@ def test_the_sampling_program_cycles_through_checkpoints(digits_run, run, tmp_pa
     assert code == 0 and err == ""
     assert tf.io.decode_png(output.read_bytes()).shape[0] > 100
     x = np.load(samples)["x"]
-    paths = trainers.sample.model_paths(str(workdir / "checkpoints"))
+    paths = sample.model_paths(str(workdir / "checkpoints"))
     models = [keras.models.load_model(path, compile=False) for path in paths]
-    random = trainers.sample.StepRandom(0, 0)
+    random = sample.StepRandom(0, 0)
     expected = models[0].negatives.begin(tf.zeros(x.shape), random)
     for i in range(5):
         model = models[i % 3]
@@ -119,13 +116,11 @@ def test_the_sampling_program_cycles_through_checkpoints(digits_run, run, tmp_pa
 
 def test_a_generator_samples_and_chains_refine_it(digits_model):
     settings = {"model": digits_model, "num": 50}
-    first, before, _ = trainers.sample.sample(
-        trainers.sample.SampleSettings(**settings)
-    )
-    walked = trainers.sample.SampleSettings(
+    first, before, _ = sample.sample(sample.SampleSettings(**settings))
+    walked = sample.SampleSettings(
         **settings, steps=20, step_size=0.01, noise_stddev=0.0
     )
-    second, after, _ = trainers.sample.sample(walked)
+    second, after, _ = sample.sample(walked)
     assert np.all(after <= before + 1e-4) and np.mean(after) < np.mean(before)
     assert first.shape == second.shape == (50, 8, 8, 1)
 
@@ -143,13 +138,13 @@ def test_a_generator_samples_and_chains_refine_it(digits_model):
 def test_bad_sampling_settings_are_refused(digits_run, arguments, match):
     settings = {"model": str(digits_run[0] / "model.keras"), **arguments}
     with pytest.raises(ValueError, match=match):
-        trainers.sample.sample(trainers.sample.SampleSettings(**settings))
+        sample.sample(sample.SampleSettings(**settings))
 
 
 def test_sampling_without_chains_needs_a_step_size(digits_model):
-    settings = trainers.sample.SampleSettings(model=digits_model, steps=5)
+    settings = sample.SampleSettings(model=digits_model, steps=5)
     with pytest.raises(ValueError, match="`steps` needs `step_size`"):
-        trainers.sample.sample(settings)
+        sample.sample(settings)
 
 
 def test_a_class_conditional_model_samples_the_class_it_is_asked_for(tmp_path):
@@ -159,16 +154,16 @@ def test_a_class_conditional_model_samples_the_class_it_is_asked_for(tmp_path):
         {"classes": "conditional", "network": "igebm_mnist", "filters": 2},
         {"epochs": 1},
     )
-    settings = trainers.sample.SampleSettings(
+    settings = sample.SampleSettings(
         model=str(tmp_path / "model.keras"), num=3, label=4, steps=2
     )
-    x, energies, model = trainers.sample.sample(settings)
+    x, energies, model = sample.sample(settings)
     expected = model.class_energy(x, tf.fill([3], 4))
     np.testing.assert_allclose(energies, expected, rtol=1e-4)
-    settings = trainers.evaluate.EvaluateSettings(
+    settings = evaluate.EvaluateSettings(
         model=str(tmp_path / "model.keras"), dataset="digits", resamples=2
     )
-    results = trainers.evaluate.evaluate(settings, ["noise:uniform"])
+    results = evaluate.evaluate(settings, ["noise:uniform"])
     # Scores of features need a network whose layers can be read off.
     scores = results["ood"]["noise:uniform"]
     assert {"energy", "max_softmax"} <= scores.keys() and "knn" not in scores
@@ -181,13 +176,13 @@ def test_pcd_reaches_its_gap_in_a_shorter_run(tmp_path):
     )
     fit = with_preset(
         preset,
-        trainers.langevin.FitSettings,
+        langevin.FitSettings,
         workdir=str(tmp_path),
         epochs=3,
         verbose=0,
     )
     chains = with_preset(preset, ChainSettings)
-    _, metrics = trainers.langevin.train(load(settings), chains, fit)
+    _, metrics = langevin.train(load(settings), chains, fit)
     # 945 of 4,988 steps; the full preset ends below 0.01.
     assert 0.0 < metrics["nll_gap"] < 0.1
     assert (tmp_path / "density.png").is_file()
@@ -271,10 +266,10 @@ def test_presets_of_chains_take_a_dry_step(name):
     if name == "pcd":
         preset["dataset"] = "toy:rings"
     preset["num_steps"] = 2
-    result = trainers.run.dry_run.dry_run(
+    result = dry_run.dry_run(
         with_preset(preset, DataSettings, toy_rows=1000),
         with_preset(preset, ChainSettings),
-        with_preset(preset, trainers.langevin.FitSettings),
+        with_preset(preset, langevin.FitSettings),
         build_langevin,
     )
     assert np.isfinite(result["loss"])
@@ -284,8 +279,8 @@ def test_presets_of_chains_take_a_dry_step(name):
 
 def test_every_presets_settings_exist_and_have_choices():
     programs = (
-        (VERA_PRESETS, ModelSettings, trainers.vera.FitSettings),
-        (LANGEVIN_PRESETS, ChainSettings, trainers.langevin.FitSettings),
+        (VERA_PRESETS, ModelSettings, vera.FitSettings),
+        (LANGEVIN_PRESETS, ChainSettings, langevin.FitSettings),
     )
     for presets, model_settings, fit in programs:
         classes = (DataSettings, model_settings, fit)

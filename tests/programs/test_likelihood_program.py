@@ -3,11 +3,11 @@ import json
 import numpy as np
 import pytest
 
-from trainers import likelihood
-from trainers.presets import VERA_2D, with_preset
-from trainers.run.density_rows import split_rows
-from trainers.settings.data import DataSettings, load
-from trainers.settings.density import METHODS, DensitySettings, log_likelihood
+from keras_ebm.trainers import likelihood
+from keras_ebm.trainers.presets import VERA_2D, with_preset
+from keras_ebm.trainers.run.density_rows import split_rows
+from keras_ebm.trainers.settings.data import DataSettings, load
+from keras_ebm.trainers.settings.density import METHODS, DensitySettings, log_likelihood
 
 SMALL = {"hidden": ("16", "16"), "generator_hidden": ("16",), "latent_dim": 4}
 
@@ -81,17 +81,21 @@ def test_the_ceiling_in_the_plane_is_near_the_truth(tmp_path):
 
 
 def test_the_preset_of_the_plane_is_good_after_an_eighth_of_its_steps(train, tmp_path):
-    import trainers.vera
-    from trainers.settings.vera import ModelSettings
+    from keras_ebm.trainers import vera
+    from keras_ebm.trainers.settings.vera import ModelSettings
 
     settings = with_preset(
         VERA_2D, DataSettings, dataset="toy:8gaussians", seed=10, toy_rows=198_000
     )
     fit = with_preset(
-        VERA_2D, trainers.vera.FitSettings, workdir=str(tmp_path), epochs=1, verbose=0
+        VERA_2D,
+        vera.FitSettings,
+        workdir=str(tmp_path),
+        epochs=1,
+        verbose=0,
     )
     model = with_preset(VERA_2D, ModelSettings)
-    _, metrics = trainers.vera.train(load(settings), model, fit)
+    _, metrics = vera.train(load(settings), model, fit)
     # 0.02 where this was written, of 0.85 that the best Gaussian loses.
     assert metrics["nll_gap"] < 0.15
     assert (tmp_path / "density.png").stat().st_size > 10_000
@@ -139,7 +143,7 @@ def test_an_energy_without_a_finite_mass_leaves_out_the_gap(capsys):
 
     from keras_ebm import EnergyModel
     from keras_ebm.networks import mlp_energy
-    from trainers.report.measures import density_measures
+    from keras_ebm.trainers.report.measures import density_measures
 
     run = small_run("toy:rings", toy_rows=300)
     flat = EnergyModel(mlp_energy((2,), hidden=(2,)))

@@ -8,12 +8,12 @@ import pytest
 from processes import interrupt, kill_after, kill_at
 
 from keras_ebm.files import UNFINISHED
-from trainers import likelihood
-from trainers.program import keras_files
-from trainers.run import backup
-from trainers.run.density_rows import batches_of, split_rows
-from trainers.settings.data import DataSettings, load
-from trainers.settings.density import DensitySettings
+from keras_ebm.trainers import likelihood
+from keras_ebm.trainers.program import keras_files
+from keras_ebm.trainers.run import backup
+from keras_ebm.trainers.run.density_rows import batches_of, split_rows
+from keras_ebm.trainers.settings.data import DataSettings, load
+from keras_ebm.trainers.settings.density import DensitySettings
 
 # 8 parts of 6 steps, each two passes over the rows. Three optimizers, chains in a
 # buffer and noise on the images are all part of the state; a rate this large takes
@@ -60,7 +60,13 @@ def test_a_density_that_is_killed_again_and_again_ends_the_same(start, run, tmp_
     kill_after(start(program, *flags), 1)
     assert backups(killed) == []
     # After the best weights are saved, before the backup of their part.
-    kill_at(run, "trainers.run.backup:EpochBackup.on_epoch_end", best, program, *flags)
+    kill_at(
+        run,
+        "keras_ebm.trainers.run.backup:EpochBackup.on_epoch_end",
+        best,
+        program,
+        *flags,
+    )
     assert backups(killed)[0] == best - 1 and bests(killed)[0] == best
     # While the same weights are saved again.
     # After flags.txt, the record and the history, before the weights get their name.

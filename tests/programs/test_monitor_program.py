@@ -5,10 +5,15 @@ import re
 import numpy as np
 import pytest
 
-from export.monitor import ALARM_STATUS, MonitorSettings, open_monitor, read_answers
-from export.predict import check_batch_rate, read_card
+from keras_ebm.export.monitor import (
+    ALARM_STATUS,
+    MonitorSettings,
+    open_monitor,
+    read_answers,
+)
+from keras_ebm.export.predict import check_batch_rate, read_card
 from keras_ebm.serving import DriftMonitor
-from trainers.run.record import recall
+from keras_ebm.trainers.run.record import recall
 
 
 def write_answers(path, p_values, mode="w", header=True):

@@ -9,8 +9,8 @@ import tensorflow as tf
 from keras import layers
 
 import keras_ebm as ebm
-from export.predict import PredictSettings as Settings
-from export.predict import find_version, read_card, read_request
+from keras_ebm.export.predict import PredictSettings as Settings
+from keras_ebm.export.predict import find_version, read_card, read_request
 from keras_ebm.serving import inputs
 
 RNG = np.random.default_rng(0)

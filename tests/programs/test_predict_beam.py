@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from export.rows import Part
+from keras_ebm.export.rows import Part
 
 NAMES = ["age", "income (k)", "city"]
 
@@ -43,7 +43,7 @@ def test_two_workers_give_the_answers_of_one_process(
 @pytest.fixture
 def chunks(tmp_path):
     """A folder in which one of two chunks is done, and what the run was begun as."""
-    beam = pytest.importorskip("export.beam", exc_type=ImportError)
+    beam = pytest.importorskip("keras_ebm.export.beam", exc_type=ImportError)
     folder, begun = str(tmp_path / "answers.csv.shards"), {"source": "a"}
     assert beam.open_folder(folder, 2, begun, resume=True) == [0, 1]
     list(beam.WriteChunk(folder).process((1, Part({}, None, ["x.png"]), {})))
@@ -70,7 +70,7 @@ def test_what_beam_cannot_do_is_told(run, table_export, tmp_path):
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
-    beam = pytest.importorskip("export.beam", exc_type=ImportError)
+    beam = pytest.importorskip("keras_ebm.export.beam", exc_type=ImportError)
     (tmp_path / "a.csv.shards").mkdir()
     (tmp_path / "a.csv.shards" / "mine").write_text("kept")
     with pytest.raises(ValueError, match="a folder of something else"):

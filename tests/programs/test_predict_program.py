@@ -7,12 +7,12 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from export.common import ExportSettings, fit_detector
-from export.predict import check_rate, read_card
 from keras_ebm import data
 from keras_ebm.data import fit_images
+from keras_ebm.export.common import ExportSettings, fit_detector
+from keras_ebm.export.predict import check_rate, read_card
 from keras_ebm.serving import export_ood_scorer
-from trainers.run.record import load_like, recall
+from keras_ebm.trainers.run.record import load_like, recall
 
 SCORES = ["energy", "ood_score", "p_value", "accept", "reason"]
 

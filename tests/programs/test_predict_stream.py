@@ -14,13 +14,13 @@ import pyarrow.parquet
 import pytest
 import tensorflow as tf
 
-from export.answering import answer_rows, columns_of, lines_of
-from export.loading import load_examples, load_signature
-from export.part import Done, PartFile
-from export.predict import BatchColumn, PredictSettings, read_card
-from export.progress import Progress
-from export.rows import open_rows
 from keras_ebm.data import ExampleRows, ParquetRows
+from keras_ebm.export.answering import answer_rows, columns_of, lines_of
+from keras_ebm.export.loading import load_examples, load_signature
+from keras_ebm.export.part import Done, PartFile
+from keras_ebm.export.predict import BatchColumn, PredictSettings, read_card
+from keras_ebm.export.progress import Progress
+from keras_ebm.export.rows import open_rows
 from keras_ebm.ood import benjamini_hochberg
 from keras_ebm.serving import examples
 

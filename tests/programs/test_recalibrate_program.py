@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.about import exact_interval
+from keras_ebm.export.about import exact_interval
 from keras_ebm.serving.export import CARD
 
 KEPT = Path(__file__).parents[1] / "kept" / "export"

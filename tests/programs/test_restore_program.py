@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from keras_ebm.restore import Downsampled, EnergyWalk, GaussianNoise, LevelWalk, Masked
-from trainers.restore import RestoreSettings, dry_run, restore_rows
-from trainers.run.dry_run import KNOWN
-from trainers.settings.restore import (
+from keras_ebm.trainers.restore import RestoreSettings, dry_run, restore_rows
+from keras_ebm.trainers.run.dry_run import KNOWN
+from keras_ebm.trainers.settings.restore import (
     PRESETS,
     EnergySettings,
     build_energy,

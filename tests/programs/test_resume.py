@@ -3,8 +3,8 @@ import pytest
 from processes import interrupt, kill_after
 
 from keras_ebm.files import UNFINISHED
-from trainers.program import keras_files
-from trainers.run import backup
+from keras_ebm.trainers.program import keras_files
+from keras_ebm.trainers.run import backup
 
 COMMON = (
     "--dataset=digits",

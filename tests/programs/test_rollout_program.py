@@ -6,9 +6,15 @@ import keras
 import numpy as np
 import pytest
 
-import trainers.rollout
+from keras_ebm.trainers import rollout as program
+from keras_ebm.trainers.rollout import (
+    RolloutSettings,
+    fit,
+    measures,
+    stick,
+    stuck_auroc,
+)
 from keras_ebm.trajectories import GaussianStep, StateScale, rollout, step_network
-from trainers.rollout import RolloutSettings, fit, measures, stick, stuck_auroc
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +48,7 @@ def test_a_run_writes_its_figures_its_picture_and_its_model(run, walks, tmp_path
 @pytest.mark.parametrize("method", ["chains", "nearest", "persistence", "mean"])
 def test_every_method_is_fitted_rolled_out_and_measured(walks, method):
     settings = RolloutSettings(episodes=f"npz:{walks}", method=method, **SMALL)
-    train, test = trainers.rollout.split(trainers.rollout.load(settings), settings)
+    train, test = program.split(program.load(settings), settings)
     figures, predicted, curve = measures(fit(train, settings), train, test, 0)
     assert predicted.shape == test.shape and curve.shape == (12,)
     assert np.isclose(figures["frechet"], curve.mean())
@@ -51,8 +57,8 @@ def test_every_method_is_fitted_rolled_out_and_measured(walks, method):
 
 def test_a_dry_run_of_the_paper_counts_and_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    values = trainers.rollout.ROLLOUT_PRESETS["igebm_hand"]
-    result = trainers.rollout.dry_run(RolloutSettings(**values))
+    values = program.ROLLOUT_PRESETS["igebm_hand"]
+    result = program.dry_run(RolloutSettings(**values))
     # 62 inputs, three layers of 128 and one output, with biases.
     assert result["parameters"] == 63 * 128 + 2 * 129 * 128 + 129
     assert result["transitions_of_run"] == 18_000_000
@@ -62,13 +68,13 @@ def test_a_dry_run_of_the_paper_counts_and_writes_nothing(tmp_path, monkeypatch)
 
 def test_a_dry_run_of_a_method_without_an_energy_is_refused():
     with pytest.raises(ValueError, match="`dry_run` needs a method with an energy"):
-        trainers.rollout.dry_run(RolloutSettings(method="nearest"))
+        program.dry_run(RolloutSettings(method="nearest"))
 
 
 def test_too_few_episodes_for_a_test_are_refused(walks):
     settings = RolloutSettings(episodes=f"npz:{walks}", test_share=0.01)
     with pytest.raises(ValueError, match="at least 2 episodes to train on"):
-        trainers.rollout.split(trainers.rollout.load(settings), settings)
+        program.split(program.load(settings), settings)
 
 
 def test_a_stuck_entry_stays_where_it_was_and_the_others_go_on():

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.common import ExportSettings, fit_detector
+from keras_ebm.export.common import ExportSettings, fit_detector
 from keras_ebm.serving import export_classifier
-from trainers.run.record import recall
+from keras_ebm.trainers.run.record import recall
 
 # `None` in sys.modules makes an import fail; TensorFlow itself does without.
 ALONE = """

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from absl import flags
 
-from export.common import ExportSettings, fit_detector
 from keras_ebm.data import fingerprint, make_splits
-from trainers.program import folders
-from trainers.run import defaults
-from trainers.run.record import load_like, recall, write_record
-from trainers.settings.data import DataSettings, RunData, load
+from keras_ebm.export.common import ExportSettings, fit_detector
+from keras_ebm.trainers.program import folders
+from keras_ebm.trainers.run import defaults
+from keras_ebm.trainers.run.record import load_like, recall, write_record
+from keras_ebm.trainers.settings.data import DataSettings, RunData, load
 
 SMALL = ("--hidden=16", "--generator_hidden=8", "--tensorboard=false", "--verbose=0")
 

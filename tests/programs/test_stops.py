@@ -9,8 +9,8 @@ import pytest
 from disks import disk, grow
 
 from keras_ebm.files import UNFINISHED
-from trainers.program import keras_files
-from trainers.run import backup
+from keras_ebm.trainers.program import keras_files
+from keras_ebm.trainers.run import backup
 
 FLAGS = (
     *("--dataset=digits", "--train_size=200", "--epochs=4", "--hidden=128"),

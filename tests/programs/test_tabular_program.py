@@ -3,14 +3,14 @@ import json
 import numpy as np
 import pytest
 
-from trainers import langevin, presets, vera
-from trainers.program import json_files, keras_files
-from trainers.run import transforms
-from trainers.run.record import load_like, recall, write_record
-from trainers.settings.chains import ChainSettings
-from trainers.settings.data import DataSettings, load
-from trainers.settings.unlabelled import CHAIN_METHODS, VERA_METHODS
-from trainers.settings.vera import ModelSettings
+from keras_ebm.trainers import langevin, presets, vera
+from keras_ebm.trainers.program import json_files, keras_files
+from keras_ebm.trainers.run import transforms
+from keras_ebm.trainers.run.record import load_like, recall, write_record
+from keras_ebm.trainers.settings.chains import ChainSettings
+from keras_ebm.trainers.settings.data import DataSettings, load
+from keras_ebm.trainers.settings.unlabelled import CHAIN_METHODS, VERA_METHODS
+from keras_ebm.trainers.settings.vera import ModelSettings
 
 SMALL = {
     "hidden": ("16",),

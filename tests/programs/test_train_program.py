@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from keras_ebm.data import load_splits
 from keras_ebm.metrics import fit_temperature
-from trainers.program import keras_files
-from trainers.run.record import recall
+from keras_ebm.trainers.program import keras_files
+from keras_ebm.trainers.run.record import recall
 
 
 def history(workdir):

@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 from processes import free_ports, kill_at
 
-from trainers import tune
-from trainers.program import json_files, keras_files
-from trainers.run import fitting, transforms
-from trainers.run.record import recall
-from trainers.search import setup, spaces, table
-from trainers.search.task import Task, validation_nll
-from trainers.settings.chains import ChainSettings
-from trainers.settings.data import DataSettings, load
-from trainers.settings.unlabelled import CHAIN_METHODS, VERA_METHODS
-from trainers.settings.vera import ModelSettings, build_model
+from keras_ebm.trainers import tune
+from keras_ebm.trainers.program import json_files, keras_files
+from keras_ebm.trainers.run import fitting, transforms
+from keras_ebm.trainers.run.record import recall
+from keras_ebm.trainers.search import setup, spaces, table
+from keras_ebm.trainers.search.task import Task, validation_nll
+from keras_ebm.trainers.settings.chains import ChainSettings
+from keras_ebm.trainers.settings.data import DataSettings, load
+from keras_ebm.trainers.settings.unlabelled import CHAIN_METHODS, VERA_METHODS
+from keras_ebm.trainers.settings.vera import ModelSettings, build_model
 
-trials = pytest.importorskip("trainers.search.trials")
+trials = pytest.importorskip("keras_ebm.trainers.search.trials")
 # Of keras-tuner, by the names of its threads.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:currentThread:DeprecationWarning"),
@@ -128,9 +128,9 @@ def test_the_flags_of_the_best_trial_train_it_again(searched, train, tmp_path):
 
 
 def test_the_best_model_is_evaluated_and_exported(searched, tmp_path):
-    from export.common import ExportSettings, fit_detector
+    from keras_ebm.export.common import ExportSettings, fit_detector
     from keras_ebm.serving import export_classifier
-    from trainers.evaluate import EvaluateSettings, evaluate
+    from keras_ebm.trainers.evaluate import EvaluateSettings, evaluate
 
     path = str(searched[0] / "model.keras")
     results = evaluate(
@@ -158,7 +158,11 @@ def test_a_killed_search_goes_on_where_it_was(searched, run, tmp_path):
     flags = [*FLAGS, f"--workdir={tmp_path}"]
     # In the second trial, which has its first backup by then.
     kill_at(
-        run, "trainers.run.backup:EpochBackup.on_epoch_end", 4, "trainers.tune", *flags
+        run,
+        "keras_ebm.trainers.run.backup:EpochBackup.on_epoch_end",
+        4,
+        "trainers.tune",
+        *flags,
     )
     first = tmp_path / "search" / "trial_0" / "run" / "result.json"
     done = first.stat().st_mtime_ns
@@ -189,7 +193,11 @@ def test_a_chief_and_two_workers_share_a_search(searched, start, run, share, tmp
     share("worker0")
     # Within its first trial; the chief waits for it to come back.
     kill_at(
-        run, "trainers.run.backup:EpochBackup.on_epoch_end", 2, "trainers.tune", *flags
+        run,
+        "keras_ebm.trainers.run.backup:EpochBackup.on_epoch_end",
+        2,
+        "trainers.tune",
+        *flags,
     )
     for name in ("worker0", "worker1"):
         share(name)
@@ -235,7 +243,7 @@ def test_a_trial_that_diverges_has_failed(rows, tmp_path, capsys):
 def test_a_fault_of_the_program_is_no_failed_trial(rows, tmp_path, monkeypatch):
     space = (spaces.Parameter("dropout", "linear", (0.0, 0.5)),)
     tuner = trials.open_tuner(make_task(rows, tmp_path, space), False)
-    place = "trainers.search.task.classifier_measures"
+    place = "keras_ebm.trainers.search.task.classifier_measures"
     monkeypatch.setattr(place, lambda *_: 1 / 0)
     with pytest.raises(RuntimeError, match="division"):
         tuner.search()
@@ -436,8 +444,8 @@ def test_half_of_keras_tuners_variables_are_refused():
 
 def test_keras_tuner_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "keras_tuner", None)
-    monkeypatch.delitem(sys.modules, "trainers.search.trials")
+    monkeypatch.delitem(sys.modules, "keras_ebm.trainers.search.trials")
     with pytest.raises(ImportError, match=r'pip install "keras_ebm\[tune\]"'):
         tune.import_trials()
     monkeypatch.undo()
-    assert importlib.import_module("trainers.search.trials") is trials
+    assert importlib.import_module("keras_ebm.trainers.search.trials") is trials

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.common import ExportSettings, fit_detector
+from keras_ebm.export.common import ExportSettings, fit_detector
 from keras_ebm.serving import export, export_classifier, verify
 from keras_ebm.serving.comparing import compare_decisions
-from trainers.run.record import recall
+from keras_ebm.trainers.run.record import recall
 
 
 @pytest.fixture

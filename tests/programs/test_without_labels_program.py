@@ -6,11 +6,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from trainers import vera
-from trainers.run import without_labels
-from trainers.run.backup import BEST
-from trainers.settings.data import DataSettings, load
-from trainers.settings.vera import ModelSettings
+from keras_ebm.trainers import vera
+from keras_ebm.trainers.run import without_labels
+from keras_ebm.trainers.run.backup import BEST
+from keras_ebm.trainers.settings.data import DataSettings, load
+from keras_ebm.trainers.settings.vera import ModelSettings
 
 NETWORK = ModelSettings(negatives="none", hidden=("8",), ema_momentum=0.5)
 SHORT = {

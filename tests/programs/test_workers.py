@@ -5,7 +5,7 @@ import pytest
 from processes import kill_together, together
 
 from keras_ebm.data.batches import rows_of_worker, training_batches
-from trainers.program import devices, keras_files
+from keras_ebm.trainers.program import devices, keras_files
 
 FLAGS = (
     "--dataset=digits",

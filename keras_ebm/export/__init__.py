@@ -1,0 +1,1 @@
+"""Programs that write SavedModels of trained models, ask them, and watch them."""

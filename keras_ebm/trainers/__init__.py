@@ -1,0 +1,1 @@
+"""Programs that train, evaluate and apply; `keras-ebm` lists them."""

@@ -1,0 +1,380 @@
+r"""Measures a trained model: accuracy, calibration, foreign sets, and its samples.
+
+Run from the top of the checkout:
+
+    python -m trainers.evaluate --model=runs/digits/model.keras \
+        --dataset=digits --ood=noise:uniform --ood=rotate:90 \
+        --samples=1000 --feature_extractor=digits.keras \
+        --output=runs/digits/evaluation.json --report=runs/digits/report.html
+"""
+
+import dataclasses
+import warnings
+
+import numpy as np
+from absl import flags
+
+from keras_ebm import metrics, ood, plots
+from keras_ebm.models.base import check_float_input
+from keras_ebm.networks import with_features
+from keras_ebm.rows import num_rows, take
+from keras_ebm.trainers.program import (
+    errors,
+    folders,
+    json_files,
+    keras_files,
+    options,
+    running,
+)
+from keras_ebm.trainers.program.imports import ImportSettings
+from keras_ebm.trainers.program.options import SEED, Checked, setting
+from keras_ebm.trainers.report import html
+from keras_ebm.trainers.report.measures import classification_measures
+from keras_ebm.trainers.report.samples import (
+    prepare_samples,
+    sample_images,
+    sample_measures,
+)
+from keras_ebm.trainers.run import record
+from keras_ebm.trainers.settings import clashes
+
+FLAGS = flags.FLAGS
+
+#: Scores of the energy model itself; the others are free on any classifier.
+ENERGY_SCORES = ("energy", "approximate_mass")
+#: Samples of a report where `--samples` asks for none, and at most.
+SHOWN = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateSettings(Checked):
+    """What to measure, on what."""
+
+    CHOICES = {"reference_split": ("test", "train")}
+
+    model: str = setting("", "model.keras in the folder of its run.")
+    dataset: str = setting(
+        "", "Known data; the training data's spec takes the run's test split."
+    )
+    data_dir: str = setting("", "Folder of prepared tensorflow-datasets.")
+    target: str | None = setting(
+        None, "Label column of a csv; default that of the run. Empty if there is none."
+    )
+    scores: str = setting(
+        "",
+        "Scores to report, separated by commas, each a name or names joined by +; "
+        "default all single ones (mixture for tables only), energy+knn and "
+        "energy+class_gaussian.",
+    )
+    choose_score: bool = setting(
+        False,
+        "Also rank scores on stand-ins for foreign rows, made of the run's validation "
+        "rows, and write the best into score.json beside the model, which the "
+        "exporters take by --score=chosen. Real foreign inputs may rank otherwise.",
+    )
+    resamples: int = setting(200, "Bootstrap resamples of each interval.", low=2)
+    samples: int = setting(
+        0, "Samples of an image model to draw and measure; 0: none.", low=0
+    )
+    sample_noise: bool = setting(
+        True, "Whether a generator's samples carry its Gaussian noise, sigma."
+    )
+    feature_extractor: str = setting(
+        "",
+        "With --samples: .keras file of a classifier of the run's images (pixel values "
+        "0 to 255) to logits, or a trained energy model; default Keras's InceptionV3.",
+    )
+    reference: str = setting(
+        "",
+        "With --samples: npz file that statistics of real images are kept in; read if "
+        "it exists, else written.",
+    )
+    reference_split: str = setting("test", "The run's split that they are of.")
+    seed: int = setting(
+        0, "Seed of the noise sets, the bootstrap and the samples.", **SEED
+    )
+    output: str = setting("", "JSON file to write.")
+    report: str = setting("", "HTML file to write, pictures included; optional.")
+    pictures: str = setting("", "Folder for the report's pictures as PNG; optional.")
+    skip_broken_images: bool = setting(
+        False, "Whether files of images:DIR that cannot be decoded are left out."
+    )
+
+
+def define_flags() -> None:
+    for settings_class in (EvaluateSettings, ImportSettings):
+        options.define_flags(settings_class)
+    flags.DEFINE_multi_string(
+        "ood",
+        [],
+        "Foreign set, repeatable: a dataset spec, noise:uniform, noise:gaussian, "
+        "rotate:90, interpolate, phase_scramble, or holdout.",
+    )
+
+
+def evaluate(settings: EvaluateSettings, foreign_specs) -> dict:
+    """Measures a model on known and foreign data.
+
+    Args:
+        settings: `EvaluateSettings`.
+        foreign_specs: list of specs for `keras_ebm.data.foreign`.
+
+    Returns:
+        Flat dict: `accuracy`, `nll` (nats), `ece`, `brier` where known rows are
+        labelled, `num_known`, and `ood`: foreign set -> score -> `auroc`, `aupr`,
+        `fpr95`, each with `_low` and `_high` (95 % bootstrap), `kind` (`"energy"`,
+        `"baseline"` or `"combined"`) and `worse_than_chance`. With `samples`
+        also `samples`: see `sample_measures`. With `choose_score` also
+        `score_choice`: see `keras_ebm.ood.ScoreChoice`.
+
+    Raises:
+        ValueError: if the model or the data cannot be used.
+        OSError: if no feature extractor can be had.
+    """
+    return examine(settings, foreign_specs)[0]
+
+
+def examine(settings: EvaluateSettings, foreign_specs):
+    """Does what `evaluate` does, and keeps what a report is drawn from.
+
+    Returns:
+        `(results, evidence)`: the dict of `evaluate`, and `html.Evidence`.
+    """
+    with record.held_still(settings.model):
+        model = keras_files.load_model(settings.model)
+        record.check_bound(model, settings.model)
+        run = record.recall(settings.model, data_dir=settings.data_dir)
+        # What can be refused is, before the work of the scores.
+        sampled = prepare_samples(model, run, settings)
+        x, y = known_rows(settings, run)
+    choice = choose_score(model, run, settings) if settings.choose_score else None
+    skip = settings.skip_broken_images
+    foreign = {s: record.foreign(s, run, settings.seed, skip) for s in foreign_specs}
+    scores = fitted_scores(model, run, settings.scores)
+    needs = frozenset({"logits"}).union(*(s.requires for s in scores.values()))
+    known = ood.network_outputs(model, x, y, requires=needs)
+    results = {"num_known": num_rows(x)}
+    if model.num_classes > 1:
+        results |= classification_measures(model, known["logits"], y)
+    known_scores = {name: score.predict(known) for name, score in scores.items()}
+    if choice is not None:
+        results["score_choice"] = choice.to_json()
+    results["ood"] = {}
+    energies = {"known": energy_of(model, known)}
+    for spec, rows in foreign.items():
+        outputs = ood.network_outputs(model, rows, requires=needs)
+        energies[spec] = energy_of(model, outputs)
+        results["ood"][spec] = {
+            name: detection(known_scores[name], score.predict(outputs), name, settings)
+            for name, score in scores.items()
+        }
+    images = None
+    if sampled:
+        images = sample_images(model, settings.samples, settings)
+        results["samples"] = sample_measures(model, images, *sampled, settings)
+    elif (settings.report or settings.pictures) and run.dataset.kind == "image":
+        images = sample_images(model, SHOWN, settings) if model.can_sample else None
+    images = None if images is None else images[:SHOWN]
+    return results, html.Evidence(model, x, y, known["logits"], energies, images)
+
+
+def choose_score(model, run, settings: EvaluateSettings) -> ood.ScoreChoice:
+    """The score to serve, by the run's training and validation rows alone.
+
+    Raises:
+        ValueError: if it has too few validation rows.
+    """
+    parts = {name: run.rows(name) for name in ("train", "validation")}
+    names = settings.scores.split(",") if settings.scores else None
+    return ood.choose_score(
+        model,
+        parts["validation"],
+        train=parts["train"],
+        scores=names,
+        seed=settings.seed,
+    )
+
+
+def energy_of(model, outputs: dict) -> np.ndarray:
+    """Energies in nats from the outputs of a network, `(rows,)`."""
+    return np.asarray(model.to_energy(outputs["logits"]))
+
+
+def known_rows(settings, run):
+    """The run's test split, or all rows of other data."""
+    spec = settings.dataset
+    if record.is_training_data(settings.model, spec, settings.data_dir):
+        return run.rows("test")
+    other = record.load_like(
+        settings.model,
+        spec,
+        settings.data_dir,
+        settings.target,
+        settings.skip_broken_images,
+    )
+    first = other.num_rows - other.num_test if other.num_test else 0
+    rows = slice(first, None)
+    return take(other.x, rows), other.y[rows]
+
+
+def fitted_scores(model, run, names: str = "") -> dict:
+    """Scores by name, fitted on the run's training and validation rows.
+
+    A score that these rows are too few for is left out with a `UserWarning`.
+
+    Raises:
+        ValueError: if a name is of no score, or none of those asked for can be fitted.
+    """
+    if names:
+        wanted = names.split(",")
+    else:
+        wanted = [*ood.SCORES, "energy+knn", "energy+class_gaussian"]
+        if run.dataset.kind in ("image", "inputs"):
+            # Full covariances of pixels take minutes; other inputs have none.
+            wanted.remove("mixture")
+        if model.num_classes < 2:
+            wanted = [*ENERGY_SCORES, "knn"]
+        absent = set() if _has_features(model.network) else {"features"}
+        if run.dataset.kind == "inputs" and not _is_continuous(model.network):
+            # There are no distances between codes and texts, and no slopes.
+            absent |= {"inputs", "gradient_norm"}
+        wanted = [n for n in wanted if not absent & set(ood.make_score(n).requires)]
+    scores = {name: ood.make_score(name) for name in wanted}
+    learned = [score for score in scores.values() if score.fitted_names]
+    if learned:
+        needs = frozenset.union(*(score.requires for score in learned))
+        parts = [
+            ood.network_outputs(model, *run.rows(part), requires=needs)
+            for part in ("train", "validation")
+        ]
+    for name, score in list(scores.items()):
+        if score.fitted_names:
+            try:
+                score.fit(*parts)
+            except ValueError as error:
+                if len(scores) == 1:
+                    raise
+                del scores[name]
+                warnings.warn(f"score {name!r} is left out: {error}", stacklevel=3)
+    return scores
+
+
+def _has_features(network) -> bool:
+    """Whether a layer before the logits can be read off, as of functional models."""
+    try:
+        with_features(network)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_continuous(network) -> bool:
+    """Whether a network takes one tensor of floats."""
+    try:
+        check_float_input(network, "scores")
+    except ValueError:
+        return False
+    return True
+
+
+def detection(known: np.ndarray, foreign: np.ndarray, name: str, settings) -> dict:
+    """Detection measures of one score on one foreign set, with intervals."""
+    measures = metrics.detection_report(
+        known, foreign, num_resamples=settings.resamples, seed=settings.seed
+    )
+    values = {}
+    for measure, value in measures.items():
+        values[measure] = value["value"]
+        values[f"{measure}_low"] = value["low"]
+        values[f"{measure}_high"] = value["high"]
+    kind = "energy" if name in ENERGY_SCORES else "baseline"
+    return {
+        **values,
+        "kind": "combined" if "+" in name else kind,
+        "worse_than_chance": values["auroc"] < 0.5,
+        "num_foreign": len(foreign),
+    }
+
+
+def table(results: dict) -> str:
+    """The results as the text that the program prints."""
+    lines = []
+    for name in ("num_known", "accuracy", "nll", "ece", "brier"):
+        if name in results:
+            lines.append(f"{name:12s} {results[name]:.6g}")
+    if "samples" in results:
+        lines.append("\nsamples")
+        for name, value in results["samples"].items():
+            text = f"{value:.6g}" if isinstance(value, float) else value
+            lines.append(f"  {name:24s} {text}")
+    for spec, scores in results["ood"].items():
+        lines.append(f"\n{spec}: AUROC, AUPR, FPR95 in % with 95 % intervals")
+        for name, value in scores.items():
+            cells = [
+                f"{100 * value[key]:5.1f} [{100 * value[key + '_low']:5.1f}, "
+                f"{100 * value[key + '_high']:5.1f}]"
+                for key in ("auroc", "aupr", "fpr95")
+            ]
+            flag = "  WORSE THAN CHANCE" if value["worse_than_chance"] else ""
+            lines.append(f"  {name:24s} {value['kind']:9s} {'  '.join(cells)}{flag}")
+    if "score_choice" in results:
+        lines.append(f"\n{choice_of(results).table()}")
+    return "\n".join(lines)
+
+
+def choice_of(results: dict) -> ood.ScoreChoice:
+    """The `ScoreChoice` in the results of `evaluate`."""
+    names = [field.name for field in dataclasses.fields(ood.ScoreChoice)]
+    return ood.ScoreChoice(**{name: results["score_choice"][name] for name in names})
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    for name in ("model", "dataset"):
+        options.require(name)
+    clashes.check(clashes.EVALUATE)
+    if not FLAGS.choose_score:
+        clashes.check(clashes.EVALUATE_SCORES)
+    output = folders.require_file("output")
+    for name in ("report", "reference"):
+        if FLAGS[name].value:
+            folders.require_file(name)
+    if FLAGS.pictures:
+        folders.require_folder("pictures")
+    chosen = {}
+    if FLAGS.choose_score:
+        path = folders.beside_model(FLAGS.model, folders.SCORE_FILE)
+        chosen = {str(path): str(path)}
+    written = ("output", "report", "reference", "pictures")
+    folders.check_apart(
+        {name: FLAGS[name].value for name in written},
+        {
+            "feature_extractor": FLAGS.feature_extractor,
+            **folders.files_of_run(FLAGS.model),
+            **chosen,
+            **folders.files_of_spec("dataset", FLAGS.dataset),
+            **{k: v for s in FLAGS.ood for k, v in folders.files_of_spec(s, s).items()},
+        },
+    )
+    settings = options.from_flags(EvaluateSettings)
+    with errors.usage_errors():
+        if settings.report or settings.pictures:
+            plots.pyplot()
+        results, evidence = examine(settings, FLAGS.ood)
+    for path in (output, settings.report or output):
+        folders.make_parent(path)
+    json_files.write_json(output, results)
+    for path in chosen:
+        json_files.write_json(path, results["score_choice"])
+    if settings.report or settings.pictures:
+        pictures = html.draw(results, evidence)
+        if settings.pictures:
+            html.write_pictures(settings.pictures, pictures)
+        if settings.report:
+            html.write(settings.report, f"{settings.model}", results, pictures)
+    print(table(results))
+
+
+if __name__ == "__main__":
+    define_flags()
+    running.run_program(main)
