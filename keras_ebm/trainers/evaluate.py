@@ -1,8 +1,8 @@
 r"""Measures a trained model: accuracy, calibration, foreign sets, and its samples.
 
-Run from the top of the checkout:
+Run it as:
 
-    python -m trainers.evaluate --model=runs/digits/model.keras \
+    keras-ebm evaluate --model=runs/digits/model.keras \
         --dataset=digits --ood=noise:uniform --ood=rotate:90 \
         --samples=1000 --feature_extractor=digits.keras \
         --output=runs/digits/evaluation.json --report=runs/digits/report.html
