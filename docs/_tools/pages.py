@@ -12,7 +12,9 @@ def from_readme(text: str) -> str:
 
 def without_links_out(text: str) -> str:
     """Markdown whose links out of `docs/` are left as what they were called."""
-    return re.sub(r"\[([^\]]+)\]\(\.\./[^)]*\)", r"\1", text)
+    for name, page in (("README", "index"), ("CHANGELOG", "changelog")):
+        text = text.replace(f"](../{name}.md", f"]({page}.md")
+    return re.sub(r"\[([^\]]+)\]\(\.\./(?!index|[a-z_]+\.md)[^)]*\)", r"\1", text)
 
 
 def reference_index(parts: dict[str, str]) -> str:
@@ -110,4 +112,4 @@ def code(text: str) -> str:
 
 def escaped(text: str) -> str:
     """Words of a help as Markdown shows them: names in pointed brackets, pipes."""
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*").replace("[", "\\[")
