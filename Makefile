@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint install core lowest faults clean
+.PHONY: demo test lint install core lowest faults docs look clean
 
 demo: $(STAMP)
 	$(BIN)/python -m examples.demo --output=demo
@@ -61,8 +61,19 @@ lowest:
 	$(VENV_LOWEST)/bin/python -m pytest -W ignore::DeprecationWarning \
 		--numprocesses=2 $(LOWEST_TESTS)
 
+# The site, into site/. mkdocs-material would print what it thinks of mkdocs 2.
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
+	$(BIN)/python -m mkdocs build --strict --quiet
+
+# Pages in Chromium, wide and narrow, light and dark, with what axe says of them.
+look: docs
+	$(BIN)/python -m pip install --quiet --editable ".[browser]"
+	$(BIN)/python docs/_tools/browse.py site look
+
 faults: $(STAMP)
 	$(BIN)/python -m benchmarks.faults --output=benchmarks/results/faults
 
 clean:
-	rm -rf $(VENV) $(VENV)-core $(VENV)-lowest build demo *.egg-info
+	rm -rf $(VENV) $(VENV)-core $(VENV)-lowest build demo site look *.egg-info

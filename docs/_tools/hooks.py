@@ -8,14 +8,16 @@ new part or program has its page by itself.
 import ast
 import json
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 from mkdocs.structure.files import File
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "_tools")]
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path[:0] = [str(ROOT), str(HERE)]
 
 import pages  # noqa: E402
 
@@ -28,9 +30,10 @@ _asked: list[subprocess.Popen] = []
 
 
 def parts() -> dict[str, str]:
-    """The first sentence about each part of the package, by its name."""
+    """The first sentences about each part of the package, by its name: folders first."""
     found = {}
-    for path in sorted((ROOT / "keras_ebm").iterdir()):
+    paths = sorted((ROOT / "keras_ebm").iterdir(), key=lambda p: (p.is_file(), p.name))
+    for path in paths:
         file = path / "__init__.py" if path.is_dir() else path
         name = path.stem
         if file.suffix == ".py" and file.is_file() and name != "__init__":
@@ -54,7 +57,7 @@ def on_config(config):
         for entry in config.nav
     ]
     asked = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("programs.py"))],
+        [sys.executable, str(HERE / "programs.py")],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -69,6 +72,7 @@ def on_files(files, config):
         raise SystemExit("the programs could not be asked for their flags")
     made = {
         "index.md": pages.from_readme((ROOT / "README.md").read_text("utf-8")),
+        "house.svg": runpy.run_path(str(HERE / "house.py"))["svg"](),
         "changelog.md": (ROOT / "CHANGELOG.md").read_text("utf-8"),
         "reference/index.md": pages.reference_index(parts()),
         **{f"reference/{n}.md": pages.reference(n) for n in parts()},
