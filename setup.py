@@ -54,6 +54,7 @@ TUNE = {
 HUB = {"keras-hub>=0.32": "`keras-ebm adopt --backbone=keras_hub:PRESET`."}
 
 ROBOTS = {
+    "gymnasium>=1.0": "Steps of the robot hand.",
     "gymnasium-robotics>=1.4": "Episodes of `hand:reach` and `hand:block`.",
     "mujoco==3.3.7": "Its physics; the hand falls apart in MuJoCo 4.",
 }
