@@ -10,6 +10,7 @@ import keras_ebm
 OF_EXTRAS = {
     "keras_ebm.export.beam",
     "keras_ebm.trainers.search.task",
+    "keras_ebm.trainers.search.trial_files",
     "keras_ebm.trainers.search.trials",
 }
 names = [

@@ -140,7 +140,7 @@ def names_by_string(call):
 def imported_parts(path):
     for name in imported_names(path):
         pieces = name.split(".")
-        if pieces[0] == "keras_ebm":
+        if pieces[0] == "keras_ebm" and len(pieces) > 1:
             yield pieces[1]
 
 
