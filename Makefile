@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint install core lowest faults docs look clean
+.PHONY: demo test lint install dist core lowest newest dependencies faults docs look clean
 
 demo: $(STAMP)
 	$(BIN)/python -m examples.demo --output=demo
@@ -28,38 +28,74 @@ $(STAMP): setup.py pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	touch $@
 
-# The declared core dependencies alone must be enough to import every module.
-core: VENV_CORE := $(VENV)-core
-core:
-	$(PYTHON) -m venv $(VENV_CORE)
-	$(VENV_CORE)/bin/python -m pip install --quiet .
-	cd $(VENV_CORE) && bin/python $(CURDIR)/.ci/import_every_module.py
+# What would be uploaded.
+dist: $(STAMP)
+	rm -rf build dist
+	$(BIN)/python -m build --outdir dist > dist.log || (cat dist.log; false)
+	rm -rf build dist.log
+	$(BIN)/twine check --strict dist/*
 
-# The lowest versions that setup.py admits must install together, and serve: a fit, its
-# export and answers, tables, folders, prepared sets, estimators and pictures.
-# On the lowest Python too, as older versions have no wheels for newer ones.
+# The wheel with the declared core dependencies alone: every module imports, and the
+# command trains a density and exports it.
+VENV_CORE := $(VENV)-core
+core: dist
+	rm -rf $(VENV_CORE)
+	$(PYTHON) -m venv $(VENV_CORE)
+	$(VENV_CORE)/bin/python -m pip install --quiet dist/*.whl
+	cd $(VENV_CORE) && bin/python $(CURDIR)/.ci/import_every_module.py
+	cd $(VENV_CORE) && bin/keras-ebm train-vera --dataset=toy:rings --epochs=1 \
+		--tensorboard=false --verbose=0 --workdir=run
+	cd $(VENV_CORE) && bin/keras-ebm export-ood-scorer --model=run/model.keras \
+		--calibration=toy:rings --output=served
+
+# The wheel with the lowest versions that setup.py admits: they must install together,
+# and serve a fit, its export and answers, tables, folders, prepared sets, estimators
+# and pictures. On the lowest Python too, as older versions have no wheels for newer
+# ones. The tests run in a folder where the checkout's package is not.
 LOWEST_PYTHON ?= python3.11
-LOWEST_TESTS = tests/test_arguments.py tests/test_plots.py \
+VENV_LOWEST := $(VENV)-lowest
+WHEEL_TESTS = tests/test_arguments.py tests/test_plots.py tests/test_kept_files.py \
 	tests/data/test_images.py tests/data/test_specs.py tests/data/test_tables.py \
 	tests/data/test_tfds_images.py tests/ood/test_conformal.py \
 	tests/callbacks/test_training_callbacks.py::$(AVERAGES) \
 	tests/estimators/test_energy_classifier.py::$(PIPELINES) \
-	tests/programs/test_exporters.py::$(COLUMNS) \
+	tests/programs/test_command.py tests/programs/test_exporters.py::$(COLUMNS) \
 	tests/programs/test_tune_program.py::$(HYPERBAND) tests/test_readme.py::$(QUICK)
 AVERAGES := test_averaged_weights_take_the_place_of_the_last_ones
 PIPELINES := test_it_stands_in_pipelines_searches_and_cross_validation
 COLUMNS := test_a_table_is_asked_by_the_names_of_its_columns
 HYPERBAND := test_hyperband_goes_on_with_a_trial_as_if_it_had_not_stopped
 QUICK := test_the_quick_start_runs_and_knows_most_test_digits
-lowest: VENV_LOWEST := $(VENV)-lowest
-lowest:
+# What the tests read of the checkout, besides its package.
+BESIDE = benchmarks docs examples export tests trainers README.md pyproject.toml
+lowest: dist
+	rm -rf $(VENV_LOWEST)
 	$(LOWEST_PYTHON) -m venv $(VENV_LOWEST)
 	$(VENV_LOWEST)/bin/python .ci/lowest.py > $(VENV_LOWEST)/constraints.txt
-	$(VENV_LOWEST)/bin/python -m pip install --quiet --editable ".[dev]" \
+	$(VENV_LOWEST)/bin/python -m pip install --quiet "$$(ls dist/*.whl)[dev]" \
 		--constraint $(VENV_LOWEST)/constraints.txt
+	mkdir $(VENV_LOWEST)/checked
+	cp -r $(BESIDE) $(VENV_LOWEST)/checked
 	# What old versions deprecated of each other is not ours to mend.
-	$(VENV_LOWEST)/bin/python -m pytest -W ignore::DeprecationWarning \
-		--numprocesses=2 $(LOWEST_TESTS)
+	cd $(VENV_LOWEST)/checked && ../bin/python -m pytest \
+		-W ignore::DeprecationWarning --numprocesses=2 $(WHEEL_TESTS)
+
+# The wheel with the newest versions, on another Python; all tests by WHEEL_TESTS=tests.
+#   make newest NEWEST_PYTHON=python3.13
+NEWEST_PYTHON ?= $(PYTHON)
+VENV_NEWEST := $(VENV)-newest
+newest: dist
+	rm -rf $(VENV_NEWEST)
+	$(NEWEST_PYTHON) -m venv $(VENV_NEWEST)
+	$(VENV_NEWEST)/bin/python -m pip install --quiet "$$(ls dist/*.whl)[dev]"
+	mkdir $(VENV_NEWEST)/checked
+	cp -r $(BESIDE) $(VENV_NEWEST)/checked
+	cd $(VENV_NEWEST)/checked && ../bin/python -m pytest --numprocesses=2 \
+		--dist=worksteal $(WHEEL_TESTS)
+
+# The page of dependencies, from setup.py and what is installed.
+dependencies: $(STAMP)
+	$(BIN)/python .ci/dependencies.py > docs/dependencies.md
 
 # The site, into site/. mkdocs-material would print what it thinks of mkdocs 2.
 docs: export NO_MKDOCS_2_WARNING = 1
@@ -76,4 +112,4 @@ faults: $(STAMP)
 	$(BIN)/python -m benchmarks.faults --output=benchmarks/results/faults
 
 clean:
-	rm -rf $(VENV) $(VENV)-core $(VENV)-lowest build demo site look *.egg-info
+	rm -rf $(VENV) $(VENV)-core $(VENV)-lowest $(VENV)-newest build dist demo site look *.egg-info

@@ -9,8 +9,9 @@ import keras_ebm
 #: Modules of the package whose packages are extras, which they alone import.
 OF_EXTRAS = {
     "keras_ebm.export.beam",
+    "keras_ebm.trainers.search.task",
+    "keras_ebm.trainers.search.trial_files",
     "keras_ebm.trainers.search.trials",
-    "keras_ebm.trainers.tune",
 }
 names = [
     module.name

@@ -9,20 +9,22 @@ import sys
 import types
 from pathlib import Path
 
-OMITTED = ("beam", "bench", "hub", "robots")
+OMITTED = ("beam", "bench", "browser", "hub", "robots")
+
+
+def run_setup(setup_file: Path) -> dict:
+    """What a `setup.py` defines, without setuptools, which need not be installed."""
+    sys.modules["setuptools"] = types.SimpleNamespace(
+        setup=lambda **_: None, find_packages=lambda **_: []
+    )
+    return runpy.run_path(str(setup_file))
 
 
 def requirements(setup_file: Path) -> list[str]:
-    """All that `setup` is called with, each once."""
-    found = {}
-    # In the place of setuptools, which need not be installed.
-    sys.modules["setuptools"] = types.SimpleNamespace(
-        setup=lambda **arguments: found.update(arguments),
-        find_packages=lambda **_: [],
-    )
-    runpy.run_path(str(setup_file))
-    extras = [v for k, v in found["extras_require"].items() if k not in OMITTED]
-    return sorted({*found["install_requires"], *(r for extra in extras for r in extra)})
+    """The core's and the extras', each once."""
+    found = run_setup(setup_file)
+    extras = [v for k, v in found["EXTRAS"].items() if k not in OMITTED]
+    return sorted({*found["CORE"], *(name for extra in extras for name in extra)})
 
 
 def lowest(requirement: str) -> str:

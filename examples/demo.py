@@ -18,9 +18,9 @@ from keras_ebm import metrics, ood, plots
 from keras_ebm.data import fit_images
 from keras_ebm.export.common import ExportSettings, fit_detector
 from keras_ebm.serving import export_classifier
-from keras_ebm.trainers.evaluate import fitted_scores
 from keras_ebm.trainers.program import folders, json_files, options, running
 from keras_ebm.trainers.run import record
+from keras_ebm.trainers.run.scoring import fitted_scores
 from keras_ebm.trainers.settings import data
 from keras_ebm.trainers.settings.vera import ModelSettings
 from keras_ebm.trainers.vera import FitSettings, train

@@ -1,4 +1,9 @@
-"""Pages that hold all they need: tables whose numbers are also data, and pictures."""
+"""Pages that hold all they need: tables whose numbers are also data, and pictures.
+
+They ask no network for anything. Tables with a head are sorted by a click on it, and a
+number shows its unrounded value where the pointer rests on it; without JavaScript they
+are whole tables all the same.
+"""
 
 import base64
 import html
@@ -20,6 +25,51 @@ td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 small, figcaption { color: var(--dim); }
 .scroll { overflow-x: auto; }
 figure { margin: 1em 0; } img { max-width: 100%; background: white; }
+tbody tr:hover > :not(.hue), tbody td:hover { background: #8882; }
+tbody td.hue:hover, tbody tr:hover > .hue { outline: 1px solid currentColor; }
+data { cursor: help; }
+th button { font: inherit; color: inherit; background: none; border: 0; padding: 0;
+            cursor: pointer; text-align: inherit; }
+th button::after { content: "\\00a0\\2195"; color: var(--dim); }
+th[aria-sort=ascending] button::after { content: "\\00a0\\2191"; }
+th[aria-sort=descending] button::after { content: "\\00a0\\2193"; }
+""".strip()
+#: Puts a button into each cell of a head. Numbers are sorted from the largest first,
+#: as higher is mostly better, texts from A, and cells without either come last.
+SCRIPT = """
+for (const table of document.querySelectorAll("table")) {
+  if (!table.tHead) continue;
+  const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
+  const value = (row, column) => {
+    const cell = row.cells[column], data = cell && cell.querySelector("data");
+    return data ? Number(data.value) : cell ? cell.textContent.trim() : "";
+  };
+  heads.forEach((head, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => {
+      const rows = [...body.rows];
+      const isNumber = rows.some(row => typeof value(row, column) === "number");
+      const before = head.getAttribute("aria-sort");
+      const rising = before ? before === "descending" : !isNumber;
+      const sign = rising ? 1 : -1;
+      rows.sort((first, second) => {
+        const a = value(first, column), b = value(second, column);
+        const lacks = x => x === "" || (isNumber && typeof x !== "number") || x !== x;
+        if (lacks(a) || lacks(b)) return lacks(a) - lacks(b);
+        return sign * (isNumber ? a - b : a.localeCompare(b));
+      });
+      heads.forEach(other => other.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", rising ? "ascending" : "descending");
+      body.append(...rows);
+    });
+  });
+}
+for (const data of document.querySelectorAll("data")) {
+  if (data.value !== data.textContent) data.title = data.value;
+}
 """.strip()
 
 
@@ -30,8 +80,8 @@ def page(title: str, parts: Iterable[str]) -> str:
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{html.escape(title)}</title>\n<style>\n{STYLE}\n</style>\n</head>\n"
-        f"<body>\n<main>\n<h1>{html.escape(title)}</h1>\n{body}\n</main>\n</body>\n"
-        "</html>\n"
+        f"<body>\n<main>\n<h1>{html.escape(title)}</h1>\n{body}\n</main>\n"
+        f"<script>\n{SCRIPT}\n</script>\n</body>\n</html>\n"
     )
 
 
@@ -81,10 +131,20 @@ def percent(value: float) -> str:
     return number(value, f"{100 * value:.1f}")
 
 
-def table(rows: Iterable[str]) -> str:
-    """Rows in HTML as a table that scrolls where it is too wide."""
+def table(rows: Iterable[str], head: str = "") -> str:
+    """Rows in HTML as a table that scrolls where it is too wide.
+
+    Args:
+        rows: `<tr>` elements.
+        head: the one above them, by whose cells the rows are sorted, or empty.
+    """
     text = "\n".join(rows)
-    return f'<div class="scroll"><table>\n{text}\n</table></div>'
+    above = f"<thead>{head}</thead>\n" if head else ""
+    # What scrolls can be reached by keyboard.
+    return (
+        '<div class="scroll" tabindex="0"><table>\n'
+        f"{above}<tbody>\n{text}\n</tbody></table></div>"
+    )
 
 
 def picture(content: bytes, caption: str) -> str:

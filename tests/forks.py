@@ -83,10 +83,13 @@ class Fork:
 
 def main():
     sys.path[0] = str(ROOT)
+    # As the programs do, without its start-up chatter.
+    from keras_ebm_cli import import_tensorflow
+
+    import_tensorflow()
     import matplotlib  # noqa: F401
     import sklearn.datasets  # noqa: F401
 
-    # These import TensorFlow as the programs do, without its start-up chatter.
     import keras_ebm.export.common  # noqa: F401
     import keras_ebm.trainers.run.recipes  # noqa: F401
     import keras_ebm.trainers.run.transforms  # noqa: F401

@@ -8,6 +8,7 @@ from keras_ebm.callbacks.keep_best import KeepBest
 from keras_ebm.callbacks.keep_checkpoints import KeepCheckpoints
 from keras_ebm.callbacks.label_watch import LabelWatch
 from keras_ebm.callbacks.progress import Progress
+from keras_ebm.callbacks.reading_guide import ReadingGuide
 from keras_ebm.callbacks.sample_pictures import SamplePictures
 from keras_ebm.callbacks.stop_on_divergence import StopOnDivergence
 
@@ -20,6 +21,7 @@ __all__ = [
     "KeepCheckpoints",
     "LabelWatch",
     "Progress",
+    "ReadingGuide",
     "SamplePictures",
     "StopOnDivergence",
 ]

@@ -15,6 +15,7 @@ from keras_ebm.metrics.detection import (
     bootstrap_interval,
     detection_report,
     fpr_at_recall,
+    resampled_detection,
 )
 from keras_ebm.metrics.detection_metrics import AUROC, FPRAtRecall
 from keras_ebm.metrics.feature_extraction import InceptionFeatures, extractor_name
@@ -65,6 +66,7 @@ __all__ = [
     "brier_score",
     "count_modes",
     "detection_report",
+    "resampled_detection",
     "expected_calibration_error",
     "extractor_name",
     "fit_temperature",

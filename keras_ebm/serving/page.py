@@ -155,7 +155,7 @@ def _foreign(sets: dict, served: str) -> str:
     """AUROC by score and foreign set, in %; the score that is served first."""
     names = dict.fromkeys(name for scores in sets.values() for name in scores)
     head = "".join(f'<th class="number">{html.escape(spec)}</th>' for spec in sets)
-    rows = [f"<tr><th>AUROC in % by</th>{head}</tr>"]
+    rows = []
     for name in sorted(names, key=lambda name: name != served):
         cells = "".join(
             f'<td class="number">{pages.percent(scores[name])}</td>'
@@ -164,13 +164,13 @@ def _foreign(sets: dict, served: str) -> str:
             for scores in sets.values()
         )
         mark = " (which is served)" if name == served else ""
-        head = f'<th scope="row">{html.escape(name)}{mark}</th>'
-        rows.append(f"<tr>{head}{cells}</tr>")
-    return pages.table(rows)
+        title = f'<th scope="row">{html.escape(name)}{mark}</th>'
+        rows.append(f"<tr>{title}{cells}</tr>")
+    return pages.table(rows, f"<tr><th>AUROC in % by</th>{head}</tr>")
 
 
 def _ranges(columns: dict) -> str:
-    rows = ["<tr><th>Column</th><th>In training</th></tr>"]
+    rows = []
     for name, known in columns.items():
         if "words" in known:
             words = known["words"]
@@ -180,7 +180,7 @@ def _ranges(columns: dict) -> str:
             ends = known["low"], known["high"]
             text = " to ".join(pages.number(end, _plain(end)) for end in ends)
         rows.append(f'<tr><th scope="row">{html.escape(name)}</th><td>{text}</td></tr>')
-    return pages.table(rows)
+    return pages.table(rows, "<tr><th>Column</th><th>In training</th></tr>")
 
 
 def _plain(value: float) -> str:

@@ -6,18 +6,20 @@ Run it as:
         --dataset=digits --ood=noise:uniform --ood=rotate:90 \
         --samples=1000 --feature_extractor=digits.keras \
         --output=runs/digits/evaluation.json --report=runs/digits/report.html
+
+Runs side by side, with intervals of the differences from the first of them:
+
+    keras-ebm evaluate --compare runs/a runs/b --ood=noise:uniform \
+        --output=compared.json --report=compared.html
 """
 
 import dataclasses
-import warnings
 
 import numpy as np
 from absl import flags
 
-from keras_ebm import metrics, ood, plots
-from keras_ebm.models.base import check_float_input
-from keras_ebm.networks import with_features
-from keras_ebm.rows import num_rows, take
+from keras_ebm import files, metrics, ood, plots
+from keras_ebm.rows import num_rows
 from keras_ebm.trainers.program import (
     errors,
     folders,
@@ -28,20 +30,30 @@ from keras_ebm.trainers.program import (
 )
 from keras_ebm.trainers.program.imports import ImportSettings
 from keras_ebm.trainers.program.options import SEED, Checked, setting
-from keras_ebm.trainers.report import html
+from keras_ebm.trainers.report import html, side_by_side
 from keras_ebm.trainers.report.measures import classification_measures
 from keras_ebm.trainers.report.samples import (
     prepare_samples,
     sample_images,
     sample_measures,
 )
-from keras_ebm.trainers.run import record
+from keras_ebm.trainers.run import comparing, record
+from keras_ebm.trainers.run.scoring import ENERGY_SCORES, fitted_scores, known_rows
 from keras_ebm.trainers.settings import clashes
 
 FLAGS = flags.FLAGS
 
-#: Scores of the energy model itself; the others are free on any classifier.
-ENERGY_SCORES = ("energy", "approximate_mass")
+#: Flags that mean nothing where runs are compared.
+OF_ONE_RUN = (
+    "model",
+    "choose_score",
+    "samples",
+    "feature_extractor",
+    "reference",
+    "reference_split",
+    "sample_noise",
+    "pictures",
+)
 #: Samples of a report where `--samples` asks for none, and at most.
 SHOWN = 64
 
@@ -110,6 +122,18 @@ def define_flags() -> None:
         "Foreign set, repeatable: a dataset spec, noise:uniform, noise:gaussian, "
         "rotate:90, interpolate, phase_scramble, or holdout.",
     )
+    flags.DEFINE_multi_string(
+        "compare",
+        [],
+        "Folders of runs of the same data, which are set side by side, in place of "
+        "--model: --compare runs/a runs/b.",
+    )
+
+
+def define(argv: list[str]) -> None:
+    """Defines the flags; `--compare` takes all that stands behind it."""
+    define_flags()
+    argv[1:] = options.spread(argv[1:], "compare")
 
 
 def evaluate(settings: EvaluateSettings, foreign_specs) -> dict:
@@ -200,83 +224,6 @@ def energy_of(model, outputs: dict) -> np.ndarray:
     return np.asarray(model.to_energy(outputs["logits"]))
 
 
-def known_rows(settings, run):
-    """The run's test split, or all rows of other data."""
-    spec = settings.dataset
-    if record.is_training_data(settings.model, spec, settings.data_dir):
-        return run.rows("test")
-    other = record.load_like(
-        settings.model,
-        spec,
-        settings.data_dir,
-        settings.target,
-        settings.skip_broken_images,
-    )
-    first = other.num_rows - other.num_test if other.num_test else 0
-    rows = slice(first, None)
-    return take(other.x, rows), other.y[rows]
-
-
-def fitted_scores(model, run, names: str = "") -> dict:
-    """Scores by name, fitted on the run's training and validation rows.
-
-    A score that these rows are too few for is left out with a `UserWarning`.
-
-    Raises:
-        ValueError: if a name is of no score, or none of those asked for can be fitted.
-    """
-    if names:
-        wanted = names.split(",")
-    else:
-        wanted = [*ood.SCORES, "energy+knn", "energy+class_gaussian"]
-        if run.dataset.kind in ("image", "inputs"):
-            # Full covariances of pixels take minutes; other inputs have none.
-            wanted.remove("mixture")
-        if model.num_classes < 2:
-            wanted = [*ENERGY_SCORES, "knn"]
-        absent = set() if _has_features(model.network) else {"features"}
-        if run.dataset.kind == "inputs" and not _is_continuous(model.network):
-            # There are no distances between codes and texts, and no slopes.
-            absent |= {"inputs", "gradient_norm"}
-        wanted = [n for n in wanted if not absent & set(ood.make_score(n).requires)]
-    scores = {name: ood.make_score(name) for name in wanted}
-    learned = [score for score in scores.values() if score.fitted_names]
-    if learned:
-        needs = frozenset.union(*(score.requires for score in learned))
-        parts = [
-            ood.network_outputs(model, *run.rows(part), requires=needs)
-            for part in ("train", "validation")
-        ]
-    for name, score in list(scores.items()):
-        if score.fitted_names:
-            try:
-                score.fit(*parts)
-            except ValueError as error:
-                if len(scores) == 1:
-                    raise
-                del scores[name]
-                warnings.warn(f"score {name!r} is left out: {error}", stacklevel=3)
-    return scores
-
-
-def _has_features(network) -> bool:
-    """Whether a layer before the logits can be read off, as of functional models."""
-    try:
-        with_features(network)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_continuous(network) -> bool:
-    """Whether a network takes one tensor of floats."""
-    try:
-        check_float_input(network, "scores")
-    except ValueError:
-        return False
-    return True
-
-
 def detection(known: np.ndarray, foreign: np.ndarray, name: str, settings) -> dict:
     """Detection measures of one score on one foreign set, with intervals."""
     measures = metrics.detection_report(
@@ -328,8 +275,32 @@ def choice_of(results: dict) -> ood.ScoreChoice:
     return ood.ScoreChoice(**{name: results["score_choice"][name] for name in names})
 
 
+def compare() -> None:
+    """Sets the runs of `--compare` side by side."""
+    clashes.check(clashes.COMPARE)
+    clashes.check_without("compare", OF_ONE_RUN)
+    output = folders.require_file("output")
+    if FLAGS.report:
+        folders.require_file("report")
+    with errors.usage_errors():
+        paths = comparing.check_runs(FLAGS.compare, FLAGS.dataset)
+    read = {path: path for path in paths}
+    folders.check_apart({"output": FLAGS.output, "report": FLAGS.report}, read)
+    settings = options.from_flags(EvaluateSettings)
+    with errors.usage_errors():
+        results = comparing.compare(settings, FLAGS.compare, FLAGS.ood)
+    for path in (output, settings.report or output):
+        folders.make_parent(path)
+    json_files.write_json(output, results)
+    if settings.report:
+        files.write_text(settings.report, side_by_side.page(results))
+    print(side_by_side.text(results))
+
+
 def main(argv: list[str]) -> None:
     del argv
+    if FLAGS.compare:
+        return compare()
     for name in ("model", "dataset"):
         options.require(name)
     clashes.check(clashes.EVALUATE)
@@ -376,5 +347,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    define_flags()
-    running.run_program(main)
+    running.run_program(main, define)

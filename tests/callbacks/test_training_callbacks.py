@@ -1,10 +1,15 @@
 """Keras's own callbacks on a model with three optimizers, and this library's."""
 
 import csv
+import io
+import re
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from support import (
     assert_same_weights,
     batches,
@@ -14,13 +19,16 @@ from support import (
     rows,
 )
 
+import keras_ebm
 from keras_ebm.callbacks import (
     ForOptimizer,
     KeepCheckpoints,
     Progress,
+    ReadingGuide,
     StopOnDivergence,
 )
 from keras_ebm.models import EnergyModel
+from keras_ebm.models.log_meanings import MEANINGS
 from keras_ebm.objectives import SemiSupervised
 
 X, Y = rows(12)
@@ -226,8 +234,42 @@ def test_the_bar_counts_epochs_and_shows_the_logs_that_there_are(capsys):
     history = fit(make_classifier(), [bar], epochs=2, validation_data=DATA)
     shown = capsys.readouterr().out
     assert "2/2" in shown
-    assert f"val_accuracy: {history['val_accuracy'][-1]:.4f}" in shown
+    assert f"val_accuracy ↑: {history['val_accuracy'][-1]:.4f}" in shown
     assert "no_such_log" not in shown and "cross_entropy" not in shown
+
+
+def test_the_bar_says_in_ascii_too_where_a_number_should_go(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
+    fit(make_classifier(), [Progress(("loss", "data_energy"))], epochs=1)
+    sys.stdout.flush()
+    shown = sys.stdout.buffer.getvalue().decode("ascii")
+    assert "loss (down): " in shown and "data_energy: " in shown
+
+
+def test_tensorboard_says_how_to_read_the_logs_that_there_are(tmp_path):
+    fit(make_classifier(), [ReadingGuide(tmp_path)], epochs=2, validation_data=DATA)
+    (path,) = tmp_path.glob("events*")
+    (text,) = [
+        value.tensor.string_val[0].decode()
+        for event in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+        for value in tf.compat.v1.Event.FromString(event).summary.value
+    ]
+    names = re.findall(r"^\| `(\w+)` \| (\w*)", text, re.M)
+    assert ("accuracy", "higher") in names and ("data_energy", "") in names
+    assert "chain_movement" not in dict(names)
+
+
+def test_every_log_of_every_part_has_its_meaning():
+    """Names in the source: of trackers, and of what estimators and chains log."""
+    source = "".join(
+        p.read_text() for p in Path(keras_ebm.__file__).parent.rglob("*.py")
+    )
+    calls = re.findall(r"_add_trackers\((\"[^*)]*)\)", source)
+    tuples = re.findall(r"log_names = \(([^)]*)\)", source)
+    logged = re.findall(r"logs\[\"(\w+)\"\] =", source)
+    names = {n for text in (*calls, *tuples) for n in re.findall(r'"(\w+)"', text)}
+    names |= set(logged) - {"loss_parts", "loss_rows", "negative_energies"}
+    assert len(names) > 20 and names <= set(MEANINGS)
 
 
 def test_the_bar_of_a_resumed_run_starts_where_the_run_does(capsys):

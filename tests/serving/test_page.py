@@ -52,7 +52,7 @@ def test_the_page_shows_promise_ranges_and_foreign_sets(table_export):
     text = card_page(card)
     assert "refused with a probability of 0.1 at most" in text
     assert "sets of 99 calibration rows" in text
-    assert "<script>" not in text and "&lt;script&gt;" in text
+    assert text.count("<script>") == 1 and "&lt;script&gt;alert(1)" in text
     # The score that is served stands first.
     assert text.index("energy (which is served)") < text.index(">knn<")
     assert '<data value="0.875">87.5</data>' in text

@@ -265,6 +265,24 @@ def own_flags() -> list:
     return FLAGS.flags_by_module_dict().get(__name__, [])
 
 
+def spread(argv: list[str], name: str) -> list[str]:
+    """Arguments in which a flag takes all that follow it up to the next flag.
+
+    `--name a b --other` becomes `--name=a --name=b --other`; other arguments stay.
+    """
+    found: list[str] = []
+    taking = False
+    for argument in argv:
+        if argument.startswith("-"):
+            taking = argument in (f"--{name}", f"-{name}")
+            found += [] if taking else [argument]
+        else:
+            found.append(f"--{name}={argument}" if taking else argument)
+    # Alone it is left, to be refused as lacking a value.
+    alone = f"--{name}" in argv and not any(a.startswith(f"--{name}=") for a in found)
+    return [*found, f"--{name}"] if alone else found
+
+
 def peek(argv: list[str], *names: str, switches: tuple[str, ...] = ()) -> dict:
     """Values of flags among arguments, before it is known which flags there are.
 

@@ -174,7 +174,7 @@ def _overview(sets: dict) -> str:
     """AUROC of each score (row) against each set (column), coloured."""
     names = list(next(iter(sets.values())))
     head = "".join(f'<th class="number">{html.escape(spec)}</th>' for spec in sets)
-    rows = [f"<tr><th>Score</th>{head}</tr>"]
+    rows = []
     for name in names:
         aurocs = [scores[name]["auroc"] for scores in sets.values()]
         cells = "".join(
@@ -182,8 +182,8 @@ def _overview(sets: dict) -> str:
             f"{pages.percent(auroc)}</td>"
             for auroc in aurocs
         )
-        rows.append(f"<tr><th>{html.escape(name)}</th>{cells}</tr>")
-    return pages.table(rows)
+        rows.append(f'<tr><th scope="row">{html.escape(name)}</th>{cells}</tr>')
+    return pages.table(rows, f"<tr><th>Score</th>{head}</tr>")
 
 
 def _colour(auroc: float) -> str:
@@ -196,7 +196,7 @@ def _details(scores: dict) -> str:
     head = "".join(
         f'<th class="number">{text}</th>' for text in ("AUROC", "AUPR", "FPR95", "Rows")
     )
-    rows = [f"<tr><th>Score</th><th>Kind</th>{head}</tr>"]
+    rows = []
     for name, value in scores.items():
         flag = "<small> worse than chance</small>" if value["worse_than_chance"] else ""
         cells = [f"<td>{html.escape(value['kind'])}{flag}</td>"]
@@ -211,6 +211,8 @@ def _details(scores: dict) -> str:
             )
         count = value["num_foreign"]
         cells.append(f'<td class="number">{pages.number(count, count)}</td>')
-        rows.append(f"<tr><th>{html.escape(name)}</th>{''.join(cells)}</tr>")
+        title = f'<th scope="row">{html.escape(name)}</th>'
+        rows.append(f"<tr>{title}{''.join(cells)}</tr>")
     note = "<p>In %, with 95 % bootstrap intervals; rows are foreign ones.</p>"
-    return f"{note}\n{pages.table(rows)}"
+    head = f"<tr><th>Score</th><th>Kind</th>{head}</tr>"
+    return f"{note}\n{pages.table(rows, head)}"

@@ -17,6 +17,7 @@ from keras_ebm.callbacks import (
     KeepCheckpoints,
     LabelWatch,
     Progress,
+    ReadingGuide,
     SamplePictures,
     StopOnDivergence,
     doctor_measures,
@@ -429,6 +430,7 @@ def _callbacks(job, has_averages):
         sample = job.model.preprocess(x)
         callbacks += [
             keras.callbacks.TensorBoard(logs),
+            ReadingGuide(logs),
             SamplePictures(logs, sample, fit.picture_epochs),
         ]
     return callbacks

@@ -175,6 +175,8 @@ EVALUATE = [
 ]
 #: Of the same program, where no score is chosen either.
 EVALUATE_SCORES = [Rule("scores", "ood")]
+#: Of the same program, where runs are compared.
+COMPARE = [_taken_by("target", "dataset"), *EVALUATE_SCORES]
 SAMPLE = [
     Rule("noise_stddev", "step_size"),
     _taken_by("skip_broken_images", "from"),
@@ -213,6 +215,20 @@ def check(rules: list[Rule], open_flags: Collection[str] = ()) -> None:
         for name in flags.split():
             if name in flag_errors.GIVEN and name in FLAGS:
                 raise app.UsageError(_refusal(name, needs, value, among))
+
+
+def check_without(flag: str, names: Collection[str]) -> None:
+    """Refuses flags that were passed beside one that leaves them without effect.
+
+    Raises:
+        app.UsageError: at the first of them.
+    """
+    for name in names:
+        if name in flag_errors.GIVEN:
+            raise app.UsageError(
+                f"--{name} has no effect with --{flag}. Received: "
+                f"--{name}={str(FLAGS[name].value)[:200]}; leave one of them out."
+            )
 
 
 def check_unused(settings_class) -> None:
