@@ -18,6 +18,7 @@ test: lint
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/mypy
 
 install: $(STAMP)
@@ -102,6 +103,7 @@ docs: export NO_MKDOCS_2_WARNING = 1
 docs: $(STAMP)
 	$(BIN)/python -m pip install --quiet --editable ".[docs]"
 	$(BIN)/python -m mkdocs build --strict --quiet
+	$(BIN)/python docs/_tools/links.py site
 
 # Pages in Chromium, wide and narrow, light and dark, with what axe says of them.
 look: docs

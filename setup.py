@@ -87,7 +87,7 @@ DOCS = {
 }
 
 BROWSER = {
-    "axe-playwright-python>=0.1.4": "Ships axe, which checks the pages' accessibility.",
+    "axe-playwright-python>=0.1.8": "Ships axe, which checks the pages' accessibility.",
     "PyQt6-WebEngine>=6.7": "Chromium, in which the pages are looked at.",
 }
 

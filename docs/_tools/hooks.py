@@ -30,7 +30,7 @@ _asked: list[subprocess.Popen] = []
 
 
 def parts() -> dict[str, str]:
-    """The first sentences about each part of the package, by its name: folders first."""
+    """What is first said of each part of the package, by its name; folders first."""
     found = {}
     paths = sorted((ROOT / "keras_ebm").iterdir(), key=lambda p: (p.is_file(), p.name))
     for path in paths:
@@ -92,7 +92,9 @@ def on_page_markdown(markdown, page, **_):
 def on_page_content(html, page, **_):
     """Tables and code that are wider than the page are scrolled by the keyboard too."""
     del page
-    html = html.replace("<table>", '<div class="wide" tabindex="0" role="region" '
-                        'aria-label="Table"><table>')
+    html = html.replace(
+        "<table>",
+        '<div class="wide" tabindex="0" role="region" aria-label="Table"><table>',
+    )
     html = html.replace("</table>", "</table></div>")
     return re.sub(r"<pre>", '<pre tabindex="0">', html)

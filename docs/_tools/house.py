@@ -97,7 +97,7 @@ def _box(part, box, imported) -> str:
     left, top, width = box
     told = f"{part} imports {', '.join(sorted(imported)) or 'no other part'}"
     return (
-        f'<g><title>{escape(told)}</title>'
+        f"<g><title>{escape(told)}</title>"
         f'<rect x="{left:.1f}" y="{top}" width="{width:.1f}" height="{BOX}" rx="5" '
         f'fill="#e8eaf6" stroke="#3949ab"/><text x="{left + width / 2:.1f}" '
         f'y="{top + 20}" text-anchor="middle" fill="#1a237e">{escape(part)}</text></g>'

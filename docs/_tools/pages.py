@@ -24,10 +24,10 @@ def reference_index(parts: dict[str, str]) -> str:
         [
             "# Reference",
             "",
-            "One page for each part, made from the docstrings. `import keras_ebm as ebm`",
-            "gives them all: `ebm.VERA`, `ebm.ood.Detector`, and so on. What a Keras",
-            "object inherits is in the manual of Keras. The programs have",
-            "[pages of their own](../programs/index.md).",
+            "One page for each part, made from the docstrings. After",
+            "`import keras_ebm as ebm` they are `ebm.VERA`, `ebm.ood.Detector`, and so",
+            "on. What a Keras object inherits is in the manual of Keras. The programs",
+            "have [pages of their own](../programs/index.md).",
             "",
             "| part | what it is |",
             "|---|---|",
@@ -92,18 +92,20 @@ def preset_tables(presets: dict) -> list[str]:
     """The values that presets set, a row for each flag and a column for each preset."""
     names = [name for name, values in presets.items() if values]
     flags = dict.fromkeys(flag for name in names for flag in presets[name])
-    rows = [
-        f"| {code('--' + flag)} | "
-        + " | ".join(code(presets[n][flag]) if flag in presets[n] else "" for n in names)
-        + " |"
-        for flag in flags
-    ]
+    rows = []
+    for flag in flags:
+        values = [presets[name].get(flag, "") for name in names]
+        rows.append(f"| {' | '.join(map(code, ['--' + flag, *values]))} |")
     head = f"| flag | {' | '.join(code(name) for name in names)} |"
     text = (
         "`--preset=NAME` sets these; a flag that you pass goes before. Flags without a "
         "value keep their default."
     )
-    return ["## Presets", text, "\n".join([head, "|---" * (len(names) + 1) + "|", *rows])]
+    return [
+        "## Presets",
+        text,
+        "\n".join([head, "|---" * (len(names) + 1) + "|", *rows]),
+    ]
 
 
 def code(text: str) -> str:
@@ -112,4 +114,9 @@ def code(text: str) -> str:
 
 def escaped(text: str) -> str:
     """Words of a help as Markdown shows them: names in pointed brackets, pipes."""
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*").replace("[", "\\[")
+    return (
+        text.replace("|", "\\|")
+        .replace("<", "&lt;")
+        .replace("*", "\\*")
+        .replace("[", "\\[")
+    )

@@ -82,9 +82,7 @@ def described(name: str, given: list[str]) -> dict:
 
     running.run_program = stop_at_flags
     sys.argv = [name, *given]
-    runpy.run_module(
-        keras_ebm_cli.PROGRAMS[name], run_name="__main__", alter_sys=True
-    )
+    runpy.run_module(keras_ebm_cli.PROGRAMS[name], run_name="__main__", alter_sys=True)
     return found
 
 

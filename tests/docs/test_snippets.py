@@ -81,7 +81,7 @@ def test_the_snippets_of_a_page_run(page, tmp_path, monkeypatch, capsys):
     SETUP.get(page, lambda names: None)(names)
     for number, block in enumerate(snippets(page), 1):
         exec(compile(block, f"{page}, snippet {number}", "exec"), names)
-        # Later snippets stand for themselves, but for what they say that they go on with.
+        # What each snippet leaves, as later ones use the names again.
         names.setdefault("seen", []).append(dict(names))
     names["printed"] = capsys.readouterr().out
     CHECKS.get(page, lambda names: None)(names)
