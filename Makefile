@@ -18,7 +18,7 @@ test: lint
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/codespell
+	$(BIN)/codespell README.md CHANGELOG.md docs keras_ebm keras_ebm_cli.py examples
 	$(BIN)/mypy
 
 install: $(STAMP)

@@ -3,8 +3,6 @@
 import json
 import re
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -47,11 +45,11 @@ def first_column(text, head):
 
 
 @pytest.fixture(scope="module")
-def described():
+def described(run):
     """What the site's pages of programs are made from."""
-    command = [sys.executable, str(TOOLS / "programs.py")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
+    code, out, err = run("docs._tools.programs")
+    assert code == 0, err
+    return json.loads(out)
 
 
 def flags_of(subjects):
