@@ -90,11 +90,30 @@ def on_page_markdown(markdown, page, **_):
 
 
 def on_page_content(html, page, **_):
-    """Tables and code that are wider than the page are scrolled by the keyboard too."""
+    """Lets tables that are wider than the page be scrolled, by the keyboard too."""
     del page
-    html = html.replace(
-        "<table>",
-        '<div class="wide" tabindex="0" role="region" aria-label="Table"><table>',
+    # A head without words heads nothing.
+    html = re.sub(r"<th[^>]*></th>", "<td></td>", html)
+    return re.sub(
+        r"<table>(.*?)</table>",
+        r'<div class="wide" tabindex="0" role="group" aria-label="Table">'
+        r'<table class="cells">\1</table></div>',
+        html,
+        flags=re.S,
     )
-    html = html.replace("</table>", "</table></div>")
-    return re.sub(r"<pre>", '<pre tabindex="0">', html)
+
+
+def on_post_page(output, page, config):
+    """Gives names to what the theme leaves without: landmarks and dialogs."""
+    del page, config
+    output = output.replace(
+        'data-md-component="search" role="dialog"',
+        'data-md-component="search" role="dialog" aria-label="Search"',
+    )
+    # Lists inside of the navigation are parts of it, and no landmarks of their own.
+    return re.sub(
+        r'<nav class="md-nav" data-md-level="(\d+)" aria-labelledby="[^"]*" '
+        r'aria-expanded="[^"]*">',
+        r'<nav class="md-nav" data-md-level="\1" role="presentation">',
+        output,
+    )
