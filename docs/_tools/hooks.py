@@ -90,10 +90,15 @@ def on_page_markdown(markdown, page, **_):
 
 
 def on_page_content(html, page, **_):
-    """Lets tables that are wider than the page be scrolled, by the keyboard too."""
+    """Mends what Markdown makes: heads without words, broken flags, wide tables."""
     del page
     # A head without words heads nothing.
     html = re.sub(r"<th[^>]*></th>", "<td></td>", html)
+    # A flag is not broken behind its dashes.
+    html = re.sub(
+        r"<code>(--[^<\s]{1,28})</code>", r'<code class="flag">\1</code>', html
+    )
+    # Tables that are wider than the page are scrolled, by the keyboard too.
     return re.sub(
         r"<table>(.*?)</table>",
         r'<div class="wide" tabindex="0" role="group" aria-label="Table">'

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from support import commands_of
 
+import keras_ebm
 from keras_ebm import data, ood
 from keras_ebm.trainers.presets import (
     LANGEVIN_PRESETS,
@@ -20,6 +21,7 @@ from keras_ebm.trainers.settings.negatives import NEGATIVES
 from keras_ebm_cli import PROGRAMS
 
 ROOT = Path(__file__).parents[2]
+PACKAGE = Path(keras_ebm.__file__).parent
 DOCS = ROOT / "docs"
 TOOLS = DOCS / "_tools"
 README = (ROOT / "README.md").read_text("utf-8")
@@ -136,7 +138,7 @@ def places_of(text):
 def is_made(path):
     """Whether the site makes the file of a link: a program's page or a part's."""
     folder, name = path.relative_to(DOCS).parent.as_posix(), path.name
-    part = ROOT / "keras_ebm" / path.stem
+    part = PACKAGE / path.stem
     if folder == "reference":
         return name == "index.md" or part.is_dir() or part.with_suffix(".py").is_file()
     return (folder == "programs" and path.stem in PROGRAMS) or name == "house.svg"
