@@ -181,6 +181,8 @@ def main() -> None:
             for name in names:
                 faults = look(browser, axe, address, name, (width, scheme, folder))
                 found[f"{name}, {width}, {scheme}"] = faults
+                for fault in faults:
+                    print(f"{name}, {width}, {scheme}: {fault['help']}", flush=True)
     (folder / "violations.json").write_text(json.dumps(found, indent=1), "utf-8")
     report(found)
 

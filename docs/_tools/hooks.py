@@ -98,6 +98,8 @@ def on_page_content(html, page, **_):
     html = re.sub(
         r"<code>(--[^<\s]{1,28})</code>", r'<code class="flag">\1</code>', html
     )
+    # Numbers with their spread, and single words, stay in one line.
+    html = re.sub(r"<td( [^>]*)?>([^<]{1,24})</td>", r'<td class="short">\2</td>', html)
     # Tables that are wider than the page are scrolled, by the keyboard too.
     return re.sub(
         r"<table>(.*?)</table>",
