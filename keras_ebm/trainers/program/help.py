@@ -35,7 +35,7 @@ class Described(NamedTuple):
         name: of the flag, without dashes.
         switch: whether it is true or false, and `--noNAME` turns it off.
         words: what it does.
-        rule: what its value must be, in words; empty where all values of its type serve.
+        rule: what its value must be, in words; empty where any of its type serves.
         default: as a user would write it.
     """
 
