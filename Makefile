@@ -44,7 +44,7 @@ core: dist
 	$(VENV_CORE)/bin/python -m pip install --quiet dist/*.whl
 	cd $(VENV_CORE) && bin/python $(CURDIR)/.ci/import_every_module.py
 	cd $(VENV_CORE) && bin/keras-ebm train-vera --dataset=toy:rings --epochs=1 \
-		--tensorboard=false --verbose=0 --workdir=run
+		--nopicture --notensorboard --verbose=0 --workdir=run
 	cd $(VENV_CORE) && bin/keras-ebm export-ood-scorer --model=run/model.keras \
 		--calibration=toy:rings --output=served
 

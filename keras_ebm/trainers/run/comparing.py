@@ -245,8 +245,14 @@ def _differences(first: dict, other: dict, drawn_first: dict, drawn: dict) -> di
 
 
 def _other_flags(paths: dict[str, str]) -> dict[str, dict[str, str]]:
-    """Flags of the runs that are not the same in all of them, by run."""
+    """Flags of the runs that are not the same in all of them, by run.
+
+    None where a run kept none.
+    """
     given = {run: _flags(Path(path).parent) for run, path in paths.items()}
+    if not all(given.values()):
+        # One of them was trained from Python.
+        return {run: {} for run in given}
     names = dict.fromkeys(name for flags in given.values() for name in flags)
     apart = [
         name
