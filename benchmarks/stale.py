@@ -410,7 +410,7 @@ def page(rows: list[tuple[Table, Made]]) -> str:
         "",
         "A table's results were saved by the commit named here. *Changed since* counts",
         "the modules, of those that its command imports, whose code is another now",
-        "(comments, docstrings and layout aside). Such a change need not move a figure:",
+        "(comments, docstrings and layout aside). A change need not move a figure:",
         "unless the table says so, nobody has looked. `make results` writes this page.",
         "",
         "| table | command | saved | commit | date | changed since |",
