@@ -67,7 +67,8 @@ COLUMNS := test_a_table_is_asked_by_the_names_of_its_columns
 HYPERBAND := test_hyperband_goes_on_with_a_trial_as_if_it_had_not_stopped
 QUICK := test_the_quick_start_runs_and_knows_most_test_digits
 # What the tests read of the checkout, besides its package.
-BESIDE = benchmarks docs examples export tests trainers README.md pyproject.toml
+BESIDE = .ci benchmarks docs examples export tests trainers README.md pyproject.toml \
+	setup.py
 lowest: dist
 	rm -rf $(VENV_LOWEST)
 	$(LOWEST_PYTHON) -m venv $(VENV_LOWEST)
