@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint install dist core lowest newest dependencies faults clean
+.PHONY: demo test lint install dist core lowest newest dependencies results faults clean
 
 demo: $(STAMP)
 	$(BIN)/python -m examples.demo --output=demo
@@ -97,6 +97,10 @@ newest: dist
 # The page of dependencies, from setup.py and what is installed.
 dependencies: $(STAMP)
 	$(BIN)/python .ci/dependencies.py > docs/dependencies.md
+
+# What of the saved results is older than its code, and the dates in the pages.
+results: $(STAMP)
+	$(BIN)/python -m benchmarks.stale --write
 
 faults: $(STAMP)
 	$(BIN)/python -m benchmarks.faults --output=benchmarks/results/faults

@@ -1,7 +1,7 @@
 """Says when each saved result was made, and what of its code has changed since.
 
     python -m benchmarks.stale              lists what is stale
-    python -m benchmarks.stale --write      writes docs/results_dates.md as well
+    python -m benchmarks.stale --write      writes it into the documentation too
 
 A result was made by the commit that last wrote its files. What it depends on are the
 modules of this checkout that its benchmark imports, directly or not, by the names that
@@ -427,13 +427,66 @@ def page(rows: list[tuple[Table, Made]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def slug(heading: str) -> str:
+    """What links name a heading by."""
+    return re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-")
+
+
+def note(rows: list[tuple[Table, Made]]) -> str:
+    """The line that stands above the figures of a page or a section."""
+    told = []
+    for table, own in rows:
+        name = f"{table.title}: " if len(rows) > 1 else ""
+        since = f"{len(own.changed)} of {own.modules}" if own.changed else "none"
+        told.append(
+            f"{name}commit {own.commit} of {own.date}, {since} of the modules that it "
+            "runs changed since"
+        )
+    return f"*Saved by {'; '.join(told)} ([more](results_dates.md)).*"
+
+
+def annotate(text: str, notes: dict[str, str]) -> str:
+    """A page with a note below each heading that has one, in place of earlier ones.
+
+    Args:
+        text: the page in Markdown.
+        notes: by the name of a heading in links; empty for the page's own.
+    """
+    earlier = re.compile(
+        r"^\*Saved by .*\(\[more\]\(results_dates.md\)\)\.\*\n\n", re.M
+    )
+    found, left = [], dict(notes)
+    for line in earlier.sub("", text).split("\n"):
+        found.append(line)
+        heading = re.fullmatch(r"(#+) (.*)", line)
+        if heading:
+            place = "" if heading[1] == "#" else slug(heading[2])
+            found += ["", left.pop(place)] if place in left else []
+    if left:
+        raise ValueError(f"no heading of the page is named so: {', '.join(left)}")
+    return "\n".join(found)
+
+
+def write_pages(rows: list[tuple[Table, Made]]) -> None:
+    """Writes the page of all dates, and the notes of the others."""
+    PAGE.write_text(page(rows), "utf-8")
+    by_page: dict[str, dict[str, list]] = {}
+    for table, own in rows:
+        name, _, place = table.page.partition("#")
+        by_page.setdefault(name, {}).setdefault(place, []).append((table, own))
+    for name, places in by_page.items():
+        path = ROOT / "docs" / name
+        notes = {place: note(tables) for place, tables in places.items()}
+        path.write_text(annotate(path.read_text("utf-8"), notes), "utf-8")
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--write", action="store_true", help="Write the page too.")
+    parser.add_argument("--write", action="store_true", help="Write the pages.")
     given = parser.parse_args(arguments)
     rows = [(table, made(table)) for table in TABLES]
     if given.write:
-        PAGE.write_text(page(rows), "utf-8")
+        write_pages(rows)
     stale = [(table, own) for table, own in rows if own.changed]
     for table, own in sorted(stale, key=lambda row: row[1].date):
         print(

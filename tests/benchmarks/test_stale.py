@@ -74,6 +74,22 @@ def test_a_benchmark_depends_on_what_it_uses_alone():
     assert not any(name.startswith("keras_ebm/trainers/run/") for name in names)
 
 
+def test_notes_stand_below_their_headings_and_replace_earlier_ones():
+    own = stale.Made("abc1234", "2026-01-02", 9, ["x.py"])
+    first = stale.note([(TABLE, own)])
+    assert "commit abc1234 of 2026-01-02, 1 of 9 of the modules" in first
+    text = "# Page\n\nText.\n\n## A part, with more\n\nOther.\n"
+    noted = stale.annotate(text, {"": first, "a-part-with-more": first})
+    assert noted.startswith(f"# Page\n\n{first}\n\nText.")
+    assert noted.count(first) == 2
+    both = stale.note([(TABLE, own), (TABLE, own)])
+    again = stale.annotate(noted, {"": both})
+    assert again == text.replace("# Page\n", f"# Page\n\n{both}\n", 1)
+    assert stale.annotate(again, {}) == text
+    with pytest.raises(ValueError, match="nowhere"):
+        stale.annotate(text, {"nowhere": first})
+
+
 BATCH_RATE = "benchmarks.batch_rate"
 #: Saved beside a table's own results: pictures, tables of them, and other settings.
 BESIDE = re.compile(
