@@ -7,7 +7,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint install dist core lowest newest dependencies results faults clean
+.PHONY: demo test lint install dist core lowest newest dependencies results faults docs \
+	look clean
 
 demo: $(STAMP)
 	$(BIN)/python -m examples.demo --output=demo
@@ -18,6 +19,7 @@ test: lint
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell README.md CHANGELOG.md docs keras_ebm keras_ebm_cli.py examples
 	$(BIN)/mypy
 
 install: $(STAMP)
@@ -67,8 +69,8 @@ COLUMNS := test_a_table_is_asked_by_the_names_of_its_columns
 HYPERBAND := test_hyperband_goes_on_with_a_trial_as_if_it_had_not_stopped
 QUICK := test_the_quick_start_runs_and_knows_most_test_digits
 # What the tests read of the checkout, besides its package.
-BESIDE = .ci benchmarks docs examples export tests trainers README.md pyproject.toml \
-	setup.py
+BESIDE = .ci benchmarks docs examples export tests trainers README.md mkdocs.yml \
+	pyproject.toml setup.py
 lowest: dist
 	rm -rf $(VENV_LOWEST)
 	$(LOWEST_PYTHON) -m venv $(VENV_LOWEST)
@@ -102,8 +104,20 @@ dependencies: $(STAMP)
 results: $(STAMP)
 	$(BIN)/python -m benchmarks.stale --write
 
+# The site, into site/. mkdocs-material would print what it thinks of mkdocs 2.
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
+	$(BIN)/python -m mkdocs build --strict --quiet
+	$(BIN)/python docs/_tools/links.py site
+
+# Pages in Chromium, wide and narrow, light and dark, with what axe says of them.
+look: docs
+	$(BIN)/python -m pip install --quiet --editable ".[browser]"
+	$(BIN)/python docs/_tools/browse.py site look
+
 faults: $(STAMP)
 	$(BIN)/python -m benchmarks.faults --output=benchmarks/results/faults
 
 clean:
-	rm -rf $(VENV) $(VENV)-core $(VENV)-lowest $(VENV)-newest build dist demo *.egg-info
+	rm -rf $(VENV) $(VENV)-core $(VENV)-lowest $(VENV)-newest build dist demo site look *.egg-info

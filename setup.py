@@ -65,6 +65,7 @@ BENCH = {"torch>=2.13": "One benchmark compares a step with it; nothing else doe
 
 TESTS = {
     "build>=1.2.2": "Builds the wheel and the sdist that are tested.",
+    "codespell>=2.3": "Spelling of pages and docstrings.",
     "grpcio>=1.71": "Requests as TF Serving's clients send them.",
     "ipykernel>=6.29": "Runs the notebook.",
     "mypy>=2.0": "Checks types.",
@@ -78,6 +79,18 @@ TESTS = {
     "twine>=6.0": "Checks what would be uploaded.",
 }
 
+DOCS = {
+    "mkdocs>=1.6": "Builds the site.",
+    "mkdocs-material>=9.6": "How the site looks.",
+    "mkdocstrings>=0.29": "Pages of the reference from docstrings.",
+    "mkdocstrings-python>=1.16": "Reads the docstrings, without importing the package.",
+}
+
+BROWSER = {
+    "axe-playwright-python>=0.1.8": "Ships axe, which checks the pages' accessibility.",
+    "PyQt6-WebEngine>=6.7": "Chromium, in which the pages are looked at.",
+}
+
 #: By extra, in the order in which the page of dependencies shows them.
 EXTRAS = {
     "data": DATA,
@@ -87,6 +100,8 @@ EXTRAS = {
     "robots": ROBOTS,
     "beam": BEAM,
     "bench": BENCH,
+    "docs": DOCS,
+    "browser": BROWSER,
     "dev": {**PLOTS, **DATA, **TUNE, **TESTS},
 }
 

@@ -9,7 +9,7 @@ import sys
 import types
 from pathlib import Path
 
-OMITTED = ("beam", "bench", "hub", "robots")
+OMITTED = ("beam", "bench", "browser", "hub", "robots")
 
 
 def run_setup(setup_file: Path) -> dict:

@@ -1,5 +1,7 @@
 """Small models and data that many tests share."""
 
+import re
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -68,3 +70,11 @@ def change(network, step):
     step()
     pairs = zip(before, network.get_weights(), strict=True)
     return max(np.abs(old - new).max() for old, new in pairs)
+
+
+def commands_of(text):
+    """`(program, flags)` of each command `keras-ebm NAME --flag ...` of a text."""
+    # What stands in quotes is for others, such as the options of a runner.
+    lines = re.sub(r'"[^"\n]*"', "", text.replace("\\\n", " "))
+    found = re.findall(r"keras-ebm ([a-z][\w-]*)([^\n`#]*)", lines)
+    return [(name, set(re.findall(r"--(\w+)", rest))) for name, rest in found]

@@ -1,52 +1,21 @@
 """Which part may import which: the direction of the arrows, held by a test."""
 
 import ast
-from pathlib import Path
 
 import pytest
+from house import (
+    BESIDE,
+    LEVEL,
+    PACKAGE,
+    WHOLE,
+    imported_names,
+    imported_parts,
+    modules,
+    part_of,
+)
 
 import keras_ebm
 
-PACKAGE = Path(keras_ebm.__file__).parent
-# A part imports from lower layers alone; the parts of one layer stand side by
-# side, and only those in BESIDE know of a neighbour.
-LAYERS = [
-    {"arguments", "protocols"},
-    {
-        "archives",
-        "digests",
-        "files",
-        "gradients",
-        "jacobians",
-        "mixtures",
-        "pages",
-        "precision",
-        "random",
-        "rows",
-        "saveable",
-    },
-    {"gapped_mixture", "samplers"},
-    {
-        "layers",
-        "objectives",
-        "negatives",
-        "metrics",
-        "data",
-        "plots",
-        "schedules",
-        "optimizers",
-    },
-    {"networks"},
-    {"generators", "entropy", "robust"},
-    {"models"},
-    {"ood", "callbacks", "continual"},
-    {"compose", "explain", "restore", "trajectories"},
-    {"serving", "estimators"},
-    {"trainers"},
-    {"export"},
-]
-BESIDE = set()
-LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 # Optional or heavy packages, and the only parts that may import them.
 CONFINED = {
     "tensorflow_datasets": {"data"},
@@ -108,42 +77,6 @@ def imported_rooms(path):
             yield room_of_name(rest)
 
 
-def modules():
-    return sorted(PACKAGE.rglob("*.py"))
-
-
-def part_of(path):
-    relative = path.relative_to(PACKAGE)
-    return relative.parts[0].removesuffix(".py")
-
-
-def imported_names(path):
-    """Dotted names that a module imports anywhere, inside functions too."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path.name} has a relative import"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Call):
-            yield from names_by_string(node)
-
-
-def names_by_string(call):
-    """What `require("pandas", ...)` and `importlib.import_module(...)` name."""
-    name = getattr(call.func, "attr", getattr(call.func, "id", None))
-    if name in ("require", "import_module", "__import__") and call.args:
-        if isinstance(call.args[0], ast.Constant):
-            yield call.args[0].value
-
-
-def imported_parts(path):
-    for name in imported_names(path):
-        pieces = name.split(".")
-        if pieces[0] == "keras_ebm" and len(pieces) > 1:
-            yield pieces[1]
-
-
 def test_every_part_has_its_layer():
     parts = {part_of(path) for path in modules()} - {"__init__"}
     assert parts == set(LEVEL)
@@ -159,7 +92,8 @@ def test_imports_point_one_way(path):
     imported_ones = set(imported_parts(path)) - {part}
     if part in ("trainers", "export"):
         # Users' code, which takes what the package offers by its own name.
-        imported_ones -= set(keras_ebm.__all__) - set(LEVEL)
+        imported_ones -= {WHOLE, *keras_ebm.__all__} - set(LEVEL)
+    assert WHOLE not in imported_ones
     for imported in imported_ones:
         assert LEVEL[imported] < LEVEL[part] or (part, imported) in BESIDE, (
             f"{path.relative_to(PACKAGE)} imports keras_ebm.{imported}"

@@ -157,8 +157,8 @@ def _answers(answers: dict, labels: np.ndarray) -> dict:
 
 
 def _foreign(path: str) -> dict:
-    """AUROC by foreign set and score, of what `trainers.evaluate --output` wrote."""
-    remedy = "give the file that trainers.evaluate --output wrote"
+    """AUROC by foreign set and score, of what `keras-ebm evaluate --output` wrote."""
+    remedy = "give the file that keras-ebm evaluate --output wrote"
     results = json_files.read_shaped(Path(path), EVALUATION_SHAPE, remedy)
     found = {}
     for spec, scores in results["ood"].items():

@@ -1,8 +1,8 @@
 r"""Exports a trained model as a SavedModel: a classifier that refuses foreign inputs.
 
-Run from the top of the checkout:
+Run it as:
 
-    python -m export.classifier --model=runs/digits/model.keras \
+    keras-ebm export-classifier --model=runs/digits/model.keras \
         --calibration=digits --target_fpr=0.01 --output=served/digits
 """
 

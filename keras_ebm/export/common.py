@@ -48,7 +48,7 @@ class ExportSettings(Checked):
     score: str = setting(
         "energy",
         f"Score of the decision: one of {', '.join(ood.SCORES)}, or some of them "
-        "joined by +; or chosen, by trainers.evaluate --choose_score. Choose it "
+        "joined by +; or chosen, by keras-ebm evaluate --choose_score. Choose it "
         "before looking at foreign data.",
     )
     equal_rows: bool = setting(
@@ -65,7 +65,7 @@ class ExportSettings(Checked):
     )
     evaluation: str = setting(
         "",
-        "What trainers.evaluate --output wrote of this model, whose foreign sets the "
+        "What keras-ebm evaluate --output wrote of this model, whose foreign sets the "
         "card of the export then shows.",
     )
     output: str = setting("", "Folder DIR/NAME; versions are DIR/NAME/1, 2, ...")
@@ -95,9 +95,9 @@ def fit_detector(settings: ExportSettings):
     model = keras_files.load_model(settings.model)
     if not record.read_record(settings.model).get("can_calibrate", True):
         raise ValueError(
-            "`model` must come from trainers.vera, which keeps rows for calibration. "
-            f"Received: {settings.model} of trainers.likelihood, which validated on "
-            "them."
+            "`model` must come from keras-ebm train-vera, which keeps rows for "
+            f"calibration. Received: {settings.model} of keras-ebm train-likelihood, "
+            "which validated on them."
         )
     record.check_bound(model, settings.model)
     score = settings.score
@@ -120,14 +120,14 @@ def fit_detector(settings: ExportSettings):
 
 
 def chosen_score(path: str, model) -> str:
-    """The score that `trainers.evaluate --choose_score` chose for a model.
+    """The score that `keras-ebm evaluate --choose_score` chose for a model.
 
     Raises:
         ValueError: if it chose none, for other weights, or what is no score.
     """
     file = Path(path).parent / folders.SCORE_FILE
     remedy = (
-        f"run python -m trainers.evaluate --model={path} --choose_score with its "
+        f"run keras-ebm evaluate --model={path} --choose_score with its "
         "--dataset and --output, or name a score"
     )
     if not file.is_file():

@@ -1,4 +1,4 @@
-"""Loads an export for `export.predict`, and refuses what no exporter wrote."""
+"""Loads an export for `keras-ebm predict`, and refuses what no exporter wrote."""
 
 from pathlib import Path
 

@@ -1,13 +1,13 @@
 r"""Watches the answers of an exported model for signs that its inputs have changed.
 
-Reads what `export.predict` writes, or any csv with a column `p_value` and, where there
-are, `accept` and `label`; counts its rows into a small state without inputs, prints
-what was seen, and raises an alarm that is false with probability `level` at most,
-however long the stream is and however often it is looked at (see `docs/drift.md`).
-Rows without a p-value, which could not be answered, are counted apart. Run from the top
-of the checkout, again for each new file:
+Reads what `keras-ebm predict` writes, or any csv with a column `p_value` and, where
+there are, `accept` and `label`; counts its rows into a small state without inputs,
+prints what was seen, and raises an alarm that is false with probability `level` at
+most, however long the stream is and however often one looks (see `docs/drift.md`).
+Rows without a p-value, which could not be answered, are counted apart. Run it again for
+each new file:
 
-    python -m export.monitor --model=served/table --answers=answers.csv \
+    keras-ebm monitor --model=served/table --answers=answers.csv \
         --state=drift.json --picture=drift.png
 
 A file that grows is read again with `--only_new`, which counts the rows that were
@@ -149,7 +149,7 @@ def _parse(path, header: bytes, rest: bytes, rows_before: int) -> Answers:
         ) from error
     if "p_value" not in names:
         raise ValueError(
-            f"{path} must have a column p_value, as export.predict writes it. "
+            f"{path} must have a column p_value, as keras-ebm predict writes it. "
             f"Received: {listed(names) or 'no column'}."
         )
     for number, line in enumerate(cells, rows_before + 1):

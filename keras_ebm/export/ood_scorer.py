@@ -1,8 +1,8 @@
 r"""Exports a trained model as a SavedModel: energy, score, p-value and accept flag.
 
-Run from the top of the checkout:
+Run it as:
 
-    python -m export.ood_scorer --model=runs/digits/model.keras \
+    keras-ebm export-ood-scorer --model=runs/digits/model.keras \
         --calibration=digits --target_fpr=0.01 --output=served/digits
 """
 

@@ -9,9 +9,9 @@ export alone is asked, as by a server's client, once its files are found to be t
 that were exported. A SavedModel is a program: what it holds is run with the rights of
 whoever asks it, so ask only exports from people you trust; whoever can change its files
 can change their record too. Labels, file names and reasons that a spreadsheet would
-take for formulas begin with an apostrophe. Run from the top of the checkout:
+take for formulas begin with an apostrophe. Run it as:
 
-    python -m export.predict --model=served/table --dataset=csv:new.csv \
+    keras-ebm predict --model=served/table --dataset=csv:new.csv \
         --output=answers.csv
 
 Rows are read, answered and kept a chunk at a time: a run that was killed goes on with
@@ -146,8 +146,9 @@ def find_version(folder: Path) -> Path:
     if version != folder or (version / "saved_model.pb").is_file():
         state = f"where there is no export: {version} lacks {CARD}"
     raise ValueError(
-        "`model` must be what export.classifier or export.ood_scorer wrote. "
-        f"Received: {folder}, {state}; export the model with one of these."
+        "`model` must be what keras-ebm export-classifier or keras-ebm "
+        f"export-ood-scorer wrote. Received: {folder}, {state}; export the model with "
+        "one of these."
     )
 
 

@@ -2,12 +2,12 @@ r"""Writes the next version of an export, with thresholds of new known rows.
 
 The weights, the score and the names stay, and neither Keras nor the training run is
 asked for. Use it where what is known has changed a little, as after an alarm of
-`export.monitor`, or for another rate, or one within each predicted class. The rows must
-be known ones that nothing of the model was trained or chosen on. TF Serving takes the
-new version by itself, and the earlier one again if that folder is removed. Run from the
-top of the checkout:
+`keras-ebm monitor`, or for another rate, or one within each predicted class. The rows
+must be known ones that nothing of the model was trained or chosen on. TF Serving takes
+the new version by itself, and the earlier one again if that folder is removed. Run it
+as:
 
-    python -m export.recalibrate --model=served/table --calibration=csv:known.csv
+    keras-ebm recalibrate --model=served/table --calibration=csv:known.csv
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""The rows that `export.predict` answers, of each source, a part at a time."""
+"""The rows that `keras-ebm predict` answers, of each source, a part at a time."""
 
 import hashlib
 import os

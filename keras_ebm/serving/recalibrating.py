@@ -128,7 +128,8 @@ def _calibrated(measured, card, per_class) -> ConformalDetector:
     if per_class and "class_id" not in measured:
         raise ValueError(
             "`per_class` needs the predicted classes, which a scorer does not give. "
-            "Received: per_class=True for an export of export.ood_scorer; leave it out."
+            "Received: per_class=True for an export of keras-ebm export-ood-scorer; "
+            "leave it out."
         )
     scores = _scores(measured)
     if np.isnan(scores).any():

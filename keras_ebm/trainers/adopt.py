@@ -1,15 +1,15 @@
 r"""Makes a run folder of a trained network, or trains a head on a pretrained body.
 
-Run from the top of the checkout:
+Run it as:
 
-    python -m trainers.adopt --network=net.keras --dataset=npz:rows.npz \
+    keras-ebm adopt --network=net.keras --dataset=npz:rows.npz \
         --workdir=runs/adopted
-    python -m trainers.adopt --backbone=body.keras --dataset=tfds:cifar10 \
+    keras-ebm adopt --backbone=body.keras --dataset=tfds:cifar10 \
         --data_dir=DIR --workdir=runs/head
 
-The folder is that of any run: `trainers.evaluate`, the exporters and `trainers.vera
---init` take its model.keras. With --backbone the flags are those of `trainers.vera`,
-whose defaults are then those of a plain head.
+The folder is that of any run: `keras-ebm evaluate`, the exporters and `keras-ebm
+train-vera --init` take its model.keras. With --backbone the flags are those of
+`keras-ebm train-vera`, whose defaults are then those of a plain head.
 """
 
 import dataclasses

@@ -1,12 +1,12 @@
 r"""Attacks a run's classifier on its test rows, and says what is left.
 
-Run from the top of the checkout:
+Run it as:
 
-    python -m trainers.attack --model=runs/digits/model.keras --bounds=0,.05,.1 \
+    keras-ebm attack --model=runs/digits/model.keras --bounds=0,.05,.1 \
         --output=runs/attacked
-    python -m trainers.attack --model=runs/chains/model.keras --refine_steps=10 \
+    keras-ebm attack --model=runs/chains/model.keras --refine_steps=10 \
         --attack=pgd,margin,bpda,square,transfer --rows=100 --output=runs/attacked
-    python -m trainers.attack --preset=igebm_robust --dry_run
+    keras-ebm attack --preset=igebm_robust --dry_run
 
 `strongest` counts a row as right if it is right under every attack. Whether the attacks
 can be believed is checked: a larger bound must be stronger, and no attack that asks for

@@ -1,8 +1,8 @@
 r"""Bounds the log-likelihood of a run's test rows under its energy, from both sides.
 
-Run from the top of the checkout:
+Run it as:
 
-    python -m trainers.bounds --model=runs/digits/model.keras --steps=2000 \
+    keras-ebm bounds --model=runs/digits/model.keras --steps=2000 \
         --output=runs/digits/bounds.json
 
 Chains are annealed from a uniform density (of images) or a normal one to the energy at

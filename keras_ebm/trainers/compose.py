@@ -1,9 +1,9 @@
 r"""Learns attributes of sprites one at a time and composes them: and, or, not.
 
-Run from the top of the checkout:
+Run it as:
 
-    python -m trainers.compose --output=runs/compose
-    python -m trainers.compose --preset=igebm_dsprites --dry_run
+    keras-ebm compose --output=runs/compose
+    keras-ebm compose --preset=igebm_dsprites --dry_run
 
 Markov chains train an energy of each attribute by itself: `E(x, position)`,
 `E(x, size)`, `E(x, shape)`. Their sums draw what has several of them, also where

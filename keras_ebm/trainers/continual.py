@@ -1,11 +1,11 @@
 r"""Learns classes that come one after another, and measures what is still known.
 
-Run from the top of the checkout:
+Run it as:
 
-    python -m trainers.continual --dataset=digits --output=runs/continual
-    python -m trainers.continual --dataset=tfds:mnist --data_dir=DIR \
+    keras-ebm continual --dataset=digits --output=runs/continual
+    keras-ebm continual --dataset=tfds:mnist --data_dir=DIR \
         --methods=density,chains,softmax --output=runs/split_mnist
-    python -m trainers.continual --preset=igebm_split_mnist --dry_run
+    keras-ebm continual --preset=igebm_split_mnist --dry_run
 
 The classes come in tasks, in one pass and without rehearsal: no row of a task is there
 after it. Of all classes seen so far each learner chooses one, and is not told the task.

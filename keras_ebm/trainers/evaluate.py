@@ -1,15 +1,15 @@
 r"""Measures a trained model: accuracy, calibration, foreign sets, and its samples.
 
-Run from the top of the checkout:
+Run it as:
 
-    python -m trainers.evaluate --model=runs/digits/model.keras \
+    keras-ebm evaluate --model=runs/digits/model.keras \
         --dataset=digits --ood=noise:uniform --ood=rotate:90 \
         --samples=1000 --feature_extractor=digits.keras \
         --output=runs/digits/evaluation.json --report=runs/digits/report.html
 
 Runs side by side, with intervals of the differences from the first of them:
 
-    python -m trainers.evaluate --compare runs/a runs/b --ood=noise:uniform \
+    keras-ebm evaluate --compare runs/a runs/b --ood=noise:uniform \
         --output=compared.json --report=compared.html
 """
 

@@ -1,10 +1,10 @@
 r"""Trains an energy model by Markov chains: IGEBM, JEM, persistent and short-run.
 
-Run from the top of the checkout:
+Run it as:
 
-    python -m trainers.langevin --dataset=digits --workdir=runs/digits
-    python -m trainers.langevin --dataset=toy:rings --preset=pcd --workdir=runs/rings
-    python -m trainers.langevin --preset=igebm_cifar10 --dry_run
+    keras-ebm train-langevin --dataset=digits --workdir=runs/digits
+    keras-ebm train-langevin --dataset=toy:rings --preset=pcd --workdir=runs/rings
+    keras-ebm train-langevin --preset=igebm_cifar10 --dry_run
 """
 
 import keras

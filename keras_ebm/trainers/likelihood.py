@@ -1,16 +1,16 @@
 r"""Trains a density by one of many methods, and measures its likelihood.
 
-Run from the top of the checkout:
+Run it as:
 
-    python -m trainers.likelihood --dataset=tfds:mnist --data_dir=DIR \\
+    keras-ebm train-likelihood --dataset=tfds:mnist --data_dir=DIR \
         --method=maximum_likelihood --workdir=runs/nice
-    python -m trainers.likelihood --dataset=toy:rings --network=mlp --method=grid \\
+    keras-ebm train-likelihood --dataset=toy:rings --network=mlp --method=grid \
         --workdir=runs/rings
 
 Images become the logits of their dequantised pixels, in which likelihoods are
-measured. Labels are not used. A density has no threshold, so of `trainers.vera`'s
-split the validation rows are trained on and the calibration rows validate: of
-MNIST, 54,000, 6,000 and 10,000.
+measured. Labels are not used. A density has no threshold, so of the split of
+`keras-ebm train-vera` the validation rows are trained on and the calibration rows
+validate: of MNIST, 54,000, 6,000 and 10,000.
 """
 
 import keras

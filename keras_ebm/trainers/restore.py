@@ -1,14 +1,14 @@
 r"""Restores test images from noise, masks or fewer pixels, and measures how well.
 
-Run from the top of the checkout:
+Run it as:
 
-    python -m trainers.restore --dataset=digits --corruption=gaussian:0.3 \
+    keras-ebm restore --dataset=digits --corruption=gaussian:0.3 \
         --train_steps=500 --output=runs/restored
-    python -m trainers.restore --dataset=tfds:mnist --data_dir=DIR \
+    keras-ebm restore --dataset=tfds:mnist --data_dir=DIR \
         --corruption=lower_half --output=runs/lower_half
-    python -m trainers.restore --model=runs/lower_half/model.keras \
+    keras-ebm restore --model=runs/lower_half/model.keras \
         --corruption=salt:0.1 --output=runs/salt
-    python -m trainers.restore --preset=igebm_cifar10 --dry_run
+    keras-ebm restore --preset=igebm_cifar10 --dry_run
 
 Without --model an energy is trained first, and written beside the results. How far to
 walk, and by what weight of the observation, is chosen on validation rows.

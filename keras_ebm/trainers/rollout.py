@@ -1,11 +1,11 @@
 r"""Learns what comes next in episodes, rolls it out, and scores transitions.
 
-Run from the top of the checkout:
+Run it as:
 
-    python -m trainers.rollout --episodes=hand:block --output=runs/hand
-    python -m trainers.rollout --episodes=npz:walks.npz --method=chains \
+    keras-ebm rollout --episodes=hand:block --output=runs/hand
+    keras-ebm rollout --episodes=npz:walks.npz --method=chains \
         --output=runs/walks
-    python -m trainers.rollout --preset=igebm_hand --dry_run
+    keras-ebm rollout --preset=igebm_hand --dry_run
 
 A share of the episodes is kept for the test. Each test episode is rolled out from its
 first state alone. What is written: `results.json`, `picture.png` and, of a model that

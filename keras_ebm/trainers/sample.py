@@ -1,10 +1,10 @@
 r"""Draws samples of a trained model, and a grid of them.
 
-Run from the top of the checkout:
+Run it as:
 
-    python -m trainers.sample --model=runs/digits/model.keras --num=64 --steps=200 \
+    keras-ebm sample --model=runs/digits/model.keras --num=64 --steps=200 \
         --from=noise --output=runs/digits/grid.png
-    python -m trainers.sample --model=runs/cifar/checkpoints --from=buffer \
+    keras-ebm sample --model=runs/cifar/checkpoints --from=buffer \
         --rounds=20 --output=grid.png
 
 A folder of checkpoints is an ensemble: each round of steps walks on the energy of

@@ -1,15 +1,15 @@
-r"""Searches for the settings of `trainers.vera` and `trainers.langevin`.
+r"""Searches for the settings of `keras-ebm train-vera` and `keras-ebm train-langevin`.
 
-Run from the top of the checkout:
+Run it as:
 
-    python -m trainers.tune --dataset=digits --tuner=random --trials=20 \
+    keras-ebm tune --dataset=digits --tuner=random --trials=20 \
         --workdir=runs/tuned
-    python -m trainers.tune --dataset=csv:table.csv --labels_per_class=10 \
+    keras-ebm tune --dataset=csv:table.csv --labels_per_class=10 \
         --method=vera+vat --trials=60 --workdir=runs/table
-    python -m trainers.tune --dataset=toy:rings --method=chains --workdir=runs/rings
+    keras-ebm tune --dataset=toy:rings --method=chains --workdir=runs/rings
 
-The space is that of the data's family in `trainers/search/spaces.py`; a flag of the
-model that is passed keeps its value and leaves the space (`--method=chains --help`
+The space is that of the data's family (`keras_ebm.trainers.search.spaces`); a flag of
+the model that is passed keeps its value and leaves the space (`--method=chains --help`
 lists those of chains). What is maximised is the accuracy on validation rows, of equals
 the likelihood of their labels; of points in the plane without labels it is their
 likelihood. The test rows are looked at once, when the best trial's `metrics.json` is
@@ -34,7 +34,8 @@ If the chief dies, end the workers and start all of them again.
 With one process, `random` and `hyperband` ask for the same trials for a seed, however
 often they are interrupted; `bayesian` draws other points once it goes on. Workers
 train the trials of `random` in any order, the same ones; of the others, what is asked
-next depends on which worker ends first. A trial is as deterministic as `trainers.vera`.
+next depends on which worker ends first. A trial is as deterministic as a run of
+`keras-ebm train-vera`.
 """
 
 import importlib
@@ -125,7 +126,7 @@ def import_trials():
         if "keras_tuner" not in str(error):
             raise
         raise ImportError(
-            "trainers.tune needs keras-tuner, which "
+            "keras-ebm tune needs keras-tuner, which "
             f"{why_not_imported('keras_tuner', error)}. "
             'Run `pip install "keras_ebm[tune]"`.'
         ) from error

@@ -1,19 +1,19 @@
 r"""Trains an energy model against a generator (VERA), and what it compares to.
 
-Run from the top of the checkout:
+Run it as:
 
-    python -m trainers.vera --dataset=digits --workdir=runs/digits
-    python -m trainers.vera --dataset=csv:table.csv --workdir=runs/table
-    python -m trainers.vera --dataset=toy:rings --preset=vera_2d --workdir=runs/rings
-    python -m trainers.vera --preset=vera_cifar10 --dry_run
+    keras-ebm train-vera --dataset=digits --workdir=runs/digits
+    keras-ebm train-vera --dataset=csv:table.csv --workdir=runs/table
+    keras-ebm train-vera --dataset=toy:rings --preset=vera_2d --workdir=runs/rings
+    keras-ebm train-vera --preset=vera_cifar10 --dry_run
 
 A table with few labels, by one of many methods:
 
-    python -m trainers.vera --dataset=csv:table.csv --labels_per_class=10 \
+    keras-ebm train-vera --dataset=csv:table.csv --labels_per_class=10 \
         --preset=tabular --method=vera+vat --workdir=runs/table
 
-`--preset=vera_nice` is one of `trainers.likelihood`, and `--method=chains` one of
-`trainers.langevin`, which then take over, with their flags.
+`--preset=vera_nice` is one of `keras-ebm train-likelihood`, and `--method=chains` one
+of `keras-ebm train-langevin`, which then take over, with their flags.
 """
 
 import keras

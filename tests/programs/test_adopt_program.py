@@ -271,8 +271,8 @@ def test_several_inputs_are_trained_on_without_negatives(adopted, tmp_path):
 @pytest.mark.parametrize(
     "program, settings, told",
     [
-        (vera, ModelSettings(), "trainers.adopt --network.*--init=DIR"),
-        (langevin, ChainSettings(), "trainers.adopt --network.*--init=DIR"),
+        (vera, ModelSettings(), "keras-ebm adopt --network.*--init=DIR"),
+        (langevin, ChainSettings(), "keras-ebm adopt --network.*--init=DIR"),
         (vera, "generator", "negatives=generator` needs.*negatives=none"),
         (vera, "shuffle", "negatives=shuffle` needs a network of one input"),
         (langevin, "chains", "`negatives` needs a network of one input"),
@@ -318,7 +318,7 @@ def test_training_starts_from_adopted_weights(
 
 
 def test_a_network_of_ones_own_is_exported_when_it_is_adopted(nets):
-    with pytest.raises(ValueError, match="is adopted by `python -m trainers.adopt"):
+    with pytest.raises(ValueError, match="is adopted by `keras-ebm adopt"):
         fit_detector(ExportSettings(str(nets / "pictures.keras"), PICTURES))
 
 

@@ -158,7 +158,7 @@ def test_a_density_whose_calibration_rows_are_spent_is_not_exported(run, tmp_pat
     flags = ["--calibration=digits", f"--output={tmp_path / 'served'}"]
     model = f"--model={tmp_path / 'run' / 'model.keras'}"
     code, _, err = run("export.ood_scorer", model, *flags)
-    assert code == 2 and "must come from trainers.vera" in err
+    assert code == 2 and "must come from keras-ebm train-vera" in err
     assert not (tmp_path / "served").exists()
 
 

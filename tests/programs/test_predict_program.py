@@ -218,7 +218,7 @@ def test_grey_stays_itself_through_colour():
 @pytest.mark.parametrize(
     "flags, message",
     [
-        ({"model": "absent"}, "what export.classifier or export.ood_scorer wrote"),
+        ({"model": "absent"}, "export-classifier or keras-ebm export-ood-scorer wrote"),
         ({"dataset": "toy:rings"}, r"rows of shape \(8, 8, 1\) and type uint8. Rec"),
         ({"dataset": "csv:absent.csv"}, "There is no file absent.csv"),
         ({"target_fpr": 0.001}, "needs 999 rows"),

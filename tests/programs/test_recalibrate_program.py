@@ -42,7 +42,7 @@ def test_the_next_version_has_the_rate_and_the_rows_that_were_given(run, export)
     [
         (["--target_fpr=0.01"], "which needs 99 rows"),
         (["--calibration=csv:absent.csv"], "absent.csv"),
-        (["--model=nowhere"], "`model` must be what export.classifier or"),
+        (["--model=nowhere"], "`model` must be what keras-ebm export-classifier or"),
     ],
 )
 def test_what_cannot_be_had_is_refused_and_no_version_written(

@@ -13,7 +13,7 @@ from keras_ebm.trainers.program.options import FLAGS, own_flags, require
 MODEL_FILE = "model.keras"
 RUN_FILE = "run.json"
 SPLIT_FILE = "split.npz"
-#: The score that `trainers.evaluate --choose_score` chose.
+#: The score that `keras-ebm evaluate --choose_score` chose.
 SCORE_FILE = "score.json"
 #: Folder of a run that is under way: its backups, and its record until it has a model.
 BACKUP_FOLDER = "backup"

@@ -2,6 +2,7 @@
 
 import sys
 import textwrap
+from typing import NamedTuple
 
 from absl import flags
 
@@ -27,6 +28,24 @@ _LATER = (
 )
 
 
+class Described(NamedTuple):
+    """What is said of one flag.
+
+    Args:
+        name: of the flag, without dashes.
+        switch: whether it is true or false, and `--noNAME` turns it off.
+        words: what it does.
+        rule: what its value must be, in words; empty where all values of its type serve.
+        default: as a user would write it.
+    """
+
+    name: str
+    switch: bool
+    words: str
+    rule: str
+    default: str
+
+
 def is_asked_for(argv: list[str]) -> bool:
     """Whether `--help` or `--helpshort` is among a program's arguments."""
     return any(options.peek(argv, switches=("help", "helpshort")).values())
@@ -40,32 +59,41 @@ def text(preset: str = "", values: dict | None = None) -> str:
         values: the flags that it sets.
     """
     parts = [(sys.modules["__main__"].__doc__ or "").strip()]
-    subjects = options.subjects()
-    for subject in sorted(
-        subjects, key=lambda s: _LATER.index(s) if s in _LATER else -1
-    ):
-        names = subjects[subject]
-        lines = [_flag(name, preset, values or {}) for name in names]
+    for subject, flags_of_subject in described().items():
+        lines = [_line(flag, preset, values or {}) for flag in flags_of_subject]
         parts.append("\n".join([f"{subject}:", *lines]))
     parts.append("absl's own flags: --helpfull lists them.")
     return "\n\n".join(parts) + "\n"
 
 
-def _flag(name: str, preset: str, values: dict) -> str:
+def described() -> dict[str, list[Described]]:
+    """The running program's own flags by subject, in the order of `--help`."""
+    found = options.subjects()
+    ordered = sorted(found, key=lambda s: _LATER.index(s) if s in _LATER else -1)
+    return {subject: [_describe(name) for name in found[subject]] for subject in ordered}
+
+
+def _describe(name: str) -> Described:
     flag = FLAGS[name]
-    negation = "[no]" if flag.boolean else ""
-    notes, words = [f"default: {_shown(flag.default)}"], " ".join(flag.help.split())
+    rule, words = "", " ".join(flag.help.split())
     if isinstance(flag.parser, flags.EnumParser):
         # What absl writes before the text says the same.
         words = words.partition(">: ")[2]
         choices = (word or "''" for word in flag.parser.enum_values)
-        notes.insert(0, f"one of {', '.join(choices)}")
+        rule = f"one of {', '.join(choices)}"
     elif name in options.RULES:
-        notes.insert(0, options.RULES[name].removesuffix(_ANY_SIZE))
-    if name in values:
-        notes.append(f"with --preset={preset}: {_shown(values[name])}")
+        rule = options.RULES[name].removesuffix(_ANY_SIZE)
+    return Described(name, bool(flag.boolean), words, rule, shown(flag.default))
+
+
+def _line(flag: Described, preset: str, values: dict) -> str:
+    negation = "[no]" if flag.switch else ""
+    notes = [flag.rule] if flag.rule else []
+    notes.append(f"default: {flag.default}")
+    if flag.name in values:
+        notes.append(f"with --preset={preset}: {shown(values[flag.name])}")
     return textwrap.fill(
-        f"--{negation}{name}: {words} ({'; '.join(notes)})",
+        f"--{negation}{flag.name}: {flag.words} ({'; '.join(notes)})",
         WIDTH,
         initial_indent="  ",
         subsequent_indent="      ",
@@ -73,7 +101,8 @@ def _flag(name: str, preset: str, values: dict) -> str:
     )
 
 
-def _shown(value) -> str:
+def shown(value) -> str:
+    """A flag's value as words."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):

@@ -33,7 +33,7 @@ def load_model(path, name: str = "model") -> keras.Model:
         raise ValueError(
             f"`{name}` must hold a keras_ebm energy model. Received: "
             f"{path}, which holds a {type(model).__name__}; a classifier of your own "
-            f"is adopted by `python -m trainers.adopt --network={path} --dataset=SPEC "
+            f"is adopted by `keras-ebm adopt --network={path} --dataset=SPEC "
             "--workdir=DIR`, whose model.keras serves."
         )
     return model

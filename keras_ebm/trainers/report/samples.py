@@ -1,4 +1,4 @@
-"""How good a model's samples are: what `trainers.evaluate --samples` measures."""
+"""How good a model's samples are: what `keras-ebm evaluate --samples` measures."""
 
 import hashlib
 import warnings

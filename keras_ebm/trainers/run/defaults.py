@@ -68,7 +68,7 @@ def adapt_parts(total: int, least: int = 1) -> None:
 
 
 def adapt_training(run, fit_class, strategy=None) -> None:
-    """Changes what `trainers.vera` and `trainers.langevin` were not told of.
+    """Changes what `train-vera` and `train-langevin` were not told of.
 
     Args:
         run: `RunData`.

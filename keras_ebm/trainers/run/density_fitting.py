@@ -1,4 +1,4 @@
-"""Prepares the trainings of `trainers.likelihood`."""
+"""Prepares the trainings of `keras-ebm train-likelihood`."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""The rows that `trainers.likelihood` trains on, and its batches of them."""
+"""The rows that `keras-ebm train-likelihood` trains on, and its batches of them."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Prepares the trainings of `trainers.vera` and `trainers.langevin`."""
+"""Prepares the trainings of `keras-ebm train-vera` and `keras-ebm train-langevin`."""
 
 import dataclasses
 import sys

@@ -48,8 +48,8 @@ class TuneSettings(Checked):
     )
     method: str = setting(
         "vera",
-        "What is asked of rows without labels, as of trainers.vera and "
-        "trainers.langevin.",
+        "What is asked of rows without labels, as of keras-ebm train-vera and "
+        "keras-ebm train-langevin.",
     )
     workdir: str = setting("", "Folder of the search, created if absent.")
     tuner: str = setting(
@@ -206,7 +206,8 @@ def check_objective(run, method: str, settings) -> None:
         raise ValueError(
             "`dataset` must have images, points or a table, of which networks are "
             f"built. Received: {run.dataset.name}, whose rows are inputs of a network "
-            "of your own; train that by trainers.adopt and trainers.vera --init."
+            "of your own; train that by keras-ebm adopt and keras-ebm train-vera "
+            "--init."
         )
     if run.dataset.num_classes > 1:
         if not jobs.enough_labels(run):

@@ -1,4 +1,4 @@
-"""What `trainers.tune` searches over: ranges of the trainers' flags, by kind of data.
+"""What `keras-ebm tune` searches over: ranges of the trainers' flags, by kind of data.
 
 Each range lies around the value of the preset of its family, `tabular`, `vera_2d` and
 `pcd`, or around the flag's default for images.

@@ -42,7 +42,7 @@ def remove_backups(folder: Path) -> None:
 
 
 def write_flags(path: Path, task: Task, values: dict, workdir) -> None:
-    """Writes a trial as a `--flagfile` of `trainers.vera` or `trainers.langevin`."""
+    """Writes a trial as a `--flagfile` of `train-vera` or `train-langevin`."""
     lines = []
     for settings in (task.run.settings, *task.settings(values, workdir)):
         for field in dataclasses.fields(settings):

@@ -1,4 +1,4 @@
-"""Settings of `trainers.adopt`: a trained network, and rows that are new to it."""
+"""Settings of `keras-ebm adopt`: a trained network, and rows that are new to it."""
 
 import dataclasses
 from pathlib import Path

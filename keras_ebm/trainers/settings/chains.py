@@ -1,4 +1,4 @@
-"""Builds the model of `trainers.langevin`: chains, their buffer, and the network."""
+"""Builds the model of `keras-ebm train-langevin`: chains, their buffer, the network."""
 
 import dataclasses
 

@@ -75,7 +75,7 @@ TRAINING = [
     Rule("epochs", "steps", (0,)),
     Rule("jump_stddev", "num_jumps"),
 ]
-#: Of the networks of `trainers.vera` and `trainers.langevin`; `auto` is the mlp or not.
+#: Of the networks of `train-vera` and `train-langevin`; `auto` is the mlp or not.
 NETWORK = [
     Rule("layer pixels mirrored_views", "backbone"),
     Rule(

@@ -1,4 +1,4 @@
-"""Builds and measures the densities of `trainers.likelihood`."""
+"""Builds and measures the densities of `keras-ebm train-likelihood`."""
 
 import dataclasses
 import math

@@ -115,7 +115,7 @@ class SamplingSettings(Checked):
         "(by those weights, then moves), latent (moves over latent and noise), chains "
         "(persistent ones that start from them). auto: resample where log_volume knows "
         "log q(x) and the latent is as large as a sample; else chains in "
-        "trainers.likelihood and none in trainers.vera.",
+        "keras-ebm train-likelihood and none in keras-ebm train-vera.",
     )
     move_steps: int = setting(
         3, "Transitions of the moves of corrections and chains.", low=1

@@ -170,7 +170,7 @@ def build_preprocessor(dataset, train_x: np.ndarray, settings: NetworkSettings):
         raise ValueError(
             "`dataset` must have images, points or a table to train a network from "
             f"nothing. Received: {dataset.name}, whose rows are inputs of a network of "
-            "your own; adopt it by `python -m trainers.adopt --network=NET.keras "
+            "your own; adopt it by `keras-ebm adopt --network=NET.keras "
             f"--dataset={dataset.name} --workdir=DIR`, and pass "
             "--init=DIR/model.keras."
         )
@@ -251,12 +251,13 @@ def check_negatives(network: keras.Model, dataset, flag: str) -> None:
         check_float_input(network, flag)
     except ValueError as error:
         raise ValueError(
-            f"{str(error).rstrip('.')}, or train by trainers.vera with negatives=none."
+            f"{str(error).rstrip('.')}, or train by keras-ebm train-vera with "
+            "negatives=none."
         ) from error
     if None in network.input_shape[1:]:
         raise ValueError(
             f"`{flag}` needs a network of inputs of one shape. Received: "
-            f"{network.input_shape[1:]}; use trainers.vera with negatives=none."
+            f"{network.input_shape[1:]}; use keras-ebm train-vera with negatives=none."
         )
 
 

@@ -1,4 +1,4 @@
-"""Builds the model of `trainers.vera`, with the defaults that depend on the data."""
+"""Builds the model of `keras-ebm train-vera`, with defaults that depend on the data."""
 
 import dataclasses
 import math
@@ -108,7 +108,7 @@ class ModelSettings(
     bank: str = setting(
         "",
         "Foreign rows that stand among the negatives, as one half of them where there "
-        "are others beside a generator's: what --ood of trainers.evaluate takes, such "
+        "are others beside a generator's: what --ood of keras-ebm evaluate takes, such "
         "as a data set, noise:uniform or phase_scramble. With --backbone they are "
         "images, whose features are taken.",
     )

@@ -1,0 +1,126 @@
+"""Pages of the site that are made from the code: mkdocs calls these functions.
+
+The front page is the README, the changelog is CHANGELOG.md, a page of the reference
+stands for each part of the package, and one of the programs for each of their names. A
+new part or program has its page by itself.
+"""
+
+import ast
+import json
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+from mkdocs.structure.files import File
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path[:0] = [str(ROOT), str(HERE)]
+
+import pages  # noqa: E402
+
+import keras_ebm_cli  # noqa: E402
+
+#: Parts that are programs, which have pages of another kind.
+PROGRAM_PARTS = {"trainers", "export"}
+#: The process that asks the programs for their flags while the site is begun.
+_asked: list[subprocess.Popen] = []
+
+
+def parts() -> dict[str, str]:
+    """What is first said of each part of the package, by its name; folders first."""
+    found = {}
+    paths = sorted((ROOT / "keras_ebm").iterdir(), key=lambda p: (p.is_file(), p.name))
+    for path in paths:
+        file = path / "__init__.py" if path.is_dir() else path
+        name = path.stem
+        if file.suffix == ".py" and file.is_file() and name != "__init__":
+            text = ast.get_docstring(ast.parse(file.read_text("utf-8"))) or ""
+            if name not in PROGRAM_PARTS:
+                found[name] = " ".join(text.partition("\n\n")[0].split())
+    return found
+
+
+def on_config(config):
+    """Fills the navigation in, and asks the programs for their flags meanwhile."""
+    lists = {
+        "REFERENCE": ["reference/index.md", *(f"reference/{n}.md" for n in parts())],
+        "PROGRAMS": [
+            "programs/index.md",
+            *({n: f"programs/{n}.md"} for n in keras_ebm_cli.PROGRAMS),
+        ],
+    }
+    config.nav = [
+        {k: lists.get(v, v) if isinstance(v, str) else v for k, v in entry.items()}
+        for entry in config.nav
+    ]
+    asked = subprocess.Popen(
+        [sys.executable, str(HERE / "programs.py")],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    _asked[:] = [asked]
+    return config
+
+
+def on_files(files, config):
+    """Adds the pages that are made."""
+    out, _ = _asked[0].communicate()
+    if _asked[0].returncode:
+        raise SystemExit("the programs could not be asked for their flags")
+    made = {
+        "index.md": pages.from_readme((ROOT / "README.md").read_text("utf-8")),
+        "house.svg": runpy.run_path(str(HERE / "house.py"))["svg"](),
+        "changelog.md": (ROOT / "CHANGELOG.md").read_text("utf-8"),
+        "reference/index.md": pages.reference_index(parts()),
+        **{f"reference/{n}.md": pages.reference(n) for n in parts()},
+        **{f"programs/{n}.md": pages.program(n, d) for n, d in json.loads(out).items()},
+    }
+    for path, content in made.items():
+        files.append(File.generated(config, path, content=content))
+    return files
+
+
+def on_page_markdown(markdown, page, **_):
+    """Leaves links to files that are in the checkout, and no pages, as plain text."""
+    del page
+    return pages.without_links_out(markdown)
+
+
+def on_page_content(html, page, **_):
+    """Mends what Markdown makes: heads without words, broken flags, wide tables."""
+    del page
+    # A head without words heads nothing.
+    html = re.sub(r"<th[^>]*></th>", "<td></td>", html)
+    # A flag is not broken behind its dashes.
+    html = re.sub(
+        r"<code>(--[^<\s]{1,28})</code>", r'<code class="flag">\1</code>', html
+    )
+    # Numbers with their spread, and single words, stay in one line.
+    html = re.sub(r"<td( [^>]*)?>([^<]{1,24})</td>", r'<td class="short">\2</td>', html)
+    # Tables that are wider than the page are scrolled, by the keyboard too.
+    return re.sub(
+        r"<table>(.*?)</table>",
+        r'<div class="wide" tabindex="0" role="group" aria-label="Table">'
+        r'<table class="cells">\1</table></div>',
+        html,
+        flags=re.S,
+    )
+
+
+def on_post_page(output, page, config):
+    """Gives names to what the theme leaves without: landmarks and dialogs."""
+    del page, config
+    output = output.replace(
+        'data-md-component="search" role="dialog"',
+        'data-md-component="search" role="dialog" aria-label="Search"',
+    )
+    # Lists inside of the navigation are parts of it, and no landmarks of their own.
+    return re.sub(
+        r'<nav class="md-nav" data-md-level="(\d+)" aria-labelledby="[^"]*" '
+        r'aria-expanded="[^"]*">',
+        r'<nav class="md-nav" data-md-level="\1" role="presentation">',
+        output,
+    )
