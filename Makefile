@@ -7,7 +7,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint install dist core lowest newest dependencies faults docs look clean
+.PHONY: demo test lint install dist core lowest newest dependencies results faults docs \
+	look clean
 
 demo: $(STAMP)
 	$(BIN)/python -m examples.demo --output=demo
@@ -45,7 +46,7 @@ core: dist
 	$(VENV_CORE)/bin/python -m pip install --quiet dist/*.whl
 	cd $(VENV_CORE) && bin/python $(CURDIR)/.ci/import_every_module.py
 	cd $(VENV_CORE) && bin/keras-ebm train-vera --dataset=toy:rings --epochs=1 \
-		--tensorboard=false --verbose=0 --workdir=run
+		--nopicture --notensorboard --verbose=0 --workdir=run
 	cd $(VENV_CORE) && bin/keras-ebm export-ood-scorer --model=run/model.keras \
 		--calibration=toy:rings --output=served
 
@@ -68,8 +69,8 @@ COLUMNS := test_a_table_is_asked_by_the_names_of_its_columns
 HYPERBAND := test_hyperband_goes_on_with_a_trial_as_if_it_had_not_stopped
 QUICK := test_the_quick_start_runs_and_knows_most_test_digits
 # What the tests read of the checkout, besides its package.
-BESIDE = benchmarks docs examples export tests trainers README.md mkdocs.yml \
-	pyproject.toml
+BESIDE = .ci benchmarks docs examples export tests trainers README.md mkdocs.yml \
+	pyproject.toml setup.py
 lowest: dist
 	rm -rf $(VENV_LOWEST)
 	$(LOWEST_PYTHON) -m venv $(VENV_LOWEST)
@@ -98,6 +99,10 @@ newest: dist
 # The page of dependencies, from setup.py and what is installed.
 dependencies: $(STAMP)
 	$(BIN)/python .ci/dependencies.py > docs/dependencies.md
+
+# What of the saved results is older than its code, and the dates in the pages.
+results: $(STAMP)
+	$(BIN)/python -m benchmarks.stale --write
 
 # The site, into site/. mkdocs-material would print what it thinks of mkdocs 2.
 docs: export NO_MKDOCS_2_WARNING = 1

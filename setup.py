@@ -64,7 +64,7 @@ BEAM = {"apache-beam>=2.70": "`keras-ebm predict --runner`."}
 BENCH = {"torch>=2.13": "One benchmark compares a step with it; nothing else does."}
 
 TESTS = {
-    "build>=1.2": "Builds the wheel and the sdist that are tested.",
+    "build>=1.2.2": "Builds the wheel and the sdist that are tested.",
     "codespell>=2.3": "Spelling of pages and docstrings.",
     "grpcio>=1.71": "Requests as TF Serving's clients send them.",
     "ipykernel>=6.29": "Runs the notebook.",

@@ -24,7 +24,6 @@ from keras_ebm.trainers.program import (
     errors,
     folders,
     json_files,
-    keras_files,
     options,
     running,
 )
@@ -37,8 +36,8 @@ from keras_ebm.trainers.report.samples import (
     sample_images,
     sample_measures,
 )
-from keras_ebm.trainers.run import comparing, record
-from keras_ebm.trainers.run.scoring import ENERGY_SCORES, fitted_scores, known_rows
+from keras_ebm.trainers.run import comparing
+from keras_ebm.trainers.run.scoring import ENERGY_SCORES, open_run, score_rows
 from keras_ebm.trainers.settings import clashes
 
 FLAGS = flags.FLAGS
@@ -164,34 +163,23 @@ def examine(settings: EvaluateSettings, foreign_specs):
     Returns:
         `(results, evidence)`: the dict of `evaluate`, and `html.Evidence`.
     """
-    with record.held_still(settings.model):
-        model = keras_files.load_model(settings.model)
-        record.check_bound(model, settings.model)
-        run = record.recall(settings.model, data_dir=settings.data_dir)
-        # What can be refused is, before the work of the scores.
-        sampled = prepare_samples(model, run, settings)
-        x, y = known_rows(settings, run)
+    model, run, (x, y) = open_run(settings)
+    # What can be refused is, before the work of the scores.
+    sampled = prepare_samples(model, run, settings)
     choice = choose_score(model, run, settings) if settings.choose_score else None
-    skip = settings.skip_broken_images
-    foreign = {s: record.foreign(s, run, settings.seed, skip) for s in foreign_specs}
-    scores = fitted_scores(model, run, settings.scores)
-    needs = frozenset({"logits"}).union(*(s.requires for s in scores.values()))
-    known = ood.network_outputs(model, x, y, requires=needs)
+    scored = score_rows(model, run, x, y, foreign_specs, settings)
     results = {"num_known": num_rows(x)}
     if model.num_classes > 1:
-        results |= classification_measures(model, known["logits"], y)
-    known_scores = {name: score.predict(known) for name, score in scores.items()}
+        results |= classification_measures(model, scored.logits, y)
     if choice is not None:
         results["score_choice"] = choice.to_json()
-    results["ood"] = {}
-    energies = {"known": energy_of(model, known)}
-    for spec, rows in foreign.items():
-        outputs = ood.network_outputs(model, rows, requires=needs)
-        energies[spec] = energy_of(model, outputs)
-        results["ood"][spec] = {
-            name: detection(known_scores[name], score.predict(outputs), name, settings)
-            for name, score in scores.items()
+    results["ood"] = {
+        spec: {
+            name: detection(scored.known[name], values, name, settings)
+            for name, values in own.items()
         }
+        for spec, own in scored.foreign.items()
+    }
     images = None
     if sampled:
         images = sample_images(model, settings.samples, settings)
@@ -199,7 +187,7 @@ def examine(settings: EvaluateSettings, foreign_specs):
     elif (settings.report or settings.pictures) and run.dataset.kind == "image":
         images = sample_images(model, SHOWN, settings) if model.can_sample else None
     images = None if images is None else images[:SHOWN]
-    return results, html.Evidence(model, x, y, known["logits"], energies, images)
+    return results, html.Evidence(model, x, y, scored.logits, scored.energies, images)
 
 
 def choose_score(model, run, settings: EvaluateSettings) -> ood.ScoreChoice:
@@ -217,11 +205,6 @@ def choose_score(model, run, settings: EvaluateSettings) -> ood.ScoreChoice:
         scores=names,
         seed=settings.seed,
     )
-
-
-def energy_of(model, outputs: dict) -> np.ndarray:
-    """Energies in nats from the outputs of a network, `(rows,)`."""
-    return np.asarray(model.to_energy(outputs["logits"]))
 
 
 def detection(known: np.ndarray, foreign: np.ndarray, name: str, settings) -> dict:

@@ -46,7 +46,7 @@ def _heads(runs: list[str]) -> list[str]:
 
 
 def _line(name: str, cells: list[str]) -> str:
-    return f"{name[:26]:26s}" + "".join(f"{cell:>24s}" for cell in cells)
+    return f"{name[:26]:26s}" + "".join(f"{cell:>28s}" for cell in cells)
 
 
 def _row(results: dict, name: str, path: tuple, factor: float) -> list[str]:

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from keras_ebm import metrics, ood
+from keras_ebm import metrics
 from keras_ebm.arguments import listed
 from keras_ebm.digests import array_digest
 from keras_ebm.rows import num_rows
-from keras_ebm.trainers.program import folders, keras_files
+from keras_ebm.trainers.program import folders
 from keras_ebm.trainers.report.measures import classification_measures
 from keras_ebm.trainers.run import record
-from keras_ebm.trainers.run.scoring import fitted_scores, known_rows
+from keras_ebm.trainers.run.scoring import open_run, score_rows
 
 #: Flags that say where a run is, not what it is.
 _PLACES = ("workdir", "data_dir", "verbose", "resume", "auto_resume", "tensorboard")
@@ -104,30 +104,17 @@ def answers(settings: Any, foreign_specs: list[str]) -> Answers:
         settings: `EvaluateSettings` with `model`.
         foreign_specs: specs for `keras_ebm.data.foreign`.
     """
-    with record.held_still(settings.model):
-        model = keras_files.load_model(settings.model)
-        record.check_bound(model, settings.model)
-        run = record.recall(settings.model, data_dir=settings.data_dir)
-        x, y = known_rows(settings, run)
-    skip = settings.skip_broken_images
-    foreign = {s: record.foreign(s, run, settings.seed, skip) for s in foreign_specs}
-    scores = fitted_scores(model, run, settings.scores) if foreign else {}
-    needs = frozenset({"logits"}).union(*(s.requires for s in scores.values()))
-    outputs = ood.network_outputs(model, x, y, requires=needs)
+    model, run, (x, y) = open_run(settings)
+    scored = score_rows(model, run, x, y, foreign_specs, settings)
     measures: dict[str, float] = {"num_known": num_rows(x)}
     classes = None
     if model.num_classes > 1:
-        measures |= classification_measures(model, outputs["logits"], y)
+        measures |= classification_measures(model, scored.logits, y)
         labelled = y >= 0
-        logits = outputs["logits"][labelled].astype(np.float64)
+        logits = scored.logits[labelled].astype(np.float64)
         classes = model.to_log_probabilities(logits).numpy(), y[labelled]
-    found = {}
-    for spec, rows in foreign.items():
-        own = ood.network_outputs(model, rows, requires=needs)
-        found[spec] = {name: score.predict(own) for name, score in scores.items()}
-    known = {name: score.predict(outputs) for name, score in scores.items()}
     digest = array_digest([*map(np.asarray, tf.nest.flatten(x)), y])
-    return Answers(classes, known, found, measures, digest)
+    return Answers(classes, scored.known, scored.foreign, measures, digest)
 
 
 def compare(settings: Any, runs: list[str], foreign_specs: list[str]) -> dict:
@@ -245,8 +232,14 @@ def _differences(first: dict, other: dict, drawn_first: dict, drawn: dict) -> di
 
 
 def _other_flags(paths: dict[str, str]) -> dict[str, dict[str, str]]:
-    """Flags of the runs that are not the same in all of them, by run."""
+    """Flags of the runs that are not the same in all of them, by run.
+
+    None where a run kept none.
+    """
     given = {run: _flags(Path(path).parent) for run, path in paths.items()}
+    if not all(given.values()):
+        # One of them was trained from Python.
+        return {run: {} for run in given}
     names = dict.fromkeys(name for flags in given.values() for name in flags)
     apart = [
         name

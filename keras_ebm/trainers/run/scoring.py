@@ -1,18 +1,82 @@
 """The rows that a model is measured on, and the scores that it is measured by."""
 
 import warnings
+from typing import NamedTuple
+
+import numpy as np
 
 from keras_ebm import ood
 from keras_ebm.models.base import check_float_input
 from keras_ebm.networks import with_features
 from keras_ebm.rows import take
+from keras_ebm.trainers.program import keras_files
 from keras_ebm.trainers.run import record
 
 #: Scores of the energy model itself; the others are free on any classifier.
 ENERGY_SCORES = ("energy", "approximate_mass")
 
 
-def known_rows(settings, run):
+class Scored(NamedTuple):
+    """What a model says of known and foreign rows.
+
+    Attributes:
+        logits: `(rows, K)` of the known rows.
+        energies: in nats, `"known"` first, then each foreign set.
+        known: values of each score on the known rows, by its name.
+        foreign: the same by foreign set.
+    """
+
+    logits: np.ndarray
+    energies: dict[str, np.ndarray]
+    known: dict[str, np.ndarray]
+    foreign: dict[str, dict[str, np.ndarray]]
+
+
+def open_run(settings) -> tuple:
+    """`(model, run, (x, y))`: a run's model, its data, and the rows to measure on.
+
+    Raises:
+        ValueError: if the model is of another run, or the rows do not fit it.
+    """
+    with record.held_still(settings.model):
+        model = keras_files.load_model(settings.model)
+        record.check_bound(model, settings.model)
+        run = record.recall(settings.model, data_dir=settings.data_dir)
+        return model, run, _known_rows(settings, run)
+
+
+def score_rows(model, run, x, y, foreign_specs: list[str], settings) -> Scored:
+    """Asks a model, by the scores that its run's rows can fit.
+
+    Args:
+        model: of the run.
+        run: its `RunData`.
+        x: known rows.
+        y: their labels.
+        foreign_specs: specs for `keras_ebm.data.foreign`.
+        settings: `EvaluateSettings`.
+    """
+    skip = settings.skip_broken_images
+    rows = {s: record.foreign(s, run, settings.seed, skip) for s in foreign_specs}
+    # They are of foreign rows against known ones.
+    scores = fitted_scores(model, run, settings.scores) if rows else {}
+    needs = frozenset({"logits"}).union(*(s.requires for s in scores.values()))
+    outputs = ood.network_outputs(model, x, y, requires=needs)
+    logits, energies = outputs["logits"], {"known": _energies(model, outputs)}
+    known = {name: score.predict(outputs) for name, score in scores.items()}
+    foreign = {}
+    for spec, own in rows.items():
+        outputs = ood.network_outputs(model, own, requires=needs)
+        energies[spec] = _energies(model, outputs)
+        foreign[spec] = {name: score.predict(outputs) for name, score in scores.items()}
+    return Scored(logits, energies, known, foreign)
+
+
+def _energies(model, outputs: dict) -> np.ndarray:
+    return np.asarray(model.to_energy(outputs["logits"]))
+
+
+def _known_rows(settings, run):
     """The run's test split, or all rows of other data."""
     spec = settings.dataset
     if record.is_training_data(settings.model, spec, settings.data_dir):
