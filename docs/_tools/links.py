@@ -3,8 +3,9 @@
     python docs/_tools/links.py site
 
 Each link and picture of each page must be a file of the site, and what stands behind
-its `#` the id of something there. Links that leave the site are looked at for their
-form alone, as this asks nothing of a network; `--list` prints them.
+its `#` the id of something there. A page must load nothing from elsewhere. Links that
+leave the site are looked at for their form alone, as this asks nothing of a network;
+`--list` prints them.
 """
 
 import re
@@ -24,6 +25,7 @@ class Page(HTMLParser):
     def __init__(self, text: str):
         super().__init__()
         self.links: list[str] = []
+        self.loaded: set[str] = set()
         self.ids: set[str] = set()
         self.feed(text)
 
@@ -33,6 +35,8 @@ class Page(HTMLParser):
         for name in ("href", "src"):
             if values.get(name) is not None:
                 self.links.append(values[name])
+                if tag != "a":
+                    self.loaded.add(values[name])
 
 
 def read(folder: Path) -> dict[Path, Page]:
@@ -53,7 +57,9 @@ def dead(folder: Path, pages: dict[Path, Page]) -> Iterator[str]:
 def fault_of(link: str, path: Path, pages: dict[Path, Page]) -> str:
     """What is wrong with a link of a page; empty where nothing is."""
     parts = urlsplit(link)
-    if parts.scheme in ("http", "https"):
+    if parts.scheme in ("http", "https") or link.startswith("//"):
+        if link in pages[path].loaded:
+            return "loaded from elsewhere"
         return "" if OUTSIDE.match(link) else "no whole address"
     if parts.scheme in ("data", "mailto", "javascript"):
         return ""

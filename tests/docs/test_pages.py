@@ -175,6 +175,7 @@ def test_dead_links_of_a_built_site_are_found(tmp_path):
         '<h1 id="here">A</h1><a href="b.html#there">b</a><a href="#here">a</a>'
         '<a href="b.html">b</a><a href="http://example">x</a><img src="no.png">'
         '<a href="b.html#gone">b</a><a href="https://example.org/x">x</a>'
+        '<script src="https://example.org/x.js"></script>'
     )
     (tmp_path / "b.html").write_text('<h2 id="there">B</h2>')
     found = links["read"](tmp_path)
@@ -183,5 +184,6 @@ def test_dead_links_of_a_built_site_are_found(tmp_path):
         "a.html: http://example: no whole address",
         "a.html: no.png: no such file",
         "a.html: b.html#gone: no such place",
+        "a.html: https://example.org/x.js: loaded from elsewhere",
     ]
-    assert len(links["outside"](found)) == 2
+    assert len(links["outside"](found)) == 3

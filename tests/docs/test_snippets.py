@@ -39,11 +39,18 @@ SETUP = {"README.md": classifier_of_four}
 SHORTER = {
     "docs/classify.md": [("epochs=30, verbose=2", "epochs=15, verbose=0")],
     "docs/tables.md": [
-        ("EnergyClassifier(random", "EnergyClassifier(steps=300, random"),
+        ("EnergyClassifier(random", "EnergyClassifier(steps=200, random"),
     ],
     "docs/restore.md": [("epochs=30", "epochs=2"), ("filters=(32,)", "filters=(8,)")],
-    "docs/robust.md": [("epochs=10", "epochs=4")],
-    "docs/trajectories.md": [("num_steps=40", "num_steps=4"), ("epochs=5", "epochs=1")],
+    "docs/robust.md": [
+        ("epochs=10", "epochs=4"),
+        ("[0.1, 0.2]", "[0.2], num_queries=20"),
+    ],
+    "docs/trajectories.md": [
+        ("num_steps=40", "num_steps=4"),
+        ("epochs=5", "epochs=1"),
+        ("hidden=(64,))", "hidden=(16,), epochs=2)"),
+    ],
 }
 #: By page, what is asked of the names that its snippets leave.
 CHECKS = {}
