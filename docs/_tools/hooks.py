@@ -5,7 +5,6 @@ stands for each part of the package, and one of the programs for each of their n
 new part or program has its page by itself.
 """
 
-import ast
 import json
 import re
 import runpy
@@ -23,30 +22,15 @@ import pages  # noqa: E402
 
 import keras_ebm_cli  # noqa: E402
 
-#: Parts that are programs, which have pages of another kind.
-PROGRAM_PARTS = {"trainers", "export"}
 #: The process that asks the programs for their flags while the site is begun.
 _asked: list[subprocess.Popen] = []
 
 
-def parts() -> dict[str, str]:
-    """What is first said of each part of the package, by its name; folders first."""
-    found = {}
-    paths = sorted((ROOT / "keras_ebm").iterdir(), key=lambda p: (p.is_file(), p.name))
-    for path in paths:
-        file = path / "__init__.py" if path.is_dir() else path
-        name = path.stem
-        if file.suffix == ".py" and file.is_file() and name != "__init__":
-            text = ast.get_docstring(ast.parse(file.read_text("utf-8"))) or ""
-            if name not in PROGRAM_PARTS:
-                found[name] = " ".join(text.partition("\n\n")[0].split())
-    return found
-
-
 def on_config(config):
     """Fills the navigation in, and asks the programs for their flags meanwhile."""
+    parts = pages.parts(ROOT / "keras_ebm")
     lists = {
-        "REFERENCE": ["reference/index.md", *(f"reference/{n}.md" for n in parts())],
+        "REFERENCE": ["reference/index.md", *(f"reference/{n}.md" for n in parts)],
         "PROGRAMS": [
             "programs/index.md",
             *({n: f"programs/{n}.md"} for n in keras_ebm_cli.PROGRAMS),
@@ -67,6 +51,7 @@ def on_config(config):
 
 def on_files(files, config):
     """Adds the pages that are made."""
+    parts = pages.parts(ROOT / "keras_ebm")
     out, _ = _asked[0].communicate()
     if _asked[0].returncode:
         raise SystemExit("the programs could not be asked for their flags")
@@ -74,8 +59,8 @@ def on_files(files, config):
         "index.md": pages.from_readme((ROOT / "README.md").read_text("utf-8")),
         "house.svg": runpy.run_path(str(HERE / "house.py"))["svg"](),
         "changelog.md": (ROOT / "CHANGELOG.md").read_text("utf-8"),
-        "reference/index.md": pages.reference_index(parts()),
-        **{f"reference/{n}.md": pages.reference(n) for n in parts()},
+        "reference/index.md": pages.reference_index(parts),
+        **{f"reference/{n}.md": pages.reference(n) for n in parts},
         **{f"programs/{n}.md": pages.program(n, d) for n, d in json.loads(out).items()},
     }
     for path, content in made.items():

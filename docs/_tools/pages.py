@@ -1,6 +1,23 @@
 """Texts of the pages that are made from the code."""
 
+import ast
 import re
+from pathlib import Path
+
+#: Parts that are programs, which have pages of another kind.
+PROGRAM_PARTS = {"trainers", "export"}
+
+
+def parts(package: Path) -> dict[str, str]:
+    """What is first said of each part of a package, by its name; folders first."""
+    found = {}
+    for path in sorted(package.iterdir(), key=lambda p: (p.is_file(), p.name)):
+        file = path / "__init__.py" if path.is_dir() else path
+        if file.suffix == ".py" and file.is_file() and path.stem != "__init__":
+            text = ast.get_docstring(ast.parse(file.read_text("utf-8"))) or ""
+            if path.stem not in PROGRAM_PARTS:
+                found[path.stem] = " ".join(text.partition("\n\n")[0].split())
+    return found
 
 
 def from_readme(text: str) -> str:

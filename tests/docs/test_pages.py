@@ -5,6 +5,7 @@ import re
 import runpy
 from pathlib import Path
 
+import house
 import pytest
 from support import commands_of
 
@@ -127,6 +128,25 @@ def test_the_pages_list_every_choice_of_their_tables():
     assert {data.parse_spec(spec).source for spec in specs} == set(data.SOURCES)
     presets = {*VERA_PRESETS, *LANGEVIN_PRESETS, *LIKELIHOOD_PRESETS}
     assert presets <= set(re.findall(r"`(\w+)`", page("papers")))
+
+
+def test_every_part_has_its_page(tmp_path):
+    pages = runpy.run_path(str(TOOLS / "pages.py"))
+    found = pages["parts"](PACKAGE)
+    assert set(found) == set(house.LEVEL) - {"trainers", "export"}
+    assert all(found.values())
+    (tmp_path / "new.py").write_text('"""A new part."""')
+    assert pages["parts"](tmp_path) == {"new": "A new part."}
+
+
+def test_the_house_is_drawn_from_the_imports():
+    drawing = runpy.run_path(str(TOOLS / "house.py"))
+    lines = drawing["drawn"](drawing["imports"]())
+    assert "models" in lines["ood"] and "arguments" not in lines["ood"]
+    for part, others in lines.items():
+        assert all(house.LEVEL[other] < house.LEVEL[part] for other in others)
+    names = re.findall(r"<text[^>]*>(\w+)</text>", drawing["svg"]())
+    assert sorted(names) == sorted(house.LEVEL)
 
 
 def places_of(text):
