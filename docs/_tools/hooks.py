@@ -83,8 +83,7 @@ def on_page_content(html, page, **_):
     html = re.sub(
         r"<code>(--[^<\s]{1,28})</code>", r'<code class="flag">\1</code>', html
     )
-    # Numbers with their spread, and single words, stay in one line.
-    html = re.sub(r"<td( [^>]*)?>([^<]{1,24})</td>", r'<td class="short">\2</td>', html)
+    html = re.sub(r"<td>(.*?)</td>", _cell, html, flags=re.S)
     # Tables that are wider than the page are scrolled, by the keyboard too.
     return re.sub(
         r"<table>(.*?)</table>",
@@ -93,6 +92,13 @@ def on_page_content(html, page, **_):
         html,
         flags=re.S,
     )
+
+
+def _cell(found) -> str:
+    """A cell; numbers with their spread, and single words, stay in one line."""
+    words = re.sub(r"<[^>]*>", "", found.group(1)).strip()
+    kind = ' class="short"' if len(words) <= 24 else ""
+    return f"<td{kind}>{found.group(1)}</td>"
 
 
 def on_post_page(output, page, config):
