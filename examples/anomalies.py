@@ -1,9 +1,9 @@
 """Anomalies with reasons: which rows are strange, why, and what would pass.
 
-Learns what benign tumours of a table look like, refuses 5 % of such rows, and is asked
-about malignant ones that it never saw. For one of middling strangeness it tells what each
-column adds to the energy, in nats, and the nearest row that would have been accepted.
-It is about the model and no advice about the world. Half a minute.
+Learns what benign tumours of a table look like, refuses about 5 % of such rows, and is
+asked about malignant ones, which it never saw. For one of middling strangeness it tells
+what each column adds to the energy, in nats, and the nearest row that would have been
+accepted. It is about the model, and no advice about the world. Half a minute.
 
     python examples/anomalies.py [FOLDER]
 """
@@ -23,7 +23,7 @@ def main(output: str = "gallery", steps: int = 1500) -> dict[str, float]:
     table = load_breast_cancer(as_frame=True)
     # The mean measures, without two that say once more what the radius says.
     x, benign = table.data.iloc[:, [0, 1, *range(4, 10)]], table.target.to_numpy() == 1
-    known, foreign = x[benign], x[~benign]
+    known, foreign = x[benign].sample(frac=1, random_state=0), x[~benign]
     train, test = known[:300], known[300:]
 
     outliers = EnergyOutlierDetector(
