@@ -62,9 +62,7 @@ def main(output: str = "gallery", epochs: int = 40) -> dict[str, float]:
         figures[name] = [float(in_ring.mean()), float(in_stripe.mean())]
         print(f"{name}: {in_ring.mean():.0%} of samples lie in the ring, ", end="")
         print(f"{in_stripe.mean():.0%} in the stripe")
-    figure, axes = plots.pyplot().subplots(
-        1, 5, figsize=(10, 2.5), layout="constrained"
-    )
+    figure, axes = plots.pyplot().subplots(1, 5, figsize=(8, 2.1), layout="constrained")
     for axis, (name, (model, x)) in zip(axes, samples.items(), strict=True):
         plots.draw_energy_map(axis, model.energy, x[:0], x)
         axis.get_legend().remove()

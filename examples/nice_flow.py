@@ -68,7 +68,9 @@ def main(output: str = "gallery", epochs: int = 60) -> dict[str, float]:
     samples = model.network.sample(40, seed=0) * scale.variance**0.5 + scale.mean
     drawn = gaussian.sample(40)[0]
     rows = {"test digits": test[:40], "NICE": samples, "one Gaussian": drawn}
-    figure, axes = plots.pyplot().subplots(1, 3, figsize=(6.7, 4), layout="constrained")
+    figure, axes = plots.pyplot().subplots(
+        1, 3, figsize=(6.7, 3.8), layout="constrained"
+    )
     for axis, (name, logits) in zip(axes, rows.items(), strict=True):
         plots.draw_images(axis, to_shares(logits), 5, name, (0, 1))
     plots.save(figure, Path(output) / "nice_flow.png")
