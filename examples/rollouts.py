@@ -46,23 +46,25 @@ def main(output: str = "gallery", episodes: int = 400, epochs: int = 30) -> dict
         "energy": trajectories.rollout(model, test[:, 0], num_steps=60, seed=0),
         "true": again,
     }
-    curves = {
-        name: trajectories.frechet_over_steps(states[:, 1:], test[:, 1:])
-        for name, states in made.items()
-    }
     # A push is 0.25 one way or the other: how many are near neither?
-    off = {name: np.abs(pushes(states)) < 0.1 for name, states in made.items()}
+    pushed = {name: pushes(states).ravel() for name, states in made.items()}
     rubbed = pendulum(100, 3, friction=0.6)
-    usual, odd = (
-        trajectories.transition_score(model, states).mean(axis=1)
-        for states in (test, rubbed)
-    )
-    figures = {f"pushes below 0.1, {n}": float(o.mean()) for n, o in off.items()}
+    score = trajectories.transition_score
+    usual, odd = (score(model, states).mean(axis=1) for states in (test, rubbed))
+    near = {name: np.mean(np.abs(push) < 0.1) for name, push in pushed.items()}
+    figures = {f"pushes below 0.1, {name}": float(v) for name, v in near.items()}
     figures["AUROC of friction"] = metrics.auroc(usual, odd)
     for name, value in figures.items():
         print(f"{name}: {value:.3f}")
-    groups = {"true": test, "made by energy": made["energy"], "friction": rubbed}
-    figure = plots.episodes_figure(groups, (0, 1), curves, ("angle", "speed"))
+    figure, axes = plots.pyplot().subplots(1, 3, figsize=(8, 2.6), layout="constrained")
+    axes[0].plot(made["energy"][:8, :, 0].T, lw=1)
+    axes[0].set(title="made by the energy", xlabel="step", ylabel="angle, radians")
+    for name, push in pushed.items():
+        axes[1].hist(push, np.linspace(-0.5, 0.5, 80), histtype="step", label=name)
+    axes[1].set(title="pushes in episodes", xlabel="radians a second", yticks=[])
+    axes[1].legend(fontsize=8)
+    plots.draw_energy_pair(axes[2], usual, odd, "mean energy of test episodes")
+    axes[2].legend(["as in training", "more friction"], fontsize=8)
     plots.save(figure, Path(output) / "rollouts.png")
     return figures
 
