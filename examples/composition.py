@@ -37,7 +37,7 @@ def train(x: np.ndarray, epochs: int) -> ebm.DensityModel:
     return model
 
 
-def main(output: str = "gallery", epochs: int = 40) -> dict[str, float]:
+def main(output: str = "gallery", epochs: int = 40, num_steps: int = 400) -> dict:
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
     one = train(ring(5000, rng), epochs)
@@ -51,7 +51,7 @@ def main(output: str = "gallery", epochs: int = 40) -> dict[str, float]:
         "ring, not stripe": compose.Product([one, other], [1.0, -0.2]),
     }
     start = rng.uniform(-4, 4, (400, 2))
-    moves = negatives.MALAMoves(num_steps=400)
+    moves = negatives.MALAMoves(num_steps)
     figures, samples = {}, {}
     for name, network in energies.items():
         model = ebm.EnergyModel(network)

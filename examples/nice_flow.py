@@ -48,14 +48,8 @@ def main(output: str = "gallery", epochs: int = 60) -> dict[str, float]:
     )
     model.compile(keras.optimizers.Adam(1e-3))
     best = keras.callbacks.EarlyStopping(patience=5, restore_best_weights=True)
-    model.fit(
-        train,
-        batch_size=128,
-        epochs=epochs,
-        validation_data=(validation,),
-        callbacks=[best],
-        verbose=0,
-    )
+    fit = {"validation_data": (validation,), "callbacks": [best], "verbose": 0}
+    model.fit(train, batch_size=128, epochs=epochs, **fit)
 
     # Per image, in the space of the logits: dx of the standardisation belongs to it.
     volume = 0.5 * np.log(scale.variance).sum()
