@@ -7,10 +7,15 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint install core lowest faults clean
+.PHONY: demo gallery test lint install core lowest faults clean
 
 demo: $(STAMP)
 	$(BIN)/python -m examples.demo --output=demo
+
+# All examples in their full form: pictures and numbers of docs/gallery.md. The page
+# quotes what gallery.json says, and a test compares the two.
+gallery: $(STAMP)
+	$(BIN)/python -m examples.gallery
 
 test: lint
 	$(BIN)/python -m pytest --numprocesses=2 --dist=worksteal

@@ -68,7 +68,7 @@ def draw(path: Path, row, nats: np.ndarray, passing: np.ndarray, train) -> None:
     axes[1].plot(after, places, "o", color="tab:green", label="would pass")
     axes[1].hlines(places, before, after, color="0.7", zorder=0)
     axes[1].set(xlabel="standard deviations from the mean", title="what would pass")
-    axes[1].legend()
+    figure.legend(loc="outside lower right", ncols=2)
     plots.save(figure, path)
 
 

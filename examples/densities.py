@@ -25,9 +25,11 @@ def adam(learning_rate: float, steps: int) -> keras.optimizers.Optimizer:
     return keras.optimizers.Adam(schedule, beta_2=0.99)
 
 
-def main(output: str = "gallery", steps: int = 4000) -> dict[str, float]:
+def main(
+    output: str = "gallery", steps: int = 4000, width: int = 128
+) -> dict[str, float]:
     keras.utils.set_random_seed(0)
-    hidden = (128, 128, 128)
+    hidden = (width, width, width)
     model = ebm.VERA(
         # Times a broad Gaussian, so that the density falls off outside of the data.
         ebm.networks.mlp_energy((2,), hidden=hidden, base_stddev=4.0),

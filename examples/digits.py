@@ -1,9 +1,8 @@
 """Digits: a classifier that refuses what is no digit, from data to a SavedModel.
 
-One network learns the classes and, against a generator and mixtures of the batch's own
-images, how likely an image is. Known digits set a threshold at which 5 % of such digits
-are refused. The export is then asked about test digits, digits that are turned, and
-noise. A minute or less.
+One network learns the classes and, against a generator, how likely an image is. Known
+digits set a threshold at which 5 % of such digits are refused. The export is then asked
+about test digits, digits that are turned, and noise. Half a minute.
 
     python examples/digits.py [FOLDER]
 """
@@ -16,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_ebm as ebm
-from keras_ebm import negatives, plots
+from keras_ebm import plots
 
 
 def main(output: str = "gallery", epochs: int = 30) -> dict[str, float]:
@@ -31,7 +30,6 @@ def main(output: str = "gallery", epochs: int = 30) -> dict[str, float]:
         generator,
         preprocessor=keras.layers.Rescaling(1 / 127.5, offset=-1),
         objective="logistic",
-        negatives=negatives.Mixed([negatives.CutAndBlend(), negatives.PhaseScramble()]),
     )
     model.compile("adam", "adam")
     x, y = data.x[rows.train], data.y[rows.train]

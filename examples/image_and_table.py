@@ -71,7 +71,7 @@ def main(output: str = "gallery", epochs: int = 30) -> dict[str, float]:
             word = "accepted" if answers[name]["accept"][i] else "refused"
             title = f"{inputs['pen'][i]}:\n{word}"
             plots.draw_images(axis, inputs["photo"][i : i + 1], 1, title, (0, 255))
-        row[0].text(-3, 9, name, rotation=90, va="center")
+        row[0].text(-3, 5, name, rotation=90, va="center")
     plots.save(figure, Path(output) / "image_and_table.png")
     return figures
 

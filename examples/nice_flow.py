@@ -32,7 +32,9 @@ def to_shares(logits: np.ndarray) -> np.ndarray:
     return ((shares - 0.05) / 0.9).reshape(-1, 8, 8, 1)
 
 
-def main(output: str = "gallery", epochs: int = 60) -> dict[str, float]:
+def main(
+    output: str = "gallery", epochs: int = 60, width: int = 256
+) -> dict[str, float]:
     keras.utils.set_random_seed(0)
     pixels = np.random.default_rng(0).permutation(load_digits().data)
     # Five draws of the noise for each training image.
@@ -42,7 +44,7 @@ def main(output: str = "gallery", epochs: int = 60) -> dict[str, float]:
     scale = keras.layers.Normalization()
     scale.adapt(train)
     model = ebm.DensityModel(
-        ebm.networks.NICE(64, hidden=(256, 256), num_couplings=4),
+        ebm.networks.NICE(64, hidden=(width, width), num_couplings=4),
         ebm.objectives.MaximumLikelihood(),
         preprocessor=scale,
     )

@@ -21,7 +21,9 @@ from keras_ebm import plots
 from keras_ebm.models import DenoisingModel
 
 
-def main(output: str = "gallery", epochs: int = 80, num_chains: int = 8) -> dict:
+def main(
+    output: str = "gallery", epochs: int = 80, num_walks: int = 3, num_chains: int = 8
+) -> dict[str, float]:
     keras.utils.set_random_seed(0)
     data = ebm.data.load("digits")
     rows = ebm.data.make_splits(data, seed=0)
@@ -45,7 +47,7 @@ def main(output: str = "gallery", epochs: int = 80, num_chains: int = 8) -> dict
     hidden = ebm.restore.Masked(known, hidden=-1.0)
     walks = [
         ebm.restore.LevelWalk(20, high=4.0, data_stddev=float(train.std()), guidance=g)
-        for g in (0.25, 0.5, 1.0)
+        for g in (0.5, 0.25, 1.0)[:num_walks]
     ]
     choose, restore = ebm.restore.choose_walk, ebm.restore.restore
     walk = choose(model, validation, hidden, walks, num_chains=num_chains).walk

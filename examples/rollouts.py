@@ -62,7 +62,7 @@ def main(output: str = "gallery", episodes: int = 400, epochs: int = 30) -> dict
     for name, push in pushed.items():
         axes[1].hist(push, np.linspace(-0.5, 0.5, 80), histtype="step", label=name)
     axes[1].set(title="pushes in episodes", xlabel="radians a second", yticks=[])
-    axes[1].legend(loc="center", fontsize=8)
+    axes[1].legend(loc="center", fontsize=7, frameon=False)
     plots.draw_energy_pair(axes[2], usual, odd, "mean energy of test episodes")
     axes[2].legend(["as in training", "more friction"], fontsize=8)
     plots.save(figure, Path(output) / "rollouts.png")
