@@ -68,9 +68,10 @@ def draw(path: Path, asked: dict, answers: dict, detector) -> None:
     plots.draw_images(axes[0], images[accept][:25], 5, "accepted", (0, 255))
     plots.draw_images(axes[1], images[~accept][:25], 5, "refused digits", (0, 255))
     energies = {name: answer["energy"] for name, answer in answers.items()}
-    plots.draw_energy_histograms(
-        axes[2], energies, detector.conformal.threshold(detector.target_fpr)
-    )
+    limit = detector.conformal.threshold(detector.target_fpr)
+    plots.draw_energy_histograms(axes[2], energies, limit)
+    axes[2].margins(y=0.7)
+    axes[2].legend(loc="upper left", fontsize=8)
     plots.save(figure, path)
 
 

@@ -23,7 +23,7 @@ BAD = "dull cold slow empty loud tired clumsy flat".split()
 FILMS = "film story cast script music ending hero camera".split()
 RESTAURANTS = "soup waiter bread wine table dessert bill menu".split()
 ENGLISH, GERMAN = "the {} was {} and the {} felt {}", "{} war {} und {} schien {}"
-GERMAN_WORDS = [["bunt", "klug"], ["lahm", "laut"], ["der Held", "das Ende", "er"]]
+GERMAN_WORDS = [["bunt", "klug"], ["lahm", "laut"], ["der Held", "das Bild", "er"]]
 
 
 def reviews(count: int, seed: int, good=GOOD, bad=BAD, nouns=FILMS, frame=ENGLISH):

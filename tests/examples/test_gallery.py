@@ -45,7 +45,7 @@ SMALL = {
         ),
     ),
     "densities": (
-        {"steps": 250, "width": 64},
+        {"steps": 200, "width": 64},
         lambda found: (
             found["nats lost to the true density"] < found["nats lost by one Gaussian"]
         ),
@@ -103,8 +103,8 @@ SMALL = {
         lambda found: found["films, in German"] > 0.9 and found["accuracy"] > 0.9,
     ),
     "tuning": (
-        {"trials": 2, "epochs": 1},
-        lambda found: found["trials"] == 2 and found["accuracy"] > 0.15,
+        {"trials": 1, "epochs": 2},
+        lambda found: found["trials"] == 1 and found["accuracy"] > 0.3,
     ),
 }
 
@@ -125,7 +125,6 @@ def test_an_example_runs_and_shows_what_it_says(name, tmp_path, capsys):
     example = importlib.import_module(f"examples.{name}")
     found = example.main(str(tmp_path), **arguments)
     assert is_shown(found), found
-    print("FOUND", found)
     assert_is_a_picture(tmp_path / f"{name}.png")
     assert capsys.readouterr().out.strip()
 
