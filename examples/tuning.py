@@ -16,20 +16,24 @@ import keras_tuner
 import keras_ebm as ebm
 from keras_ebm import plots
 
+WIDTHS, WEIGHTS, RATES = [32, 64, 128, 256], (0.01, 1.0), (1e-4, 1e-2)
+SPACE = [("width", "choice", WIDTHS), ("energy_weight", "log", WEIGHTS)]
+SPACE += [("learning_rate", "log", RATES)]
+
 
 class Classifier(keras_tuner.HyperModel):
     """Widths, step size, and how much the energy counts beside the classes."""
 
     def build(self, hp: keras_tuner.HyperParameters) -> ebm.VERA:
-        width = hp.Choice("width", [32, 64, 128, 256])
+        width = hp.Choice("width", WIDTHS)
         model = ebm.VERA(
             ebm.networks.mlp_energy((8, 8, 1), 10, hidden=(width, width)),
             ebm.GaussianGenerator(ebm.networks.mlp_decoder(16, (8, 8, 1))),
             preprocessor=keras.layers.Rescaling(1 / 127.5, offset=-1),
             objective="logistic",
-            energy_weight=hp.Float("energy_weight", 0.01, 1.0, sampling="log"),
+            energy_weight=hp.Float("energy_weight", *WEIGHTS, sampling="log"),
         )
-        rate = hp.Float("learning_rate", 1e-4, 1e-2, sampling="log")
+        rate = hp.Float("learning_rate", *RATES, sampling="log")
         model.compile(keras.optimizers.Adam(rate), keras.optimizers.Adam(rate / 2))
         return model
 
@@ -61,13 +65,11 @@ def main(output: str = "gallery", trials: int = 6, epochs: int = 5) -> dict:
         print(f"best {name}: {value:.3g}")
     print(f"accuracy of the best on test digits: {accuracy:.1%}")
 
-    def axis(name: str, scale: str) -> plots.ParallelAxis:
-        values = [trial.hyperparameters.get(name) for trial in done]
-        ends = sorted(set(values)) if scale == "choice" else (min(values), max(values))
-        return plots.ParallelAxis(name, values, scale, ends)
-
-    axes = [axis("width", "choice")]
-    axes += [axis(name, "log") for name in ("energy_weight", "learning_rate")]
+    tried = [trial.hyperparameters.values for trial in done]
+    axes = [
+        plots.ParallelAxis(name, [values[name] for values in tried], kind, ends)
+        for name, kind, ends in SPACE
+    ]
     figure = plots.parallel_coordinates(axes, scores, "validation accuracy")
     plots.save(figure, Path(output) / "tuning.png")
     return {"trials": len(done), "accuracy": accuracy}
