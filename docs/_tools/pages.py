@@ -70,14 +70,16 @@ def dedent_commands(text: str) -> str:
 def flag_tables(subjects: dict, level: int) -> list[str]:
     """A heading and a table for each subject."""
     parts = []
-    for subject, flags in subjects.items():
+    for number, (subject, flags) in enumerate(subjects.items()):
+        # There are no others to those of a program without subjects.
+        title = "Flags" if subject == "Other flags" and not number else subject
         rows = [
             f"| {code('--' + flag['name'])} | {escaped(flag['words'])} | "
             f"{code(flag['default'])} | {escaped(allowed(flag))} |"
             for flag in flags
         ]
         head = ["| flag | what it does | default | allowed |", "|---|---|---|---|"]
-        parts += [f"{'#' * level} {subject}", "\n".join([*head, *rows])]
+        parts += [f"{'#' * level} {title}", "\n".join([*head, *rows])]
     return parts
 
 

@@ -155,6 +155,9 @@ class Detector:
                 f"is fitted. Received: {name}=None."
             )
         x, y = rows
+        if model.num_classes < 2:
+            # All rows are of the one kind that the model knows, and none has a label.
+            y = None
         return network_outputs(model, x, y, requires=scorer.requires)
 
     def decide(self, x: Any, target_fpr: Rate | None = None):

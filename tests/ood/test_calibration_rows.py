@@ -60,3 +60,13 @@ def test_a_score_that_is_the_same_on_all_rows_is_told():
     with pytest.warns(UserWarning, match="score 'energy' is -1.0986.* on all 60"):
         detector = Detector.calibrate(EnergyModel(network), X, target_fpr=0.1)
     assert detector.predict(X)["accept"].all()
+
+
+def test_a_sum_of_scores_of_a_density_needs_no_labels():
+    density, none = EnergyModel(make_network(num_outputs=1)), np.full(60, -1)
+    known = {"train": (X[:40], none[:40]), "validation": (X[40:], none[40:])}
+    detector = Detector.calibrate(
+        density, X, score="nearest+mixture", target_fpr=0.1, **known
+    )
+    assert detector.score.name == "nearest+mixture"
+    assert not detector.predict(X + 10.0)["accept"].any()

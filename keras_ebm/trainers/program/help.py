@@ -35,7 +35,7 @@ class Described(NamedTuple):
         name: of the flag, without dashes.
         switch: whether it is true or false, and `--noNAME` turns it off.
         words: what it does.
-        rule: what its value must be, in words; empty where all values of its type serve.
+        rule: what its value must be, in words; empty where any of its type serves.
         default: as a user would write it.
     """
 
@@ -70,7 +70,9 @@ def described() -> dict[str, list[Described]]:
     """The running program's own flags by subject, in the order of `--help`."""
     found = options.subjects()
     ordered = sorted(found, key=lambda s: _LATER.index(s) if s in _LATER else -1)
-    return {subject: [_describe(name) for name in found[subject]] for subject in ordered}
+    return {
+        subject: [_describe(name) for name in found[subject]] for subject in ordered
+    }
 
 
 def _describe(name: str) -> Described:
