@@ -7,11 +7,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint install dist core lowest newest dependencies results faults docs \
-	look clean
+.PHONY: demo gallery test lint install dist core lowest newest dependencies results \
+	faults docs look clean
 
 demo: $(STAMP)
 	$(BIN)/python -m examples.demo --output=demo
+
+# All examples in their full form: pictures and numbers of docs/gallery.md. The page
+# quotes what gallery.json says, and a test compares the two.
+gallery: $(STAMP)
+	$(BIN)/python -m examples.gallery
 
 test: lint
 	$(BIN)/python -m pytest --numprocesses=2 --dist=worksteal

@@ -6,8 +6,10 @@ data (the energy is such a score as it stands). A label of -1 means
 "unlabelled". Energies and likelihoods are in nats.
 """
 
+import importlib
 import os
 import sys
+from typing import Any
 
 
 def _keras_backend() -> str:
@@ -66,6 +68,16 @@ from keras_ebm.models import (  # noqa: E402
 )
 
 __version__ = "0.1.0"
+
+#: Parts that need more than the core, and are imported as they are first used.
+_LATER = ("estimators", "plots")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return importlib.import_module(f"keras_ebm.{name}")
+    raise AttributeError(f"module 'keras_ebm' has no attribute {name!r}")
+
 
 __all__ = [
     "VERA",

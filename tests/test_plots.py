@@ -69,6 +69,13 @@ def test_settings_are_lines_over_axes_of_their_scales():
     assert len(np.unique(array.reshape(-1, 4), axis=0)) > 100
 
 
+def test_a_setting_of_one_value_lies_in_the_middle_of_its_axis():
+    axes = [plots.ParallelAxis("rate", [0.1, 0.1], "log", (0.1, 0.1))]
+    panel = plots.parallel_coordinates(axes, [0.5, 0.7], "accuracy").axes[0]
+    np.testing.assert_allclose(panel.lines[0].get_ydata(), [0.5, 0.0])
+    assert [text.get_text() for text in panel.texts].count("0.1") == 1
+
+
 def test_the_best_line_has_the_bright_colour_whichever_end_is_good():
     colours = [
         crossing([0.5, 0.7, 0.9], higher_is_better=up).axes[0].lines[2].get_color()

@@ -61,6 +61,20 @@ class TakesRawInputs:
             shape, tf.uint8 if scaled_image else tf.float32, name="inputs"
         )
 
+    def _build_preprocessor(self, x: Any) -> None:
+        """Builds a layer that has a `build` of its own, and was never called.
+
+        What `keras.layers.Normalization(mean=..., variance=...)` computes there would
+        be of the graph that is traced, and lost with it.
+        """
+        layer = self.preprocessor
+        if layer is None:
+            return
+        own = getattr(type(layer), "build", keras.layers.Layer.build)
+        if own is not keras.layers.Layer.build and not layer.built:
+            with tf.init_scope():
+                layer.build(tree.map_structure(lambda part: (None, *part.shape[1:]), x))
+
     def preprocess(self, x: Any):
         """Raw inputs to those of `network`, in its own types; float32 if unknown."""
         if any(isinstance(part, tf.RaggedTensor) for part in tree.flatten(x)):
@@ -68,6 +82,7 @@ class TakesRawInputs:
                 "`x` must have rows of one length. Received: a ragged tensor; pad it, "
                 "as by x.to_tensor(), or .padded_batch(64) of a dataset."
             )
+        self._build_preprocessor(x)
         if self.preprocessor is not None:
             # A body with dropout or batch normalisation computes as it is served.
             body = isinstance(self.preprocessor, keras.Model)

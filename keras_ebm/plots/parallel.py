@@ -104,6 +104,9 @@ def _height(axis, value) -> float:
     if axis.scale == "choice":
         return list(axis.ends).index(value) / max(len(axis.ends) - 1, 1)
     low, high = axis.ends
+    if low == high:
+        # One value for all settings.
+        return 0.5
     if axis.scale == "log":
         value, low, high = np.log(value), np.log(low), np.log(high)
     return float((value - low) / (high - low))
@@ -132,6 +135,8 @@ def _ticks(axis):
     if axis.scale == "choice":
         return list(axis.ends)
     low, high = axis.ends
+    if low == high:
+        return [low]
     if axis.scale == "log":
         powers = range(int(np.ceil(np.log10(low))), int(np.log10(high)) + 1)
         between = [10.0**power for power in powers]

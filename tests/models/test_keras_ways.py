@@ -27,6 +27,15 @@ def table_model():
     return EnergyModel(make_network(), preprocessor=encoder), wide[:, 1:]
 
 
+def test_a_preprocessor_that_computes_as_it_is_built_serves_a_fit_and_after_it():
+    scale = keras.layers.Normalization(mean=np.full(4, 3.0), variance=np.full(4, 4.0))
+    model = EnergyModel(make_network(), preprocessor=scale, energy_weight=0.0)
+    model.compile("adam")
+    model.fit(X, Y, batch_size=10, epochs=1, verbose=0)
+    expected = model.network.predict((X - 3.0) / 2.0, verbose=0)
+    np.testing.assert_allclose(model.predict(X, verbose=0), expected, atol=1e-5)
+
+
 @pytest.fixture(scope="module", params=["vera", "image", "table"])
 def fitted(request):
     kinds = {"vera": lambda: (make_vera(), X), "image": image_model}
