@@ -5,9 +5,9 @@
 
 A result was made by the commit that last wrote its files. What it depends on are the
 modules of this checkout that its benchmark imports, directly or not, by the names that
-it uses. A module has changed if its code has: not its comments, docstrings, types of
-arguments or layout, nor the folder that it lies in. A change need not move a figure,
-so that "changed" is no more than a reason to run the command again.
+it uses. A module has changed if its code has: not its comments, docstrings, texts of
+errors, types of arguments or layout, nor the folder that it lies in. A change need not
+move a figure, so that "changed" is no more than a reason to run the command again.
 """
 
 import argparse
@@ -279,7 +279,7 @@ def code_of_blob(blob: str) -> str:
 
 @functools.cache
 def code(text: str) -> str:
-    """A module without comments, docstrings, types of arguments and layout.
+    """A module without comments, prose, types of arguments and layout.
 
     Folders are those of now.
     """
@@ -290,7 +290,9 @@ def code(text: str) -> str:
         own = getattr(node, "body", None)
         if isinstance(own, list) and own and is_text(own[0]):
             del own[0]
-        if isinstance(node, ast.arg):
+        if isinstance(node, ast.Constant) and is_prose(node.value):
+            node.value = "prose"
+        elif isinstance(node, ast.arg):
             node.annotation = None
         elif isinstance(node, ast.FunctionDef):
             node.returns = None
@@ -303,6 +305,11 @@ def code(text: str) -> str:
 
 
 IMPORTS = (ast.Import, ast.ImportFrom)
+
+
+def is_prose(value: object) -> bool:
+    """Whether a constant is of several words, as errors and helps are."""
+    return isinstance(value, str) and value.count(" ") > 2
 
 
 def is_text(node: ast.stmt) -> bool:
@@ -410,7 +417,7 @@ def page(rows: list[tuple[Table, Made]]) -> str:
         "",
         "A table's results were saved by the commit named here. *Changed since* counts",
         "the modules, of those that its command imports, whose code is another now",
-        "(comments, docstrings and layout aside). A change need not move a figure:",
+        "(comments, texts and layout aside). A change need not move a figure:",
         "unless the table says so, nobody has looked. `make results` writes this page.",
         "",
         "| table | command | saved | commit | date | changed since |",

@@ -46,6 +46,11 @@ TABLE = stale.Table("Small", "results.md", "small", "small.json")
     [
         ("keras_ebm/parts/one.py", "# Why.\ndef used() -> int:\n    return 1\n", []),
         ("keras_ebm/other.py", "unused = 2\n", []),
+        (
+            "keras_ebm/parts/one.py",
+            'def used():\n    "It says one."\n    return 1\n',
+            [],
+        ),
         ("keras_ebm/parts/one.py", "def used():\n    return 2\n", ["one.py"]),
         ("benchmarks/small.py", "import keras_ebm.parts.one\n", ["small.py"]),
     ],
