@@ -56,10 +56,10 @@ def _row(results: dict, name: str, path: tuple, factor: float) -> list[str]:
     if None in values or None in apart:
         return []
     digits = 4 if factor == 1.0 else 1
-    cells = [f"{factor * value:.{digits}f}" for value in values]
+    cells = [_rounded(factor * value, digits) for value in values]
     for own in apart:
-        value, low, high = (factor * own[key] for key in ("value", "low", "high"))
-        cells.append(f"{value:+.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]")
+        low, high = (_rounded(factor * own[key], digits) for key in ("low", "high"))
+        cells.append(f"{_rounded(factor * own['value'], digits, '+')} [{low}, {high}]")
     return [_line(name, cells)]
 
 
@@ -111,7 +111,12 @@ def _table(results: dict, paths: dict[str, tuple], factor: float) -> str:
 
 
 def _number(value: float, factor: float) -> str:
-    return pages.number(value, f"{factor * value:.{4 if factor == 1.0 else 1}f}")
+    return pages.number(value, _rounded(factor * value, 4 if factor == 1.0 else 1))
+
+
+def _rounded(value: float, digits: int, sign: str = "") -> str:
+    """A number as text; one that rounds to 0 is no negative one."""
+    return f"{round(value, digits) + 0.0:{sign}.{digits}f}"
 
 
 def _difference(own: dict, factor: float) -> str:
