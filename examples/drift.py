@@ -19,7 +19,6 @@ import tensorflow as tf
 import keras_ebm as ebm
 from keras_ebm import plots
 from keras_ebm.estimators import EnergyOutlierDetector
-from keras_ebm.serving.recalibrating import recalibrate
 
 CHANGE = 600
 
@@ -50,7 +49,7 @@ def main(output: str = "gallery", count: int = 1000) -> dict:
     print(f"alarm at answer {monitor.alarm_at}; the change was after {CHANGE}")
 
     known = {"inputs": readings(200, 3, gain=1.25)}
-    version, _ = recalibrate(loaded, card, known, folder)
+    version, _ = ebm.serving.recalibrate(loaded, card, known, folder)
     anew = tf.saved_model.load(version).signatures["serving_default"]
     test = tf.constant(readings(1000, 4, gain=1.25))
     figures = {"alarm_at": monitor.alarm_at}

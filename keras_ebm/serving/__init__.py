@@ -3,6 +3,7 @@
 from keras_ebm.serving.drift import DriftMonitor
 from keras_ebm.serving.export import export_classifier, export_ood_scorer
 from keras_ebm.serving.intervals import share_interval
+from keras_ebm.serving.recalibrating import recalibrate
 from keras_ebm.serving.reference import Reference
 from keras_ebm.serving.verify import verify
 
@@ -11,6 +12,7 @@ __all__ = [
     "Reference",
     "export_classifier",
     "export_ood_scorer",
+    "recalibrate",
     "share_interval",
     "verify",
 ]

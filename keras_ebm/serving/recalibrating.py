@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ebm import files
+from keras_ebm.arguments import listed
 from keras_ebm.ood import ConformalDetector, judge
 from keras_ebm.serving.export import (
     conformal_card,
@@ -84,11 +85,12 @@ def recalibrate(
 
     Raises:
         OSError: if it cannot be written; nothing is left behind then.
-        ValueError: if the rows cannot keep the rate, one of them has no score, or
-            classes are asked of an export without.
+        ValueError: if the request is none of the export's, the rows cannot keep the
+            rate, one of them has no score, or classes are asked of an export without.
         RuntimeError: if the new version does not answer as it should.
     """
     rate = card["target_fpr"] if target_fpr is None else float(target_fpr)
+    request = _checked(request, _inputs_of(loaded))
     measuring = Measuring(loaded)
     measured = _measured(measuring, request)
     conformal = _calibrated(measured, card, per_class)
@@ -112,6 +114,21 @@ def recalibrate(
         _verify(saved, request, measured, conformal, rate)
         files.sync_tree(saved)
         return publish(saved, folder), conformal
+
+
+def _checked(request: Any, specs: dict[str, tf.TensorSpec]) -> dict[str, np.ndarray]:
+    """The arrays of a request; raises ValueError unless an export takes them."""
+    names = set(request) if isinstance(request, dict) else None
+    counts = {len(part) for part in request.values()} if names else set()
+    if names != set(specs) or len(counts) != 1:
+        given = f"{len(counts)} numbers of rows under {sorted(names or ())}"
+        raise ValueError(
+            "`request` must be a dict of arrays of as many rows by the names that the "
+            f"export serves, {listed(map(repr, specs))}. Received: "
+            f"{type(request).__name__ if names is None else given}; an export of one "
+            'input takes {"inputs": rows}.'
+        )
+    return {name: np.asarray(part) for name, part in request.items()}
 
 
 def _measured(measuring: Measuring, request: dict) -> dict[str, np.ndarray]:

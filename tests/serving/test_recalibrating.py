@@ -153,3 +153,21 @@ def test_what_cannot_be_calibrated_is_refused(
     with pytest.raises(ValueError, match=message):
         again(export, rows, tmp_path / "v", **settings)
     assert not (tmp_path / "v").exists()
+
+
+@pytest.mark.parametrize(
+    "given, told",
+    [
+        (np.zeros((4, 8, 8, 1)), "Received: ndarray"),
+        ({"x": np.zeros((4, 8, 8, 1))}, "1 numbers of rows under ['x']"),
+        ({}, "0 numbers of rows under []"),
+    ],
+)
+def test_a_request_by_other_names_is_refused(digits_export, tmp_path, given, told):
+    loaded = tf.saved_model.load(str(digits_export.path))
+    card = json.loads((digits_export.path / CARD).read_text())
+    with pytest.raises(
+        ValueError, match="by the names that the export serves"
+    ) as error:
+        recalibrate(loaded, card, given, tmp_path / "d")
+    assert told in str(error.value) and list(tmp_path.iterdir()) == []
