@@ -5,6 +5,7 @@ them. Nothing here imports the package, which takes seconds.
 """
 
 import ast
+import functools
 import importlib.util
 from pathlib import Path
 
@@ -61,8 +62,13 @@ def part_of(path):
     return relative.parts[0].removesuffix(".py")
 
 
+@functools.cache
 def imported_names(path):
     """Dotted names that a module imports anywhere, inside functions too."""
+    return list(_walked_names(path))
+
+
+def _walked_names(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

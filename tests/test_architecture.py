@@ -1,7 +1,6 @@
 """Which part may import which: the direction of the arrows, held by a test."""
 
 import ast
-import functools
 
 import pytest
 from house import (
