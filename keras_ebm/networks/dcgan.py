@@ -54,7 +54,7 @@ def dcgan_energy(
         ValueError: if an argument breaks its rule.
 
     References:
-        - Grathwohl et al. (2021), "No MCMC for me: Amortized samplers for fast and
+        - Grathwohl et al. (2021), "No MCMC for me: Amortized sampling for fast and
           stable training of energy-based models", https://arxiv.org/abs/2010.04230.
         - Radford et al. (2016), "Unsupervised representation learning with deep
           convolutional generative adversarial networks",

@@ -43,7 +43,7 @@ def large_mlp_energy(
         ValueError: if an argument breaks its rule.
 
     References:
-        - Grathwohl et al. (2021), "No MCMC for me: Amortized samplers for fast and
+        - Grathwohl et al. (2021), "No MCMC for me: Amortized sampling for fast and
           stable training of energy-based models", https://arxiv.org/abs/2010.04230.
     """
     check_size("num_outputs", num_outputs)

@@ -45,7 +45,7 @@ def resnet_energy(
         ValueError: if an argument breaks its rule.
 
     References:
-        - Grathwohl et al. (2021), "No MCMC for me: Amortized samplers for fast and
+        - Grathwohl et al. (2021), "No MCMC for me: Amortized sampling for fast and
           stable training of energy-based models", https://arxiv.org/abs/2010.04230.
         - Miyato et al. (2018), https://arxiv.org/abs/1802.05957, for the blocks.
     """

@@ -72,7 +72,7 @@ def wide_resnet(
           https://arxiv.org/abs/1605.07146.
         - Grathwohl et al. (2020), "Your classifier is secretly an energy based
           model and you should treat it like one", https://arxiv.org/abs/1912.03263.
-        - Grathwohl et al. (2021), "No MCMC for me: Amortized samplers for fast and
+        - Grathwohl et al. (2021), "No MCMC for me: Amortized sampling for fast and
           stable training of energy-based models", https://arxiv.org/abs/2010.04230.
     """
     check_size("num_outputs", num_outputs)
