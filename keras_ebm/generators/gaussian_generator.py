@@ -53,7 +53,7 @@ class GaussianGenerator(Saveable, keras.Model):
             `0 < low <= initial_stddev <= high`.
 
     References:
-        - Grathwohl et al. (2021), "No MCMC for me: Amortized samplers for
+        - Grathwohl et al. (2021), "No MCMC for me: Amortized sampling for
           fast and stable training of energy-based models",
           https://arxiv.org/abs/2010.04230, section 3.
     """

@@ -74,7 +74,7 @@ class VERA(EnergyModel):
             objective.
 
     References:
-        - Grathwohl et al. (2021), "No MCMC for me: Amortized samplers for
+        - Grathwohl et al. (2021), "No MCMC for me: Amortized sampling for
           fast and stable training of energy-based models",
           https://arxiv.org/abs/2010.04230, algorithm 1.
     """
