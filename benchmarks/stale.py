@@ -12,6 +12,7 @@ move a figure, so that "changed" is no more than a reason to run the command aga
 
 import argparse
 import ast
+import csv
 import functools
 import re
 import subprocess
@@ -28,9 +29,13 @@ FORMER = {"keras_ebm/trainers/": "trainers/", "keras_ebm/export/": "export/"}
 
 
 class Table(NamedTuple):
-    """A table of the documentation: its title and page, its benchmark, its results.
+    """A table of the documentation, a row of `tables.csv`.
 
-    `saved` is below `benchmarks/results`.
+    Attributes:
+        title: what it is of.
+        page: below `docs`, and its section there.
+        module: the benchmark.
+        saved: its results, below `benchmarks/results`.
     """
 
     title: str
@@ -39,179 +44,8 @@ class Table(NamedTuple):
     saved: str
 
 
-TABLES = [
-    Table("Digits", "results.md#digits", "digits", "digits.json"),
-    Table("MNIST", "results.md#mnist", "foreign_scores", "foreign_scores"),
-    Table("A panel: images", "results.md#images", "panel", "panel"),
-    Table("A panel: tables", "results.md#tables", "panel", "panel_tables"),
-    Table(
-        "A panel: features",
-        "results.md#features-of-a-pretrained-body",
-        "panel",
-        "panel_features",
-    ),
-    Table(
-        "A panel: costs",
-        "results.md#what-they-cost",
-        "negative_cost",
-        "negative_cost.json",
-    ),
-    Table(
-        "The entropy's gradient",
-        "results.md#the-entropys-gradient",
-        "entropy_recovery",
-        "entropy_recovery.json",
-    ),
-    Table("The plane", "results.md#the-plane", "plane", "plane"),
-    Table("NICE on MNIST", "results.md#nice-on-mnist", "nice", "nice"),
-    Table("JEM", "results.md#jem-by-a-generator-and-by-chains", "jem", "jem"),
-    Table("JEM on CIFAR-10", "results.md#jem-on-cifar-10", "jem", "jem_cifar10"),
-    Table(
-        "Estimators, for a classifier",
-        "results.md#estimators-of-the-entropy-for-a-classifier",
-        "jem",
-        "jem_entropies",
-    ),
-    Table(
-        "The run of the paper",
-        "results.md#the-run-of-the-paper",
-        "full_size",
-        "full_size",
-    ),
-    Table(
-        "Few labels, six tables",
-        "results.md#ten-labels-a-class-six-tables",
-        "tabular",
-        "tabular",
-    ),
-    Table(
-        "Messy tables",
-        "results.md#messy-tables-with-ten-labels-a-class",
-        "messy_tables",
-        "messy_tables",
-    ),
-    Table(
-        "Few labels, thirteen tables",
-        "results.md#ten-labels-a-class-thirteen-other-tables",
-        "tabular",
-        "tabular_keel",
-    ),
-    Table(
-        "How sure they sound",
-        "results.md#how-sure-they-sound",
-        "sureness",
-        "sureness.json",
-    ),
-    Table(
-        "Fine-tuning",
-        "results.md#fine-tuning-with-batch-normalisation",
-        "fine_tuning",
-        "fine_tuning.json",
-    ),
-    Table(
-        "Networks that people have",
-        "results.md#networks-that-people-have",
-        "foreign_networks",
-        "foreign_networks.json",
-    ),
-    Table(
-        "Networks: what a decision costs",
-        "results.md#networks-that-people-have",
-        "adopted_cost",
-        "adopted_cost.json",
-    ),
-    Table(
-        "A head on a frozen body",
-        "results.md#a-head-on-a-frozen-body",
-        "backbone",
-        "backbone.json",
-    ),
-    Table("Missing cells", "results.md#missing-cells", "missing", "missing.json"),
-    Table("Far rows", "results.md#far-rows", "far_rows", "far_rows"),
-    Table(
-        "Anomalies, eight tables",
-        "results.md#anomalies-in-eight-tables",
-        "anomaly",
-        "anomaly_fast",
-    ),
-    Table(
-        "Anomalies, eight tables, with a network",
-        "results.md#anomalies-in-eight-tables",
-        "anomaly",
-        "anomaly",
-    ),
-    Table(
-        "Anomalies, choice of a mixture",
-        "results.md#anomalies-in-eight-tables",
-        "mixture_choice",
-        "mixture_choice.json",
-    ),
-    Table(
-        "Anomalies, sixteen tables",
-        "results.md#anomalies-in-sixteen-other-tables",
-        "anomaly",
-        "anomaly_keel_fast",
-    ),
-    Table(
-        "Anomalies, sixteen tables, with a network",
-        "results.md#anomalies-in-sixteen-other-tables",
-        "anomaly",
-        "anomaly_keel",
-    ),
-    Table(
-        "Stacked MNIST", "results.md#stacked-mnist", "stacked_mnist", "stacked_mnist"
-    ),
-    Table(
-        "Cost of the estimators",
-        "results.md#cost-of-the-estimators",
-        "estimator_cost",
-        "estimator_cost.json",
-    ),
-    Table("Step time", "results.md#step-time", "step_time", "step_time.json"),
-    Table(
-        "The same step written otherwise",
-        "results.md#the-same-step-written-otherwise",
-        "step_baselines",
-        "step_baselines.json",
-    ),
-    Table("Memory", "results.md#memory", "step_memory", "step_memory.json"),
-    Table(
-        "Latency of the export",
-        "results.md#latency-of-the-export",
-        "serving_latency",
-        "serving_latency.json",
-    ),
-    Table(
-        "Kills, full disks and power cuts",
-        "results.md#kills-full-disks-and-power-cuts",
-        "faults",
-        "faults",
-    ),
-    Table("Input", "results.md#input", "input_throughput", "input_throughput.json"),
-    Table("Compositions", "compose.md", "compose", "compose.json"),
-    Table("Restoration", "restore.md", "restore", "restore.json"),
-    Table("Continual learning", "continual.md", "continual", "continual.json"),
-    Table("Robustness", "robust.md", "robustness", "robustness.json"),
-    Table("Trajectories", "trajectories.md", "trajectories", "trajectories.json"),
-    Table("Bounds on likelihoods", "bounds.md", "bounds", "bounds.json"),
-    Table("Drift", "drift.md", "drift", "drift.json"),
-    Table("Rates of batches", "drift.md", "batch_rate", "batch_rate.json"),
-    Table("The doctor", "doctor.md", "doctor", "doctor.json"),
-    Table("Many rows", "serving.md", "predict_stream", "predict_stream.json"),
-    Table("Few labels, by method", "few_labels.md", "few_labels", "few_labels"),
-    Table(
-        "Few labels, thirteen tables, by method",
-        "few_labels.md",
-        "few_labels",
-        "few_labels_keel",
-    ),
-    Table(
-        "Few labels, pretrained features",
-        "few_labels.md",
-        "few_labels_features",
-        "few_labels_features.json",
-    ),
-]
+with open(Path(__file__).with_name("tables.csv"), newline="", encoding="utf-8") as file:
+    TABLES = [Table(**row) for row in csv.DictReader(file)]
 
 
 class Made(NamedTuple):
