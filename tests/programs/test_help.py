@@ -111,3 +111,11 @@ def test_each_recipe_knows_its_own_presets_and_methods():
     assert recipes.VERA.plane_preset in VERA.presets
     assert recipes.CHAINS.plane_preset in CHAINS.presets
     assert options.peek(["p"], "method") == {"method": ""}
+
+
+def test_a_flag_that_is_missing_is_told_with_what_it_is_for(run):
+    code, _, err = run("export.monitor", "--answers=answers.csv")
+    assert code == 2 and err == (
+        "monitor: error: --state is required (JSON file of the state, which is created "
+        "or goes on). Received: no value; pass --state=VALUE.\n"
+    )

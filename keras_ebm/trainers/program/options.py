@@ -256,7 +256,11 @@ def require(name: str) -> str:
     """Returns a string flag that must not be empty."""
     value = FLAGS[name].value
     if not value:
-        raise app.UsageError(f"--{name} is required.")
+        # What it is for, as in --help.
+        what = " ".join(FLAGS[name].help.split()).rstrip(".")
+        raise app.UsageError(
+            f"--{name} is required ({what}). Received: no value; pass --{name}=VALUE."
+        )
     return value
 
 
