@@ -32,7 +32,7 @@ install: $(STAMP)
 $(STAMP): setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --editable ".[dev,docs]"
 	touch $@
 
 # What would be uploaded.
@@ -112,7 +112,6 @@ results: $(STAMP)
 # The site, into site/. mkdocs-material would print what it thinks of mkdocs 2.
 docs: export NO_MKDOCS_2_WARNING = 1
 docs: $(STAMP)
-	$(BIN)/python -m pip install --quiet --editable ".[docs]"
 	$(BIN)/python -m mkdocs build --strict --quiet
 	$(BIN)/python docs/_tools/links.py site
 
