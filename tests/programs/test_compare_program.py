@@ -11,7 +11,7 @@ from keras_ebm import metrics
 from keras_ebm.trainers.evaluate import EvaluateSettings
 from keras_ebm.trainers.program import keras_files, options
 from keras_ebm.trainers.report import side_by_side
-from keras_ebm.trainers.run.comparing import check_runs, compare
+from keras_ebm.trainers.run.comparing import ABSENT, check_runs, compare, other_flags
 from keras_ebm.trainers.run.record import recall
 
 SETTINGS = EvaluateSettings(scores="energy", resamples=50)
@@ -130,6 +130,18 @@ def test_runs_of_other_data_need_rows_for_both(digits, train, tmp_path):
     with pytest.raises(ValueError, match="the same data.* give rows for both by --dat"):
         check_runs(runs)
     assert len(check_runs(runs, spec)) == 2
+
+
+def test_switches_are_told_from_flags_whose_names_begin_alike(tmp_path):
+    texts = {"a": "--noise_first\n--nofit_temperature\n", "b": "--fit_temperature\n"}
+    for run, text in texts.items():
+        (tmp_path / run).mkdir()
+        (tmp_path / run / "flags.txt").write_text(text)
+    found = other_flags({run: f"{tmp_path / run}/model.keras" for run in texts})
+    assert found == {
+        "a": {"noise_first": "true", "fit_temperature": "false"},
+        "b": {"noise_first": ABSENT, "fit_temperature": "true"},
+    }
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,7 @@ def compare(settings: Any, runs: list[str], foreign_specs: list[str]) -> dict:
             run: _differences(measured[first], measured[run], drawn[first], drawn[run])
             for run in others
         },
-        "flags": _other_flags(dict(zip(runs, paths, strict=True))),
+        "flags": other_flags(dict(zip(runs, paths, strict=True))),
     }
 
 
@@ -231,7 +231,7 @@ def _differences(first: dict, other: dict, drawn_first: dict, drawn: dict) -> di
     return found
 
 
-def _other_flags(paths: dict[str, str]) -> dict[str, dict[str, str]]:
+def other_flags(paths: dict[str, str]) -> dict[str, dict[str, str]]:
     """Flags of the runs that are not the same in all of them, by run.
 
     None where a run kept none.
@@ -241,6 +241,12 @@ def _other_flags(paths: dict[str, str]) -> dict[str, dict[str, str]]:
         # One of them was trained from Python.
         return {run: {} for run in given}
     names = dict.fromkeys(name for flags in given.values() for name in flags)
+    # A switch is --name where it is on, and --noname in the runs where it is off.
+    for name in [name for name in names if f"no{name}" in names]:
+        del names[f"no{name}"]
+        for flags in given.values():
+            if flags.pop(f"no{name}", None):
+                flags[name] = "false"
     apart = [
         name
         for name in names
@@ -254,14 +260,14 @@ def _other_flags(paths: dict[str, str]) -> dict[str, dict[str, str]]:
 
 
 def _flags(folder: Path) -> dict[str, str]:
-    """The flags that a run was given, by name; none where it kept none."""
+    """The flags that a run was given, by name; none where it kept none.
+
+    Those of switches stand as they are written, `--noNAME` where one is off.
+    """
     path = folder / folders.FLAGS_FILE
     lines = path.read_text("utf-8").splitlines() if path.is_file() else []
     found = {}
     for line in lines:
         name, sign, value = line.removeprefix("--").partition("=")
-        if not sign:
-            value = "false" if name.startswith("no") else "true"
-            name = name.removeprefix("no") if value == "false" else name
-        found[name] = value
+        found[name] = value if sign else "true"
     return found
