@@ -112,6 +112,9 @@ def end_interrupts_in_one_line() -> None:
 
 def import_tensorflow() -> None:
     """Imports TensorFlow and wakes its devices, in silence."""
+    if sys.argv[0] == "-m":
+        # Python is importing a module that it will run as a program.
+        end_interrupts_in_one_line()
     if "tensorflow" in sys.modules:
         return
     # 3 also hides notes that TensorFlow files under errors, such as that oneDNN has

@@ -167,11 +167,9 @@ def detection_report(
     Raises:
         ValueError: if an argument breaks its rule.
     """
-    resampled = resampled_detection(
-        known, foreign, num_resamples=num_resamples, seed=seed
-    )
+    whole, resampled = _whole_and_resampled(known, foreign, num_resamples, seed)
     report = {}
-    for name, value in _statistics(_count(*_checked(known, foreign))).items():
+    for name, value in whole.items():
         low, high = _percentiles(resampled[name], level)
         report[name] = {"value": value, "low": low, "high": high}
     return report
@@ -201,14 +199,20 @@ def resampled_detection(
     Raises:
         ValueError: if an argument breaks its rule.
     """
+    return _whole_and_resampled(known, foreign, num_resamples, seed)[1]
+
+
+def _whole_and_resampled(known, foreign, num_resamples, seed) -> tuple[dict, dict]:
+    """Statistics of all rows, and arrays of those of rows drawn with replacement."""
     known, foreign = _checked(known, foreign)
     ranks, num_scores = _ranks(known, foreign)
     known_ranks, foreign_ranks = np.split(ranks, [len(known)])
+    whole = _statistics(_count_ranks(known_ranks, foreign_ranks, num_scores))
     values = [
         _statistics(_count_ranks(known_ranks[i], foreign_ranks[j], num_scores))
         for i, j in _resamples(len(known), len(foreign), num_resamples, seed)
     ]
-    return {name: np.array([own[name] for own in values]) for name in values[0]}
+    return whole, {name: np.array([own[name] for own in values]) for name in whole}
 
 
 def check_recall(recall: float) -> None:

@@ -10,6 +10,7 @@ import pytest
 from support import commands_of
 
 import keras_ebm
+from benchmarks.stale import slug
 from keras_ebm import data, ood
 from keras_ebm.trainers.presets import (
     LANGEVIN_PRESETS,
@@ -151,8 +152,7 @@ def test_the_house_is_drawn_from_the_imports():
 
 def places_of(text):
     """What links may name of a page: its headings, as GitHub writes them."""
-    headings = re.findall(r"^##* (.*)$", text, re.M)
-    return {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings}
+    return {slug(heading) for heading in re.findall(r"^##* (.*)$", text, re.M)}
 
 
 def is_made(path):

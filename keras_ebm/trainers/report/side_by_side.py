@@ -51,16 +51,22 @@ def _line(name: str, cells: list[str]) -> str:
 
 def _row(results: dict, name: str, path: tuple, factor: float) -> list[str]:
     """A line of values and differences; none where a run lacks the measure."""
-    values = [_at(results["runs"][run], path) for run in results["runs"]]
-    apart = [_at(own, path) for own in results["differences"].values()]
-    if None in values or None in apart:
+    found = _found(results, path)
+    if found is None:
         return []
-    digits = 4 if factor == 1.0 else 1
-    cells = [_rounded(factor * value, digits) for value in values]
+    values, apart = found
+    cells = [_rounded(value, factor) for value in values]
     for own in apart:
-        low, high = (_rounded(factor * own[key], digits) for key in ("low", "high"))
-        cells.append(f"{_rounded(factor * own['value'], digits, '+')} [{low}, {high}]")
+        low, high = (_rounded(own[key], factor) for key in ("low", "high"))
+        cells.append(f"{_rounded(own['value'], factor, '+')} [{low}, {high}]")
     return [_line(name, cells)]
+
+
+def _found(results: dict, path: tuple) -> tuple[list, list] | None:
+    """A measure of all runs, and its differences; None where a run lacks it."""
+    values = [_at(own, path) for own in results["runs"].values()]
+    apart = [_at(own, path) for own in results["differences"].values()]
+    return None if None in values or None in apart else (values, apart)
 
 
 def _at(values: dict, path: tuple):
@@ -98,10 +104,10 @@ def _table(results: dict, paths: dict[str, tuple], factor: float) -> str:
     cells = "".join(f'<th class="number">{html.escape(head)}</th>' for head in heads)
     rows = []
     for name, path in paths.items():
-        values = [_at(own, path) for own in results["runs"].values()]
-        apart = [_at(own, path) for own in results["differences"].values()]
-        if None in values or None in apart:
+        found = _found(results, path)
+        if found is None:
             continue
+        values, apart = found
         row = [_number(value, factor) for value in values]
         row += [_difference(own, factor) for own in apart]
         title = f'<th scope="row">{html.escape(TITLES.get(name, name))}</th>'
@@ -111,12 +117,13 @@ def _table(results: dict, paths: dict[str, tuple], factor: float) -> str:
 
 
 def _number(value: float, factor: float) -> str:
-    return pages.number(value, _rounded(factor * value, 4 if factor == 1.0 else 1))
+    return pages.number(value, _rounded(value, factor))
 
 
-def _rounded(value: float, digits: int, sign: str = "") -> str:
-    """A number as text; one that rounds to 0 is no negative one."""
-    return f"{round(value, digits) + 0.0:{sign}.{digits}f}"
+def _rounded(value: float, factor: float, sign: str = "") -> str:
+    """A number as text, shares in %; one that rounds to 0 is no negative one."""
+    digits = 4 if factor == 1.0 else 1
+    return f"{round(factor * value, digits) + 0.0:{sign}.{digits}f}"
 
 
 def _difference(own: dict, factor: float) -> str:
