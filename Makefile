@@ -76,17 +76,20 @@ QUICK := test_the_quick_start_runs_and_knows_most_test_digits
 # What the tests read of the checkout, besides its package.
 BESIDE = .ci benchmarks docs examples export tests trainers README.md mkdocs.yml \
 	pyproject.toml setup.py
+define test_the_wheel_of
+	mkdir $(1)/checked
+	cp -r $(BESIDE) $(1)/checked
+	cd $(1)/checked && ../bin/python -m pytest $(2) --numprocesses=2 $(WHEEL_TESTS)
+endef
+
 lowest: dist
 	rm -rf $(VENV_LOWEST)
 	$(LOWEST_PYTHON) -m venv $(VENV_LOWEST)
 	$(VENV_LOWEST)/bin/python .ci/lowest.py > $(VENV_LOWEST)/constraints.txt
 	$(VENV_LOWEST)/bin/python -m pip install --quiet "$$(ls dist/*.whl)[dev]" \
 		--constraint $(VENV_LOWEST)/constraints.txt
-	mkdir $(VENV_LOWEST)/checked
-	cp -r $(BESIDE) $(VENV_LOWEST)/checked
 	# What old versions deprecated of each other is not ours to mend.
-	cd $(VENV_LOWEST)/checked && ../bin/python -m pytest \
-		-W ignore::DeprecationWarning --numprocesses=2 $(WHEEL_TESTS)
+	$(call test_the_wheel_of,$(VENV_LOWEST),-W ignore::DeprecationWarning)
 
 # The wheel with the newest versions, on another Python; all tests by WHEEL_TESTS=tests.
 #   make newest NEWEST_PYTHON=python3.13
@@ -96,10 +99,7 @@ newest: dist
 	rm -rf $(VENV_NEWEST)
 	$(NEWEST_PYTHON) -m venv $(VENV_NEWEST)
 	$(VENV_NEWEST)/bin/python -m pip install --quiet "$$(ls dist/*.whl)[dev]"
-	mkdir $(VENV_NEWEST)/checked
-	cp -r $(BESIDE) $(VENV_NEWEST)/checked
-	cd $(VENV_NEWEST)/checked && ../bin/python -m pytest --numprocesses=2 \
-		--dist=worksteal $(WHEEL_TESTS)
+	$(call test_the_wheel_of,$(VENV_NEWEST),--dist=worksteal)
 
 # The page of dependencies, from setup.py and what is installed.
 dependencies: $(STAMP)
